@@ -1,0 +1,122 @@
+"""Progress of one generation: stages, steps, timings, time left, and the point where a run can be cancelled."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ltx2.errors import Cancelled
+from pipelines.geometry import video_tokens
+from pipelines.plan import DenoisePlan, Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Where a run stands. `percent` and `eta` speak of the whole run, `step` of the stage."""
+
+    stage: str
+    step: int
+    steps: int
+    percent: float  # 0..100
+    eta: float | None  # seconds left; None until there is something to go by
+    seconds: float  # since the run began
+
+    def __str__(self) -> str:
+        left = "" if self.eta is None else f", {self.eta:.0f} s left"
+        return f"{self.percent:3.0f}% {self.stage} {self.step}/{self.steps}{left}"
+
+
+Listener = Callable[[Event], object]
+
+
+class Progress:
+    """The `pipelines.values.Progress` that doors use.
+
+    `listener` gets an Event at the start of each stage and after each step. `cancelled` is asked between steps; when it
+    answers True, Cancelled is raised there. `timings` holds seconds per stage; a stage that runs twice is summed.
+    """
+
+    def __init__(
+        self, listener: Listener | None = None, *, cancelled: Callable[[], bool] | None = None
+    ) -> None:
+        self.timings: dict[str, float] = {}
+        self._listener = listener
+        self._cancelled = cancelled
+        self._began = time.monotonic()
+        self._shares: Mapping[str, float] = {}
+        self._done: dict[str, float] = {}
+        self._stage = ""
+        self._step = 0
+        self._steps = 1
+
+    def expect(self, shares: Mapping[str, float]) -> None:
+        """Tell how the work is spread over the stages, in any unit; see `expected_work`."""
+        total = sum(shares.values())
+        self._shares = {name: share / total for name, share in shares.items()}
+
+    @contextmanager
+    def stage(self, name: str, steps: int = 1) -> Iterator[None]:
+        """Time a stage of `steps` steps."""
+        self._stage, self._step, self._steps = name, 0, max(1, steps)
+        started = time.monotonic()
+        self._check()
+        self._tell()
+        try:
+            yield
+            self._done[name] = 1.0
+        finally:
+            self.timings[name] = self.timings.get(name, 0.0) + time.monotonic() - started
+
+    def step(self) -> None:
+        """One step of the stage is done. Raises Cancelled when the run was called off."""
+        self._step += 1
+        self._done[self._stage] = min(1.0, self._step / self._steps)
+        self._tell()
+        self._check()
+
+    def _check(self) -> None:
+        if self._cancelled is not None and self._cancelled():
+            raise Cancelled(f"cancelled during {self._stage}, step {self._step} of {self._steps}")
+
+    def _tell(self) -> None:
+        if self._listener is None:
+            return
+        done = sum(self._shares.get(name, 0.0) * part for name, part in self._done.items())
+        seconds = time.monotonic() - self._began
+        eta = seconds / done * (1 - done) if done > 0.02 else None
+        self._listener(
+            Event(
+                stage=self._stage,
+                step=self._step,
+                steps=self._steps,
+                percent=100 * min(1.0, done),
+                eta=eta,
+                seconds=seconds,
+            )
+        )
+
+
+def expected_work(plan: Plan) -> dict[str, float]:
+    """Rough shares of the stages, for a percentage that moves evenly: token-steps, with attention's growth."""
+    work = {"prompt": 2e3, "base": _pass_work(plan.base)}
+    if plan.base.conditions:
+        work["condition"] = 1e3
+    if plan.refine:
+        work["upsample"] = 1e3
+        work["refine"] = _pass_work(plan.refine)
+    work["sound"] = 1e3
+    work["decode+encode"] = 3.0 * video_tokens(plan.width, plan.height, plan.num_frames)
+    return work
+
+
+def _pass_work(plan: DenoisePlan) -> float:
+    video, audio = plan.video_guidance, plan.audio_guidance
+    forwards = 1 + sum(
+        (
+            video.cfg != 1 or audio.cfg != 1,
+            video.stg != 0 or audio.stg != 0,
+            video.modality != 1 or audio.modality != 1,
+        )
+    )
+    tokens = video_tokens(plan.width, plan.height, plan.frames)
+    return plan.steps * forwards * tokens * (1 + tokens / 40_000)  # attention equals the linears near 40k tokens

@@ -1,0 +1,192 @@
+"""One pass of the sampler over video and audio together."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pipelines.components import Components
+from pipelines.geometry import SPATIAL, audio_latents, latent_frames
+from pipelines.plan import DenoisePlan
+from pipelines.stages.guidance import Call, Estimate, guided
+from pipelines.tokens import pack_audio, pack_video, unpack_audio, unpack_video
+from pipelines.upstream.conditioned_tokens import hold, start, to_x0
+from pipelines.upstream.cross_modal_gate import cross_modal_gate
+from pipelines.upstream.first_frame_marker import first_frame_marker
+from pipelines.upstream.keyframe_position import appended_positions
+from pipelines.upstream.perturbed_attention import perturbed_streams
+from pipelines.upstream.static_schedule import static_schedule
+from pipelines.values import Latents, NonFinite, Placed, Progress, Prompts
+
+AUDIO_CHANNELS = 8
+AUDIO_MEL_BINS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canvas:
+    """What stays the same over a pass: the grid, the positions and what is held."""
+
+    frames: int  # latent frames, rows and columns of the clip itself
+    height: int
+    width: int
+    audio: int  # audio latents
+    fps: float
+    video_positions: Tensor  # (1, 3, tokens, 2)
+    audio_positions: Tensor  # (1, 1, audio latents, 2)
+    clean: Tensor  # (1, tokens, 128) what conditioned tokens are held at, zeros elsewhere
+    mask: Tensor | None  # (1, tokens, 1), 1 - strength; None where nothing is held
+    marker: Tensor | None  # (1, tokens, 1), first latent frame
+
+    @property
+    def tokens(self) -> int:
+        """Video tokens of the clip itself, without appended ones."""
+        return self.frames * self.height * self.width
+
+
+@torch.inference_mode()
+def denoise(
+    model: Components,
+    plan: DenoisePlan,
+    prompts: Prompts,
+    *,
+    seconds: float,
+    noise: torch.Generator,
+    step_noise: torch.Generator | None = None,
+    init: Latents | None = None,
+    placed: tuple[Placed, ...] = (),
+    progress: Progress,
+) -> Latents:
+    """Run the plan's schedule from noise (or from `init`, noised to the first sigma) to clean latents.
+
+    `noise` is a CPU generator: the start is drawn from it in float32 as packed tokens, video first, then audio, appended
+    tokens included. `step_noise` is the ancestral sampler's own. `seconds` is the length of the clip as it plays, which
+    sets the length of the sound.
+    """
+    with ExitStack() as stack:
+        transformer = stack.enter_context(model.using_transformer(plan.variant, plan.adapters))
+        stack.enter_context(cross_modal_gate(transformer))
+        canvas = _canvas(transformer, plan, seconds, placed, model.device)
+        video, audio = _start(canvas, plan, init, noise)
+        schedules = [static_schedule(plan, model.device) for _ in range(2)]
+        for sigma, step in zip(plan.sigmas[:-1], schedules[0].timesteps, strict=False):
+
+            def predict(call: Call, sigma: float = sigma, state: tuple[Tensor, Tensor] = (video, audio)) -> Estimate:
+                return _predict(transformer, canvas, plan, sigma, *state, call)
+
+            x0 = guided(predict, plan, prompts)
+            held = hold(x0.video, canvas.clean, canvas.mask)
+            options = {"generator": step_noise, "return_dict": False}
+            velocity = (video - held) / sigma
+            video = schedules[0].step(velocity, step, video, **options)[0]
+            if plan.sampler == "ancestral_euler":
+                video = hold(video, canvas.clean, canvas.mask)
+            audio = schedules[1].step((audio - x0.audio) / sigma, step, audio, **options)[0]
+            progress.step()
+        latents = Latents(
+            video=unpack_video(video[:, : canvas.tokens], canvas.frames, canvas.height, canvas.width),
+            audio=unpack_audio(audio, AUDIO_CHANNELS),
+        )
+    return finite(latents)
+
+
+def finite(latents: Latents) -> Latents:
+    """The same latents, or NonFinite: a NaN must never become a black clip."""
+    for name in ("video", "audio"):
+        if not torch.isfinite(getattr(latents, name)).all():
+            raise NonFinite(f"the {name} latents are not finite")
+    return latents
+
+
+def _canvas(
+    transformer: nn.Module, plan: DenoisePlan, seconds: float, placed: tuple[Placed, ...], device: torch.device
+) -> Canvas:
+    frames, height, width = latent_frames(plan.frames), plan.height // SPATIAL, plan.width // SPATIAL
+    sound = audio_latents(seconds)
+    base = frames * height * width
+    positions = [transformer.rope.prepare_video_coords(1, frames, height, width, device, fps=plan.fps)]
+    clean = torch.zeros(1, base, transformer.config.in_channels, device=device)
+    mask = torch.ones(1, base, 1, device=device)
+    for item in placed:
+        tokens = pack_video(item.latent.to(device, torch.float32))
+        if item.append:
+            positions.append(appended_positions(transformer, item, plan.fps).to(device))
+            clean = torch.cat((clean, tokens), dim=1)
+            mask = torch.cat((mask, torch.full_like(tokens[..., :1], 1 - item.strength)), dim=1)
+        else:
+            clean[:, : tokens.shape[1]] = tokens
+            mask[:, : tokens.shape[1]] = 1 - item.strength
+    return Canvas(
+        frames=frames,
+        height=height,
+        width=width,
+        audio=sound,
+        fps=plan.fps,
+        video_positions=torch.cat(positions, dim=2),
+        audio_positions=transformer.audio_rope.prepare_audio_coords(1, sound, device),
+        clean=clean,
+        mask=mask if placed else None,
+        marker=first_frame_marker(transformer, clean, height * width),
+    )
+
+
+def _start(
+    canvas: Canvas, plan: DenoisePlan, init: Latents | None, noise: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """First states of both streams: noise mixed into `init` (zeros without one), held tokens at their own level."""
+    device = canvas.clean.device
+    video, audio = torch.zeros_like(canvas.clean), torch.zeros(1, canvas.audio, AUDIO_CHANNELS * AUDIO_MEL_BINS)
+    if init is not None:
+        video[:, : canvas.tokens] = pack_video(init.video)
+        audio = pack_audio(init.audio)
+    drawn = [torch.randn(state.shape, generator=noise) for state in (video, audio)]
+    return (
+        start(video, canvas.clean, drawn[0].to(device), canvas.mask, plan.noise_scale),
+        start(audio.to(device), audio.to(device), drawn[1].to(device), None, plan.noise_scale),
+    )
+
+
+def _predict(
+    transformer: nn.Module,
+    canvas: Canvas,
+    plan: DenoisePlan,
+    sigma: float,
+    video: Tensor,
+    audio: Tensor,
+    call: Call,
+) -> Estimate:
+    """One forward pass. Unconditioned streams send one timestep for all tokens; no text mask: registers fill the padding."""
+    dtype = transformer.dtype
+    level = torch.full((1, 1), sigma * transformer.config.timestep_scale_multiplier, device=video.device)
+    with ExitStack() as stack:
+        blocks = None
+        if call.perturb_video or call.perturb_audio:
+            streams = perturbed_streams(
+                transformer, plan.stg_blocks, video=call.perturb_video, audio=call.perturb_audio
+            )
+            blocks = stack.enter_context(streams)
+        video_velocity, audio_velocity = transformer(
+            hidden_states=video.to(dtype),
+            audio_hidden_states=audio.to(dtype),
+            encoder_hidden_states=call.text.video.to(video.device, dtype),
+            audio_encoder_hidden_states=call.text.audio.to(video.device, dtype),
+            timestep=level if canvas.mask is None else level * canvas.mask[..., 0],
+            audio_timestep=level,
+            sigma=level[:, 0],
+            audio_sigma=level[:, 0],
+            num_frames=canvas.frames,
+            height=canvas.height,
+            width=canvas.width,
+            fps=canvas.fps,
+            audio_num_frames=canvas.audio,
+            video_coords=canvas.video_positions,
+            audio_coords=canvas.audio_positions,
+            isolate_modalities=call.isolate,
+            spatio_temporal_guidance_blocks=blocks,
+            video_keyframes_mask=canvas.marker,
+            return_dict=False,
+        )
+    return Estimate(
+        to_x0(video, video_velocity.float(), sigma, canvas.mask),
+        to_x0(audio, audio_velocity.float(), sigma, None),
+    )

@@ -1,0 +1,1 @@
+"""Corrections of diffusers 0.42.1, one file each: what differs, the evidence, and when the file may go."""
