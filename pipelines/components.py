@@ -11,6 +11,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, LTX2ConditionPipeline
 from torch import nn
 
 from loras.adapters import AdapterStore
+from pipelines.checkpoints import keys
 from pipelines.checkpoints.files import Weights
 from pipelines.checkpoints.load import load
 from pipelines.plan import Adapter, Variant
@@ -37,7 +38,6 @@ class Components:
         residency: Residency = "resident",
         keep_variants: bool = False,
         find_adapter: Callable[[str], Path] = Path,
-        adapters: AdapterStore | None = None,
     ) -> None:
         self.weights = weights
         self.device = torch.device(device)
@@ -46,7 +46,7 @@ class Components:
         self.prompts = PromptCache()
         self._keep_variants = keep_variants
         self._find_adapter = find_adapter
-        self._adapters = adapters or AdapterStore()
+        self._adapters = AdapterStore(original_path)
         self._parts: dict[str, Any] = {}
 
     def part(self, name: str) -> Any:  # noqa: ANN401 - modules and tokenizers alike
@@ -64,7 +64,10 @@ class Components:
 
     def drop(self, name: str) -> None:
         """Free a part; it is loaded again when it is used again."""
-        self._parts.pop(name, None)
+        part = self._parts.pop(name, None)
+        if isinstance(part, nn.Module):
+            self._adapters.forget(part)
+        del part
         free_memory(self.device)
 
     @contextmanager
@@ -96,6 +99,11 @@ class Components:
             transformer=self.part(f"transformer:{variant}"),
             **{name: self.part(name) for name in PIPE_PARTS},
         )
+
+
+def original_path(module: str) -> str:
+    """A transformer module's path in Lightricks' spelling, as LoRA files name it."""
+    return keys.to_original("transformer", module).removeprefix(keys.TRANSFORMER_PREFIX)
 
 
 def free_memory(device: torch.device) -> None:

@@ -49,8 +49,11 @@ def pixel_frames(latents: int) -> int:
 
 
 def audio_latents(seconds: float) -> int:
-    """Audio latents that run as long as the clip plays: num_frames / fps, whatever the conditioning rate."""
-    return round(seconds * AUDIO_LATENTS_PER_SECOND)
+    """Audio latents that run as long as the clip plays: num_frames / fps, whatever the conditioning rate.
+
+    At least one: a single frame at 50 or 60 fps is shorter than half a latent.
+    """
+    return max(1, round(seconds * AUDIO_LATENTS_PER_SECOND))
 
 
 def video_tokens(width: int, height: int, frames: int) -> int:

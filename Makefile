@@ -1,0 +1,76 @@
+# Every command of the project. Each target sets up what it needs in .venv; a fresh machine needs
+# Python 3.11 or newer, a package index and GNU make.
+#
+#   make video   a first MP4, made with the tiny checkpoint       make check   lint, format, types
+#   make test    every test that needs no GPU                     make gpu     the tests that do
+#   make golden  rewrite the golden plans                         make sizes   what is getting long
+#   make lock    resolve pyproject.toml into requirements.lock    make setup   only install
+
+PYTHON ?= $(firstword $(foreach name,python$(shell cat .python-version) python3.12 python3.13 \
+	python3,$(shell $(name) -c 'import sys; print(sys.executable)' 2>/dev/null)))
+# Where the packages go. `make gpu VENV=` runs in the Python that is on the path, installing nothing.
+VENV ?= .venv
+# cpu or default: which build of torch. Most machines without an NVIDIA driver could not use what
+# the package index gives Linux by default, several GB of CUDA.
+TORCH ?= $(if $(filter Linux,$(shell uname -s)),$(if $(shell command -v nvidia-smi 2>/dev/null),default,cpu),default)
+# Asked for the CPU build only when no configured index or folder has one.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+
+ifeq ($(VENV),)
+PY := python3
+LTX2 := ltx2
+READY :=
+else
+PY := $(VENV)/bin/python
+LTX2 := $(VENV)/bin/ltx2
+READY := $(VENV)/ready
+endif
+
+TORCH_VERSION := $(shell sed -n 's/^torch==//p' requirements.lock)
+VIDEO ?= out.mp4
+PROMPT ?= A lighthouse on a cliff at dusk, its beam sweeping over the sea while waves break below
+
+.PHONY: setup video test check gpu golden sizes lock
+
+setup: $(READY)
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo 'no Python found: install Python 3.11 or newer, or make PYTHON=/path/to/it'; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo '$(PYTHON) is no Python of 3.11 or newer: make PYTHON=/path/to/one'; exit 1; }
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
+		echo '$(PYTHON) has no venv: on Debian and Ubuntu, apt-get install python3-venv'; exit 1; }
+
+$(VENV)/ready: requirements.lock pyproject.toml | $(VENV)/bin/python
+ifeq ($(TORCH),cpu)
+	@$(PY) -m pip install --quiet --no-deps "torch==$(TORCH_VERSION)+cpu" 2>$(VENV)/pip.log || \
+		$(PY) -m pip install --quiet --no-deps "torch==$(TORCH_VERSION)+cpu" --index-url $(TORCH_CPU_INDEX) || \
+		{ cat $(VENV)/pip.log; \
+		echo 'no CPU build of torch $(TORCH_VERSION) found: make TORCH=default takes the one of the package index'; exit 1; }
+endif
+	$(PY) -m pip install --quiet -r requirements.lock
+	$(PY) -m pip install --quiet --no-deps -e .
+	@touch $@
+
+video: $(READY)
+	$(LTX2) generate "$(PROMPT)" --checkpoint tiny --seed 7 -o $(VIDEO)
+
+test: $(READY)
+	$(PY) -m pytest -m "not gpu"
+
+gpu: $(READY)
+	$(PY) -m pytest -m gpu
+
+golden: $(READY)
+	$(PY) -m tests.golden.write
+
+check: $(READY)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pyright --pythonpath $(PY)
+
+sizes: $(READY)
+	@$(PY) scripts/sizes.py
+
+lock: | $(VENV)/bin/python
+	$(PY) scripts/lock.py

@@ -1,0 +1,1 @@
+"""LoRAs: the catalogue (data) and the adapter code. Importing this loads nothing heavy."""

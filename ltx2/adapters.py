@@ -1,0 +1,129 @@
+"""Which LoRAs act in which pass, and the words a camera move adds to the prompt. No torch."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from loras import catalog
+from ltx2.errors import BadRequest, UnknownLora
+from ltx2.forms import lora_form
+from ltx2.request import Lora, Request
+from pipelines.models import Checkpoint
+from pipelines.plan import Adapter
+
+
+@dataclass(slots=True, kw_only=True)
+class PassAdapters:
+    """Adapters of each pass, the prompt really used, and what is wrong or worth saying."""
+
+    prompt: str
+    base: tuple[Adapter, ...] = ()
+    refine: tuple[Adapter, ...] = ()
+    refusals: list[BadRequest] = field(default_factory=list[BadRequest])
+    warnings: list[str] = field(default_factory=list[str])
+
+
+def choose_adapters(request: Request, row: Checkpoint) -> PassAdapters:
+    """The camera move's LoRA, then the request's own as they are.
+
+    The move's strengths are the catalogue's, pass by pass, times `camera_strength`. A generation
+    without camera LoRAs gets the move in words, at the end of the prompt.
+    """
+    found = PassAdapters(prompt=request.prompt)
+    _camera(request, row, found)
+    for index, lora in enumerate(request.loras):
+        problem = _problem(lora, request, row)
+        if problem is not None:
+            found.refusals.append(type(problem)(f"loras[{index}]: {problem}"))
+        elif lora.strength != 0:
+            adapter = Adapter(source=lora.source, strength=lora.strength)
+            found.base += (adapter,) if lora.stages in ("both", "base") else ()
+            found.refine += (adapter,) if lora.stages in ("both", "refine") else ()
+    moves = sorted({lora.source for lora in request.loras if _kind(lora.source) == "camera"})
+    if request.camera_motion != "none":
+        moves.insert(0, request.camera_motion)
+    if len(moves) > 1:
+        found.refusals.append(
+            BadRequest(
+                f"camera moves do not combine: {' and '.join(moves)} are asked for; give one"
+            )
+        )
+    return found
+
+
+def fitting(row: Checkpoint, kinds: Iterable[str]) -> list[str]:
+    """Catalogue ids made for this checkpoint's generation."""
+    wanted, name = set(kinds), row.generation.name
+    return sorted(
+        {
+            entry.id
+            for entry in catalog.entries()
+            if entry.kind in wanted and name in entry.generations
+        }
+    )
+
+
+def _camera(request: Request, row: Checkpoint, found: PassAdapters) -> None:
+    if request.camera_motion == "none":
+        if request.camera_strength != 1:
+            found.warnings.append("camera_strength does nothing without camera_motion")
+        return
+    if not row.generation.camera_loras:
+        found.prompt += _suffix(request.camera_motion)
+        if request.camera_strength != 1:
+            found.warnings.append(
+                f"camera_strength does nothing on {row.name}: it has no camera LoRAs, "
+                "the prompt asks for the move"
+            )
+        return
+    entry = catalog.get(request.camera_motion, row.generation.name)
+    found.base += _adapters(entry.id, entry.strengths["base"] * request.camera_strength)
+    found.refine += _adapters(entry.id, entry.strengths["refine"] * request.camera_strength)
+
+
+def _adapters(source: str, strength: float) -> tuple[Adapter, ...]:
+    return (Adapter(source=source, strength=strength),) if strength else ()
+
+
+def _suffix(camera: str) -> str:
+    """The words of a move, from any generation's entry: the text is the same for all."""
+    return next(
+        entry.prompt_suffix
+        for entry in catalog.entries()
+        if entry.kind == "camera" and entry.id == camera and entry.prompt_suffix
+    )
+
+
+def _kind(source: str) -> str | None:
+    """The catalogue's kind of a source; None where the catalogue does not know it."""
+    return next((entry.kind for entry in catalog.entries() if entry.id == source), None)
+
+
+def _problem(lora: Lora, request: Request, row: Checkpoint) -> BadRequest | None:
+    """Why a LoRA of the request cannot act, and what could."""
+    if lora.stages == "refine" and not request.spatial_upscaler:
+        return BadRequest(
+            "there is no refine pass with spatial_upscaler false; set stages to base or both"
+        )
+    if lora_form(lora.source) != "catalogue":
+        return None
+    kind = _kind(lora.source)
+    usable = fitting(row, ("camera",))
+    listed = (
+        f"those for {row.name} are {', '.join(usable)}"
+        if usable
+        else f"it holds none for {row.name}"
+    )
+    if kind == "distilled":
+        return BadRequest(
+            f"{lora.source} belongs to the recipes: fast runs a distilled model, "
+            "and pro's refine pass has it already"
+        )
+    if kind == "detailer":
+        return BadRequest(
+            f"{lora.source} needs a pass of its own, which this version does not have"
+        )
+    if kind is None:
+        return UnknownLora(f"{lora.source!r} is not in the catalogue; {listed}")
+    if lora.source not in usable:
+        return UnknownLora(f"{lora.source!r} was not made for {row.name}; {listed}")
+    return None

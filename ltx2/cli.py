@@ -1,0 +1,269 @@
+"""The command `ltx2`. Results go to stdout, everything for people to stderr; exit 0 done, 2 bad
+input, 1 anything else.
+"""
+
+import argparse
+import contextlib
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ltx2.errors import BadRequest, Cancelled, Ltx2Error, TooLarge
+from ltx2.terminal import say, show
+
+if TYPE_CHECKING:
+    from ltx2.delivery import Delivery
+    from ltx2.session import Prepared
+    from ltx2.settings import Settings
+    from ltx2.weights import Resolved
+    from pipelines.plan import Plan
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports its own refusals in the form of all others, and takes options by their whole names
+    only.
+    """
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - as argparse's own
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Print the refusal and leave with the code of bad input."""
+        say(f"error: {message}", f"see: {self.prog} --help")
+        sys.exit(BAD_INPUT)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    from ltx2.settings import Settings
+
+    arguments = build_parser().parse_args(argv)
+    debug = False
+    try:
+        settings = Settings.from_env()
+        debug = settings.debug
+        return arguments.run(arguments, settings)
+    except Cancelled as error:
+        say(f"stopped: {error}")
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        say("stopped")
+        return INTERRUPTED
+    except Ltx2Error as error:
+        if debug:
+            traceback.print_exc()
+        problems = error.problems if isinstance(error, BadRequest) else [str(error)]
+        say(*(f"error: {problem}" for problem in problems))
+        if arguments.json:
+            show({"error": f"{error.code}: {error}", "problems": problems})
+        return BAD_INPUT if isinstance(error, BadRequest | TooLarge) else FAILED
+    except BrokenPipeError:
+        # The reader of stdout has gone, as with `| head`. Without this Python would complain once
+        # more while it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def build_parser() -> Parser:
+    """The command line. Options of a request come from its schema."""
+    from ltx2 import inventory
+    from ltx2.flags import add_request_flags
+
+    parser = Parser(prog="ltx2", description="LTX-2: video with sound from a text and a picture.")
+    parser.set_defaults(json=False)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    generate = commands.add_parser("generate", help="write an MP4")
+    add_request_flags(generate)
+    generate.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="the MP4 to write, over one that is there; default ltx2-PLAN.mp4 under a new name in "
+        "this folder",
+    )
+    generate.add_argument(
+        "--device", help="cuda, cuda:1 or cpu; default the GPU where there is one"
+    )
+    generate.set_defaults(run=run_generate)
+
+    plan = commands.add_parser("plan", help="show what would be run, as JSON, without weights")
+    add_request_flags(plan)
+    plan.set_defaults(run=run_plan)
+    for command in (generate, plan):
+        command.add_argument(
+            "--checkpoint",
+            help="which weights: auto, a name of `ltx2 models`, a folder, a file or a repository; "
+            "default is the setting, and auto without one",
+        )
+
+    models = commands.add_parser("models", help="the models and whether they are on this machine")
+    models.set_defaults(run=inventory.run_models)
+    loras = commands.add_parser("loras", help="the LoRAs that are known by name")
+    loras.set_defaults(run=inventory.run_loras)
+    doctor = commands.add_parser("doctor", help="what this machine can run and why not")
+    doctor.set_defaults(run=inventory.run_doctor)
+    download = commands.add_parser("download", help="fetch or bake weights, resumable and verified")
+    inventory.add_download_flags(download)
+    download.set_defaults(run=inventory.run_download)
+    for command in (generate, models, loras, doctor, download):
+        command.add_argument(
+            "--json", action="store_true", help="print one JSON document on stdout and nothing else"
+        )
+    return parser
+
+
+def run_generate(arguments: argparse.Namespace, settings: "Settings") -> int:
+    """Everything refusable is refused before torch is imported and before weights are touched."""
+    from ltx2.delivery.file import ToFile
+    from ltx2.flags import read_request
+    from ltx2.media.fetch import MediaLimits
+    from ltx2.planner import Limits
+    from ltx2.session import prepare
+    from ltx2.weights import resolve, row_of
+
+    known = [*output_problems(arguments.output), *device_problems(arguments.device)]
+    request = read_request(arguments, known)
+    wanted = arguments.checkpoint or settings.checkpoint
+    row, _ = row_of(wanted, settings, mode=request.mode)
+    limits, media = Limits(), MediaLimits()
+    prepared = prepare(request, checkpoint=row, limits=limits, media=media, paths=True)
+    target = arguments.output or new_name(prepared.plan)
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
+        resolved = resolve(wanted, settings, mode=request.mode)
+        if resolved.row != row:
+            # `auto` took the GPU for usable until torch was asked: plan again, for the other model.
+            prepared = prepare(
+                request, checkpoint=resolved.row, limits=limits, media=media, paths=True
+            )
+            target = arguments.output or new_name(prepared.plan)
+        introduce(resolved, wanted)
+        explain(prepared.plan)
+        result = _render(prepared, resolved, settings, ToFile(target), arguments.device)
+    if arguments.json:
+        show(result)
+    else:
+        say(
+            f"{target}: {result['width']}x{result['height']}, {result['duration']:.1f} s at "
+            f"{result['fps']} fps, "
+            f"{result['bytes'] / 1e6:.1f} MB, seed {result['seed']}"
+        )
+    return DONE
+
+
+def _render(
+    prepared: "Prepared",
+    resolved: "Resolved",
+    settings: "Settings",
+    deliver: "Delivery",
+    device: str | None,
+) -> dict[str, Any]:
+    """Load and run. This is where torch comes in."""
+    from ltx2.engine import Engine
+    from ltx2.progress import Progress
+    from ltx2.progress_bar import ProgressBar
+    from ltx2.session import execute
+
+    engine = Engine.open(resolved, settings, device=device)
+    with interruptible() as stopped, ProgressBar(sys.stderr) as bar:
+        receipt = execute(
+            prepared, engine=engine, deliver=deliver, progress=Progress(bar, cancelled=stopped)
+        )
+    return receipt.as_dict()
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C asks the run to stop between two steps, a second one stops at once. Gives the question
+    to ask.
+    """
+    asked = False
+
+    def ask(_signal: int, _frame: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        say("\nstopping after this step; Ctrl-C again stops at once")
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def output_problems(path: Path | None) -> list[str]:
+    """Why a file could not be written, found before hours are spent on it."""
+    if path is None:
+        return []
+    if path.suffix.lower() != ".mp4":
+        return [f"--output must end in .mp4, which is what is written; got {path}"]
+    if path.is_dir():
+        return [f"--output must be a file; {path} is a folder"]
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        return [f"--output must be in a folder that exists; create {folder} first"]
+    return []
+
+
+def device_problems(device: str | None) -> list[str]:
+    """What is wrong with the name of a device; whether it is there is known only to torch."""
+    if device is None or re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        return []
+    return [f"--device must be cpu, cuda or cuda:N; got {device!r}"]
+
+
+def new_name(plan: "Plan") -> Path:
+    """A file in this folder named after the plan that does not exist yet: nothing is overwritten
+    unasked.
+    """
+    path = Path(f"ltx2-{plan.id}.mp4")
+    number = 2
+    while path.exists():
+        path = Path(f"ltx2-{plan.id}-{number}.mp4")
+        number += 1
+    return path
+
+
+def run_plan(arguments: argparse.Namespace, settings: "Settings") -> int:
+    """The plan as JSON, without torch and without weights."""
+    from ltx2.flags import read_request
+    from ltx2.media.fetch import MediaLimits
+    from ltx2.planner import Limits
+    from ltx2.session import prepare
+    from ltx2.weights import row_of
+
+    request = read_request(arguments)
+    row, reason = row_of(arguments.checkpoint or settings.checkpoint, settings, mode=request.mode)
+    prepared = prepare(request, checkpoint=row, limits=Limits(), media=MediaLimits(), paths=True)
+    say(f"checkpoint {row.name}: {reason}")
+    explain(prepared.plan)
+    show(prepared.plan.as_dict())
+    return DONE
+
+
+def introduce(resolved: "Resolved", wanted: str) -> None:
+    """Say which weights run and why; random ones are called so."""
+    say(f"checkpoint {resolved.name}{' (auto)' if wanted == 'auto' else ''}: {resolved.reason}")
+    if resolved.random_weights:
+        say(
+            f"note: {resolved.name} has random weights: the clip shows that everything works, not "
+            f"what was asked for"
+        )
+
+
+def explain(plan: "Plan") -> None:
+    """Say what the plan changed and what it warns of."""
+    for snap in plan.snaps:
+        say(
+            f"note: {snap.name} {snap.asked:g} became {snap.used:g}, the nearest the model can make"
+        )
+    say(*(f"warning: {text}" for text in plan.warnings))

@@ -1,0 +1,120 @@
+"""What a client may offer for a checkpoint: fields, sizes, modes, cameras, models. JSON types."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from loras import catalog
+from ltx2.adapters import fitting
+from ltx2.extent import NAMED_SIZES, RATIOS, Limits, named_size
+from ltx2.planner import DEFAULT_LIMITS, NOT_YET, find_checkpoint
+from ltx2.request import CAMERA_MOTIONS, PICTURES, PRO_ONLY, Lora, Request, accepts
+from pipelines.models import CHECKPOINTS, PRO_AUDIO, PRO_VIDEO, Checkpoint
+from pipelines.sigmas import DISTILLED, REFINE
+
+# Keys of a JSON schema that a form can use as they are.
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "minLength", "maxLength", "maxItems")
+
+
+def describe(
+    checkpoint: Checkpoint | str = "tiny", *, limits: Limits = DEFAULT_LIMITS
+) -> dict[str, Any]:
+    """Everything a form or a document needs, made from the tables that validate a request.
+
+    Raises BadRequest for a name that is not in the model table.
+    """
+    row = find_checkpoint(checkpoint)
+    return {
+        "checkpoint": _model(row),
+        "models": [_model(each) for each in CHECKPOINTS.values()],
+        "modes": _modes(row),
+        "fields": [_field(Request, name, row) for name in Request.model_fields],
+        "lora_fields": [_field(Lora, name, row) for name in Lora.model_fields],
+        "sizes": _sizes(row),
+        "cameras": _cameras(row),
+        "loras": fitting(row, ("camera",)),
+        "limits": asdict(limits),
+    }
+
+
+def _model(row: Checkpoint) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "generation": row.generation.name,
+        "width": row.width,
+        "height": row.height,
+        "duration": row.seconds,
+        "random_weights": row.random_weights,
+        "licence": row.files.licence,
+        "gated": row.files.gated,
+        "repository": row.files.repository,
+    }
+
+
+def _modes(row: Checkpoint) -> list[dict[str, Any]]:
+    generation = row.generation
+    shared = {"refine_steps": len(REFINE) - 1}
+    return [
+        {
+            "name": "fast",
+            "steps": len(DISTILLED) - 1,
+            "sampler": generation.distilled_sampler,
+            "guided": False,
+            **shared,
+        },
+        {
+            "name": "pro",
+            "steps": generation.dev_steps,
+            "sampler": "euler",
+            "guided": True,
+            "video_guidance": asdict(PRO_VIDEO),
+            "audio_guidance": asdict(PRO_AUDIO),
+            **shared,
+        },
+    ]
+
+
+def _field(model: type[Request] | type[Lora], name: str, row: Checkpoint) -> dict[str, Any]:
+    """One field: its kind, bounds and sentences, and what null stands for on this checkpoint."""
+    prop = model.model_json_schema()["properties"][name]
+    options: list[Mapping[str, Any]] = prop.get("anyOf", [prop])
+    kind = options[0]
+    mine = model is Request
+    described: dict[str, Any] = {
+        "name": name,
+        "type": kind["type"],
+        "required": model.model_fields[name].is_required(),
+        "nullable": {"type": "null"} in options,
+        "default": prop.get("default"),
+        "description": prop["description"],
+        "accepts": accepts([name] if mine else ["loras", name]),
+        "available": not (mine and name in NOT_YET),
+        "modes": ["pro"] if mine and name in (*PRO_ONLY, "negative_prompt") else ["fast", "pro"],
+        **{key: kind[key] for key in _BOUNDS if key in kind},
+    }
+    if "enum" in kind:
+        described["choices"] = kind["enum"]
+    if mine and (name == "image" or name == "last_image"):
+        described["aliases"] = list(PICTURES[name])
+    if mine and name == "duration":
+        described["null_means"] = row.seconds
+    if mine and name == "num_inference_steps":
+        described["null_means"] = row.generation.dev_steps
+    return described
+
+
+def _sizes(row: Checkpoint) -> dict[str, dict[str, list[int]]]:
+    """Width and height per resolution and shape; "default" is the checkpoint's own size."""
+    return {
+        label: {shape: list(named_size(row, name, ratio)) for shape, ratio in RATIOS.items()}
+        for label, name in (("default", None), *((name, name) for name in NAMED_SIZES))
+    }
+
+
+def _cameras(row: Checkpoint) -> list[dict[str, Any]]:
+    titles = {entry.id: entry.title for entry in catalog.entries() if entry.kind == "camera"}
+    by = "lora" if row.generation.camera_loras else "prompt"
+    return [
+        {"name": name, "title": titles.get(name, "None"), "by": None if name == "none" else by}
+        for name in CAMERA_MOTIONS
+    ]

@@ -1,0 +1,178 @@
+"""The command line's options for a request, derived from the Request schema: names, choices, bounds
+and sentences.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ltx2.errors import BadRequest
+from ltx2.request import PICTURES, Request, picture_form
+
+LORA_FORM = "SOURCE[@STRENGTH[@STAGES]]"
+STAGES = ("both", "base", "refine")
+
+
+def add_request_flags(parser: argparse.ArgumentParser) -> None:
+    """One option per field of the request. Nothing is checked here: the request reports all
+    problems at once.
+    """
+    schema = Request.model_json_schema(by_alias=False)
+    parser.add_argument("prompt", help=_sentence(schema["properties"]["prompt"]))
+    group = parser.add_argument_group("request")
+    for name, rule in schema["properties"].items():
+        if name == "prompt":
+            continue
+        if name == "loras":
+            group.add_argument(
+                "--lora",
+                dest="loras",
+                action="append",
+                default=argparse.SUPPRESS,
+                metavar=LORA_FORM,
+                help=_escaped(f"{rule.get('description', '')} May be given several times."),
+            )
+            continue
+        options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
+        options["help"] = _sentence(rule)
+        if _types(rule) == {"boolean"}:
+            group.add_argument(flag(name), action=argparse.BooleanOptionalAction, **options)
+        else:
+            choices = _choices(rule)
+            metavar = "{" + ",".join(map(str, choices)) + "}" if choices else _metavar(rule)
+            group.add_argument(flag(name), metavar=metavar, **options)
+
+
+def read_request(arguments: argparse.Namespace, problems: Iterable[str] = ()) -> Request:
+    """The request of a command line; what was not given stays at its default.
+
+    Raises BadRequest with every problem of the request, after those that are known already.
+    """
+    found = list(problems)
+    fields, faults = request_fields(arguments)
+    found += faults
+    try:
+        request = Request.parse(fields, paths=True)
+    except BadRequest as error:
+        raise BadRequest([*found, *error.problems]) from error
+    if found:
+        raise BadRequest(found)
+    return request
+
+
+def request_fields(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """What was given on the command line as fields of a request, and what cannot be read."""
+    properties = Request.model_json_schema(by_alias=False)["properties"]
+    fields: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, value in vars(arguments).items():
+        if name not in properties:
+            continue
+        if name == "loras":
+            fields[name] = []
+            for text in value:
+                try:
+                    fields[name].append(lora(text))
+                except ValueError as error:
+                    problems.append(str(error))
+        elif isinstance(value, str) and _types(properties[name]) & {"integer", "number"}:
+            fields[name] = _number(value)
+        elif name in PICTURES and picture_form(value) == "base64" and _is_file(value):
+            fields[f"{name}_path"] = value  # a file's name may look like base64; the file decides
+        else:
+            fields[name] = value
+    return fields, problems
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:
+        return False  # real base64 is longer than any file name
+
+
+def flag(name: str) -> str:
+    """The option of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def lora(text: str) -> dict[str, Any]:
+    """`SOURCE[@STRENGTH[@STAGES]]` as a LoRA of the request. Read from the right: a source may hold
+    an @ itself.
+    """
+    head, _, last = text.rpartition("@")
+    fields: dict[str, Any] = {}
+    if head and last in STAGES:
+        fields["stages"] = last
+        text = head
+        head, _, last = text.rpartition("@")
+    if head:
+        strength = _number(last)
+        if not isinstance(strength, str):
+            fields["strength"] = strength
+            text = head
+        elif "stages" in fields:
+            raise ValueError(f"loras: {last!r} in --lora is no strength; the form is {LORA_FORM}")
+    elif "stages" in fields:
+        raise ValueError(
+            f"loras: --lora names stages without a strength before them; the form is {LORA_FORM}"
+        )
+    return {"source": text, **fields}
+
+
+def _number(text: str) -> int | float | str:
+    """The number a text spells, else the text itself, which the request then refuses by name."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _branches(rule: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schema's alternatives, without null."""
+    return [part for part in rule.get("anyOf", [rule]) if part.get("type") != "null"]
+
+
+def _types(rule: dict[str, Any]) -> set[str]:
+    return {
+        kind
+        for part in _branches(rule)
+        for kind in ([part["type"]] if "type" in part else map(_json_type, part.get("enum", [])))
+    }
+
+
+def _json_type(value: object) -> str:
+    return "integer" if isinstance(value, int) else "string"
+
+
+def _choices(rule: dict[str, Any]) -> list[Any]:
+    return [value for part in _branches(rule) for value in part.get("enum", [])]
+
+
+def _metavar(rule: dict[str, Any]) -> str:
+    types = _types(rule)
+    return "N" if types == {"integer"} else "X" if types & {"integer", "number"} else "TEXT"
+
+
+def _sentence(rule: dict[str, Any]) -> str:
+    """The field's own sentence, its bounds and its default."""
+    parts = [rule.get("description", "").strip()]
+    for part in _branches(rule):
+        above, below = part.get("minimum"), part.get("maximum")
+        if above is not None and below is not None:
+            parts.append(f"{above:g} to {below:g}." if below < 1e15 else f"{above:g} or more.")
+        elif below is not None and "exclusiveMinimum" in part:
+            parts.append(f"Above {part['exclusiveMinimum']:g}, up to {below:g}.")
+    if rule.get("default") is not None:
+        parts.append(f"Default {json.dumps(rule['default']).strip(chr(34))}.")
+    return _escaped(" ".join(part for part in parts if part))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%")  # argparse formats help texts

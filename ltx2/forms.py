@@ -1,0 +1,55 @@
+"""Forms of the texts that name a picture or a LoRA, and how a value looks in an error."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Literal, cast
+
+PictureForm = Literal["url", "data", "base64"]
+LoraForm = Literal["catalogue", "repository", "url", "path"]
+
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://.*", re.DOTALL)
+_URL = re.compile(r"https?://[^\s/]+.*", re.IGNORECASE | re.DOTALL)
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]{16,}={0,2}\s*")
+_REPOSITORY_FILE = re.compile(r"[\w.\-]+/[\w.\-]+:(?!/)(?:(?!\.\.)[^:\\])+\.safetensors")
+_CATALOGUE_ID = re.compile(r"[A-Za-z0-9][\w\-]*")
+
+
+def picture_form(text: str) -> PictureForm | None:
+    """What kind of picture source a text is; None for a path or anything else."""
+    if _URL.fullmatch(text):
+        return "url"
+    if text[:5].lower() == "data:":
+        return "data"
+    return "base64" if _BASE64.fullmatch(text) else None
+
+
+def lora_form(source: str) -> LoraForm | None:
+    """What kind of source a LoRA's text is; None for none of them."""
+    if _URL.fullmatch(source):
+        return "url"
+    if _REPOSITORY_FILE.fullmatch(source):
+        return "repository"
+    if source.endswith(".safetensors") and not SCHEME.fullmatch(source):
+        return "path"
+    return "catalogue" if _CATALOGUE_ID.fullmatch(source) else None
+
+
+def path_text(value: object) -> object:
+    """A path object as its text, anything else as it is."""
+    return os.fspath(cast("os.PathLike[str]", value)) if isinstance(value, os.PathLike) else value
+
+
+def shown(value: object) -> str:
+    """A value for an error text: short, in ASCII, without a URL's query, which may hold a key."""
+    if isinstance(value, str):
+        plain = value.partition("?")[0] if "://" in value else value
+        return ascii(plain[:40] + ("..." if len(plain) > 40 else ""))
+    if isinstance(value, Mapping):
+        return "an object"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(cast('list[object]', value))}"
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    return ascii(value)[:40]

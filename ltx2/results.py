@@ -1,0 +1,116 @@
+"""What a generation answers: a Receipt where a file was delivered, a Result where the frames are wanted in memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.plan import Plan
+from pipelines.values import Clip
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ltx2.media.encode import Encoded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """A delivered clip: `as_dict()` is the Result of the public contract."""
+
+    plan: Plan
+    encoded: "Encoded"
+    delivered: dict[str, str]  # how to get the file, e.g. {"video_url": ...}
+    timings: dict[str, float]  # seconds per stage
+    generation_id: str | None = None
+    warnings: tuple[str, ...] = ()  # those of the run, after the plan's
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as plain JSON types."""
+        plan, made = self.plan, self.encoded
+        adapters = {
+            (adapter.source, stage, adapter.strength)
+            for stage, part in (("base", plan.base), ("refine", plan.refine))
+            if part
+            for adapter in part.adapters
+        }
+        return {
+            **self.delivered,
+            "content_type": "video/mp4",
+            "bytes": made.bytes,
+            "sha256": made.sha256,
+            "width": made.width,
+            "height": made.height,
+            "fps": plan.fps,
+            "num_frames": made.num_frames,
+            "duration": plan.duration,
+            "has_audio": made.audio_sample_rate is not None,
+            "audio_sample_rate": made.audio_sample_rate,
+            "seed": plan.seed,
+            "prompt": plan.prompt,
+            "mode": plan.mode,
+            "checkpoint": plan.checkpoint,
+            "model_version": plan.generation,
+            "plan_id": plan.id,
+            "snaps": [{"name": s.name, "asked": s.asked, "used": s.used} for s in plan.snaps],
+            "warnings": [*plan.warnings, *self.warnings],
+            "loras": [
+                {"source": source, "stage": stage, "strength": strength}
+                for source, stage, strength in sorted(adapters)
+            ],
+            "timings": {name: round(seconds, 3) for name, seconds in self.timings.items()},
+            "generation_id": self.generation_id,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A clip in memory, for Python."""
+
+    plan: Plan
+    frames: "np.ndarray"  # uint8 (frames, height, width, 3), RGB
+    audio: "np.ndarray | None"  # float32 (channels, samples) in -1..1; None without sound
+    audio_sample_rate: int | None
+    timings: dict[str, float] = field(default_factory=dict)  # seconds per stage
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def seed(self) -> int:
+        """The seed that was used, also where none was asked for."""
+        return self.plan.seed
+
+    def clip(self) -> Clip:
+        """The same clip as the encoder reads it."""
+        return Clip(
+            frames=self._chunks(),
+            chunks=1,
+            width=self.plan.width,
+            height=self.plan.height,
+            num_frames=self.plan.num_frames,
+            fps=self.plan.fps,
+            audio=self.audio,
+            audio_sample_rate=self.audio_sample_rate,
+        )
+
+    def _chunks(self) -> Iterator["np.ndarray"]:
+        yield self.frames
+
+    def save(self, path: str | Path) -> "Encoded":
+        """Write the clip as an MP4; the file appears whole or not at all."""
+        from ltx2.media.encode import write_mp4
+
+        return write_mp4(self.clip(), Path(path), metadata=mp4_metadata(self.plan))
+
+
+def mp4_metadata(plan: Plan) -> dict[str, str] | None:
+    """Tags of the file: what made it. None where the request switched them off."""
+    if not plan.metadata:
+        return None
+    return {
+        "prompt": plan.prompt,
+        "seed": str(plan.seed),
+        "plan_id": plan.id,
+        "mode": plan.mode,
+        "checkpoint": plan.checkpoint,
+        "model_version": plan.generation,
+    }

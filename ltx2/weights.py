@@ -1,0 +1,375 @@
+"""Which weights are on this machine: from a checkpoint's name to a folder, with the reason in
+words. No network, no torch.
+
+A real model is looked for in this order: the configured weights folder, a worker's cached-model
+folder, weights baked into the image, a network volume, the hub's cache. The first place that holds
+all files of the mode wins.
+"""
+
+import importlib.util
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ltx2.errors import BadRequest, ConfigError
+from ltx2.sources import (
+    DIFFUSERS_REPOSITORIES,
+    Modes,
+    download_command,
+    original_files,
+    text_encoder_folder,
+)
+from pipelines.models import CHECKPOINTS, Checkpoint
+from pipelines.plan import Mode
+
+if TYPE_CHECKING:
+    from ltx2.settings import Settings
+    from pipelines.checkpoints.files import Weights
+
+Layout = Literal["original", "diffusers", "file"]
+REPOSITORY_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+REAL = tuple(name for name, row in CHECKPOINTS.items() if not row.random_weights)
+# What `auto` prefers: the newest model that everyone may fetch, then older, then the gated one.
+AUTO_ORDER = ("ltx-2.3", "ltx-2", "ltx-2.5")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """A checkpoint on this machine."""
+
+    name: str  # the row's name, or the folder, file or repository as it was asked for
+    path: Path  # folder or file with the weights
+    layout: Layout
+    reason: str  # why these, in words
+    row: Checkpoint  # sizes and recipes of its generation
+    text_encoder: Path | None = (
+        None  # a transformers folder apart from `path`; None: it is in `path`
+    )
+
+    @property
+    def random_weights(self) -> bool:
+        """True for the embedded checkpoint, whose clips mean nothing."""
+        return self.row.random_weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A folder that may hold weights."""
+
+    folder: Path
+    words: str
+    hub_cache: bool  # laid out as models--OWNER--NAME/snapshots/COMMIT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cuda:
+    """Whether a CUDA GPU can be used, and how that is known."""
+
+    usable: bool
+    reason: str
+
+
+def places(settings: "Settings") -> list[Place]:
+    """Where weights are looked for, in order."""
+    named = [
+        (settings.weights, "the configured weights folder", False),
+        (settings.runpod_cache, "the worker's cached-model folder", True),
+        (settings.baked_weights, "the folder baked into the image", False),
+        (settings.volume_weights, "the network volume", False),
+        (settings.hub_cache, "the Hugging Face cache", True),
+    ]
+    return [
+        Place(folder=folder, words=words, hub_cache=hub_cache)
+        for folder, words, hub_cache in named
+        if folder is not None
+    ]
+
+
+def cached_repository(cache: Path, repository: str) -> Path:
+    """Folder of a repository in a hub cache."""
+    return cache / f"models--{repository.replace('/', '--')}"
+
+
+def snapshot(cache: Path, repository: str) -> Path | None:
+    """The snapshot of a repository that `main` names, else the newest one; None where there is
+    none.
+    """
+    folder = cached_repository(cache, repository)
+    ref = folder / "refs" / "main"
+    if ref.is_file():
+        named = folder / "snapshots" / ref.read_text().strip()
+        if named.is_dir():
+            return named
+    snapshots = folder / "snapshots"
+    if not snapshots.is_dir():
+        return None
+    found = [entry for entry in snapshots.iterdir() if entry.is_dir()]
+    return max(found, key=lambda entry: (entry.stat().st_mtime, entry.name), default=None)
+
+
+def cuda(*, confirm: bool, devices: Path = Path("/dev")) -> Cuda:
+    """Whether a CUDA GPU is there. Looks for the driver and at torch's build without importing
+    torch.
+
+    `confirm` then asks torch itself, which takes seconds and is for runs that need torch anyway.
+    """
+    if not any(True for pattern in ("nvidia[0-9]*", "dxg") for _ in devices.glob(pattern)):
+        return Cuda(usable=False, reason="this machine has no CUDA GPU")
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return Cuda(usable=False, reason="torch is not installed")
+    build = Path(spec.origin).with_name("version.py")
+    if build.is_file() and re.search(r"^cuda\b[^=]*=\s*None", build.read_text(), re.MULTILINE):
+        return Cuda(usable=False, reason="a GPU is there but this torch is built without CUDA")
+    if confirm:
+        import torch
+
+        if not torch.cuda.is_available():
+            return Cuda(usable=False, reason="a GPU is there but torch cannot use it")
+    return Cuda(usable=True, reason="a CUDA GPU is there")
+
+
+def resolve(
+    checkpoint: str, settings: "Settings", *, mode: Modes = "fast", prepare: bool = True
+) -> Resolved:
+    """Where the weights of a checkpoint are.
+
+    `checkpoint` is a name, `auto`, a folder, a file or a repository. Raises BadRequest for what is
+    none of these and ConfigError, naming the missing files and the command that fetches them, when
+    the weights are not here. `prepare` builds the embedded checkpoint where it is chosen and lets
+    `auto` ask torch about the GPU; False does neither, so that a plan needs no torch.
+    """
+    if checkpoint == "auto":
+        return _auto(settings, mode, prepare=prepare)
+    if checkpoint in CHECKPOINTS:
+        row = CHECKPOINTS[checkpoint]
+        if row.random_weights:
+            return _tiny(settings, "it was asked for by name", prepare=prepare)
+        return _named(row, settings, mode)
+    path = Path(checkpoint).expanduser()
+    if path.exists():
+        return _explicit(checkpoint, path, settings, mode, "it was asked for by its path")
+    if REPOSITORY_ID.fullmatch(checkpoint):
+        return _repository(checkpoint, settings, mode)
+    raise BadRequest(
+        f"checkpoint: {checkpoint!r} is no checkpoint; accepted are auto, "
+        f"{', '.join(CHECKPOINTS)}, "
+        "a folder or .safetensors file that exists, or a repository such as owner/name"
+    )
+
+
+def row_of(
+    checkpoint: str, settings: "Settings", *, mode: Modes = "fast"
+) -> tuple[Checkpoint, str]:
+    """The row a plan for this checkpoint is made with, and why. A named model need not be on this
+    machine.
+    """
+    if checkpoint in CHECKPOINTS:
+        return CHECKPOINTS[checkpoint], "it was asked for by name"
+    found = resolve(checkpoint, settings, mode=mode, prepare=False)
+    return found.row, found.reason
+
+
+def lora_file(repository: str, file: str, settings: "Settings") -> Path | None:
+    """A LoRA that a download brought to any of the places, or None."""
+    for place in places(settings):
+        if place.hub_cache:
+            folder = snapshot(place.folder, repository)
+            candidates = [folder / file] if folder else []
+        else:
+            below = [place.folder / name for name in ("", *REAL)]
+            candidates = [folder / "loras" / file for folder in below]
+        for candidate in candidates:
+            if candidate.is_file():
+                return candidate
+    return None
+
+
+def missing_files(row: Checkpoint, settings: "Settings", mode: Modes) -> list[str]:
+    """What a mode of a real model lacks in the place that lacks least; empty where it can run."""
+    attempts = [lacking for _, lacking in _attempts(row, settings, mode)]
+    return min(attempts, key=len, default=_everything(row, mode))
+
+
+def _auto(settings: "Settings", mode: Modes, *, prepare: bool) -> Resolved:
+    device = cuda(confirm=prepare)
+    if not device.usable:
+        return _tiny(settings, device.reason, prepare=prepare)
+    for name in AUTO_ORDER:
+        try:
+            found = _named(CHECKPOINTS[name], settings, mode)
+        except ConfigError:
+            continue
+        return replace(found, reason=f"{device.reason}, and {found.reason}")
+    reason = (
+        f"{device.reason}, but no real model is complete for mode {mode}; "
+        f"fetch one with: {download_command(AUTO_ORDER[0], mode)}"
+    )
+    return _tiny(settings, reason, prepare=prepare)
+
+
+def _tiny(settings: "Settings", reason: str, *, prepare: bool) -> Resolved:
+    row = next(row for row in CHECKPOINTS.values() if row.random_weights)
+    folder = settings.cache / row.name
+    if prepare:
+        from pipelines.tiny.build import build
+
+        folder = build(folder)
+    return Resolved(name=row.name, path=folder, layout="original", reason=reason, row=row)
+
+
+def _named(row: Checkpoint, settings: "Settings", mode: Modes) -> Resolved:
+    fewest: list[str] | None = None
+    for found, lacking in _attempts(row, settings, mode):
+        if not lacking:
+            return found
+        if fewest is None or len(lacking) < len(fewest):
+            fewest = lacking
+    files = fewest if fewest is not None else _everything(row, mode)
+    looked = ", ".join(f"{place.folder}" for place in places(settings))
+    raise ConfigError(
+        f"{row.name}: mode {mode} misses {', '.join(files)} (looked in {looked}); "
+        f"fetch with: {download_command(row.name, mode)}"
+    )
+
+
+def _attempts(
+    row: Checkpoint, settings: "Settings", mode: Modes
+) -> Iterator[tuple[Resolved, list[str]]]:
+    """Every folder that may hold this model, with what it lacks."""
+    for place in places(settings):
+        for folder in _candidates(row, place):
+            names = _everything(row, mode)
+            diffusers = (folder / "model_index.json").is_file()
+            if not diffusers and not any((folder / name).is_file() for name in names):
+                continue
+            encoder = _text_encoder_apart(folder, row, settings)
+            found = Resolved(
+                name=row.name,
+                path=folder,
+                layout="diffusers" if diffusers else "original",
+                reason=f"its weights are in {place.words} ({folder})",
+                row=row,
+                text_encoder=encoder,
+            )
+            try:
+                weights, lacking = _lacking(folder, row, encoder, mode)
+            except ConfigError as error:
+                yield found, [str(error)]  # a damaged folder is no reason not to look further
+            else:
+                yield replace(found, layout=weights.layout), lacking
+
+
+def _candidates(row: Checkpoint, place: Place) -> list[Path]:
+    """Folders of a place that may hold this model: by its name, by its repository's, or the place
+    itself.
+    """
+    repositories = [row.files.repository, *DIFFUSERS_REPOSITORIES.get(row.name, ())]
+    if place.hub_cache:
+        found = [snapshot(place.folder, repository) for repository in repositories]
+        return [folder for folder in found if folder is not None]
+    below = [row.name, *(text_encoder_folder(repository) for repository in repositories)]
+    return [*(place.folder / name for name in below), place.folder]
+
+
+def _everything(row: Checkpoint, mode: Modes) -> list[str]:
+    encoder = row.files.text_encoder_repository
+    return [*original_files(row, mode), *([encoder] if encoder else [])]
+
+
+def _lacking(
+    path: Path, row: Checkpoint | None, encoder: Path | None, mode: Modes
+) -> "tuple[Weights, list[str]]":
+    """What a folder or file holds and lacks, by the loader's own reading of its headers."""
+    from pipelines.checkpoints.files import CheckpointError, find
+
+    try:
+        weights = find(path, row, text_encoder=encoder)
+        lacking = [name for one in _modes(mode) for name in weights.missing(one)]
+    except (CheckpointError, OSError) as error:
+        raise ConfigError(str(error)) from error
+    return weights, list(dict.fromkeys(lacking))
+
+
+def _modes(mode: Modes) -> tuple[Mode, ...]:
+    return ("fast", "pro") if mode == "all" else (mode,)
+
+
+def _text_encoder_apart(folder: Path, row: Checkpoint, settings: "Settings") -> Path | None:
+    """A whole text encoder outside `folder`, where it holds none itself; None where there is none
+    either way.
+    """
+    repository = row.files.text_encoder_repository
+    if repository is None:
+        return None
+    name = text_encoder_folder(repository)
+    if any(is_transformers_folder(folder / inside) for inside in (name, "text_encoder")):
+        return None
+    caches = [
+        snapshot(place.folder, repository) if place.hub_cache else place.folder / name
+        for place in places(settings)
+    ]
+    for candidate in [folder.parent / name, *caches]:
+        if candidate is not None and is_transformers_folder(candidate):
+            return candidate
+    return None
+
+
+def is_transformers_folder(folder: Path) -> bool:
+    """Whether a folder holds a whole transformers model with its tokenizer: every shard its index
+    names.
+    """
+    if not (folder / "config.json").is_file():
+        return False
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        return False
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return (folder / "model.safetensors").is_file()
+    try:
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ConfigError(f"{index} is not a safetensors index; fetch the folder again") from error
+    return all((folder / shard).is_file() for shard in shards)
+
+
+def _explicit(
+    checkpoint: str, path: Path, settings: "Settings", mode: Modes, reason: str
+) -> Resolved:
+    """A folder or file that was named: it is this one or an error, never another."""
+    weights, lacking = _lacking(path, None, None, mode)
+    row = next(row for row in CHECKPOINTS.values() if row.generation == weights.generation)
+    encoder = None
+    if not weights.has("text_encoder"):
+        folder = path if path.is_dir() else path.parent
+        encoder = _text_encoder_apart(folder, row, settings)
+        weights, lacking = _lacking(path, None, encoder, mode)
+    if lacking:
+        raise ConfigError(
+            f"{path}: mode {mode} misses {', '.join(lacking)}; put them beside it, name a folder "
+            f"that holds them, "
+            f"or fetch the whole model with: {download_command(row.name, mode)}"
+        )
+    return Resolved(
+        name=checkpoint,
+        path=path,
+        layout="file" if path.is_file() else weights.layout,
+        reason=reason,
+        row=replace(row, name=checkpoint),
+        text_encoder=encoder,
+    )
+
+
+def _repository(checkpoint: str, settings: "Settings", mode: Modes) -> Resolved:
+    for place in places(settings):
+        folder = snapshot(place.folder, checkpoint) if place.hub_cache else None
+        if folder is not None:
+            reason = f"it is in {place.words} ({folder})"
+            return _explicit(checkpoint, folder, settings, mode, reason)
+    raise ConfigError(
+        f"{checkpoint}: no snapshot of this repository is on this machine; "
+        f"fetch it with: ltx2 download --checkpoint {checkpoint}"
+    )

@@ -1,0 +1,1 @@
+"""Checkpoints on disk: what a folder or file holds, and how it becomes diffusers modules."""

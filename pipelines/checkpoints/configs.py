@@ -1,0 +1,302 @@
+"""Constructor arguments of the diffusers 0.42 modules, from what original files say of themselves.
+
+Where a field and a shape tell the same thing they must agree; where the field is missing the shape
+decides; what diffusers cannot express is refused by name. No torch.
+"""
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+from pipelines.checkpoints import autoencoders
+from pipelines.checkpoints.autoencoders import AUDIO_HOP, AUDIO_RATE
+from pipelines.checkpoints.facts import (
+    Config,
+    Facts,
+    Shapes,
+    children,
+    gate_heads,
+    head_split,
+    part,
+)
+
+# hidden size x (layers + 1) of the text encoder that every released generation was trained with:
+# Gemma 12B.
+GEMMA_12B = (3840, 49)
+_AUDIO_SCALE = 4  # mel frames per audio latent
+_VAE_SCALE = (8, 32, 32)  # frames, rows and columns per video latent
+
+
+def diffusers_config(
+    component: str, original: Config, shapes: Shapes, *, text_width: int | None = None
+) -> dict[str, Any]:
+    """Arguments for the component's class.
+
+    `original` is the file's `config` (with its keys `transformer`, `vae`, ...; the upscalers' flat
+    one), `shapes` the component's tensors under their diffusers names. `text_width` is the text
+    encoder's hidden size: from 2.3 on no tensor of the connectors tells it. Raises CheckpointError
+    that names every contradiction and everything that is not supported.
+    """
+    facts = Facts(component)
+    arguments = _BUILDERS[component](facts, original, shapes, text_width)
+    facts.settle()
+    return arguments
+
+
+def _transformer(
+    facts: Facts, original: Config, shapes: Shapes, width: int | None
+) -> dict[str, Any]:
+    config = part(facts, original, "transformer")
+    for field, accepted in _ONLY_TRANSFORMER.items():
+        facts.expect(config, field, *accepted)
+    video, audio = (
+        facts.shape(shapes, "proj_in.weight"),
+        facts.shape(shapes, "audio_proj_in.weight"),
+    )
+    block = "transformer_blocks.0."
+    mod = facts.agree(
+        config,
+        "cross_attention_adaln",
+        "prompt_adaln.linear.weight" in shapes or _rows(shapes) == 9,
+    )
+    gated = facts.agree(
+        config, "apply_gated_attention", f"{block}attn1.to_gate_logits.weight" in shapes
+    )
+    captions = "caption_projection.linear_1.weight" in shapes
+    if facts.agree(config, "caption_proj_before_connector", not captions) and captions:
+        facts.problems.append("the captions are projected twice")
+    positions = config.get("positional_embedding_max_pos", [20, 2048, 2048])
+    audio_vae = _audio_geometry(original)
+    heads, head_dim = head_split(
+        facts, config, "", video[0], gate_heads(shapes, f"{block}attn1"), 128
+    )
+    audio_heads, audio_head_dim = head_split(
+        facts, config, "audio_", audio[0], gate_heads(shapes, f"{block}audio_attn1"), 64
+    )
+    arguments: dict[str, Any] = {
+        "in_channels": facts.agree(config, "in_channels", video[1]),
+        "out_channels": facts.agree(
+            config, "out_channels", facts.shape(shapes, "proj_out.weight")[0]
+        ),
+        "patch_size": 1,
+        "patch_size_t": 1,
+        "num_attention_heads": heads,
+        "attention_head_dim": head_dim,
+        "cross_attention_dim": facts.agree(
+            config, "cross_attention_dim", shapes[f"{block}attn2.to_k.weight"][1]
+        ),
+        "vae_scale_factors": list(_VAE_SCALE),
+        "pos_embed_max_pos": positions[0],
+        "base_height": positions[1],
+        "base_width": positions[2],
+        "gated_attn": gated,
+        "cross_attn_mod": mod,
+        "audio_in_channels": facts.agree(config, "audio_in_channels", audio[1]),
+        "audio_out_channels": facts.agree(
+            config, "audio_out_channels", facts.shape(shapes, "audio_proj_out.weight")[0]
+        ),
+        "audio_patch_size": 1,
+        "audio_patch_size_t": 1,
+        "audio_num_attention_heads": audio_heads,
+        "audio_attention_head_dim": audio_head_dim,
+        "audio_cross_attention_dim": facts.agree(
+            config, "audio_cross_attention_dim", shapes[f"{block}audio_attn2.to_k.weight"][1]
+        ),
+        "audio_scale_factor": _AUDIO_SCALE,
+        "audio_pos_embed_max_pos": config.get("audio_positional_embedding_max_pos", [20])[0],
+        "audio_sampling_rate": audio_vae["rate"],
+        "audio_hop_length": audio_vae["hop"],
+        "audio_gated_attn": gated,
+        "audio_cross_attn_mod": mod,
+        "num_layers": facts.agree(config, "num_layers", children(shapes, "transformer_blocks.")),
+        "norm_eps": config.get("norm_eps", 1e-6),
+        "caption_channels": (
+            facts.agree(config, "caption_channels", shapes["caption_projection.linear_1.weight"][1])
+            if captions
+            else config.get(
+                "caption_channels", width or GEMMA_12B[0]
+            )  # not used: the connectors project
+        ),
+        "rope_theta": config.get("positional_embedding_theta", 10000.0),
+        "rope_double_precision": config.get("frequencies_precision") == "float64",
+        "causal_offset": 1,
+        "timestep_scale_multiplier": config.get("timestep_scale_multiplier", 1000),
+        "cross_attn_timestep_scale_multiplier": facts.agree(
+            config, "av_ca_timestep_scale_multiplier", None
+        ),
+        "rope_type": config.get("rope_type", "interleaved"),
+        "use_prompt_embeddings": captions,
+        "perturbed_attn": True,  # needs no weights; without it STG does nothing and says nothing
+        "ff_bias": facts.agree(config, "ff_bias", f"{block}ff.net.2.bias" in shapes),
+        "audio_ff_bias": facts.agree(
+            config, "audio_ff_bias", f"{block}audio_ff.net.2.bias" in shapes
+        ),
+        "use_keyframes_abs_pos_embedding": facts.agree(
+            config, "use_keyframes_abs_pos_embedding", "keyframes_abs_pos_embedding" in shapes
+        ),
+    }
+    if mod:
+        arguments["use_prompt_adaln_single"] = facts.agree(
+            config, "use_prompt_adaln_single", "prompt_adaln.linear.weight" in shapes
+        )
+    return arguments
+
+
+_ONLY_TRANSFORMER: dict[str, tuple[Any, ...]] = {
+    "activation_fn": ("gelu-approximate",),
+    "attention_bias": (True,),
+    "qk_norm": ("rms_norm",),
+    "standardization_norm": ("rms_norm",),
+    "norm_elementwise_affine": (False,),
+    "positional_embedding_type": ("rope",),
+    "rope_type": ("split", "interleaved"),
+    "use_audio_video_cross_attention": (True,),
+    "use_middle_indices_grid": (True,),
+    "av_cross_ada_norm": (True,),
+    "share_ff": (False,),
+}
+
+
+def _connectors(
+    facts: Facts, original: Config, shapes: Shapes, width: int | None
+) -> dict[str, Any]:
+    config = part(facts, original, "transformer")
+    shared = "text_proj_in.weight" in shapes
+    projection = facts.shape(
+        shapes, "text_proj_in.weight" if shared else "video_text_proj_in.weight"
+    )
+    facts.agree(config, "caption_proj_before_connector", not shared)
+    channels = _text_channels(facts, config, projection, shared=shared, width=width)
+    arguments: dict[str, Any] = {
+        "caption_channels": channels,
+        "text_proj_in_factor": projection[1] // channels if channels else 0,
+        "connector_rope_base_seq_len": config.get("connector_positional_embedding_max_pos", [4096])[
+            0
+        ],
+        "rope_theta": 10000.0,  # their own: they never read positional_embedding_theta
+        "rope_double_precision": config.get("frequencies_precision") == "float64",
+        "causal_temporal_positioning": False,
+        "rope_type": config.get("rope_type", "interleaved"),
+        "per_modality_projections": not shared,
+        "proj_bias": f"{'' if shared else 'video_'}text_proj_in.bias" in shapes,
+    }
+    if not shared:
+        arguments["video_hidden_dim"] = projection[0]
+        arguments["audio_hidden_dim"] = facts.shape(shapes, "audio_text_proj_in.weight")[0]
+    for stream, prefix in (("video", ""), ("audio", "audio_")):
+        attention = f"{stream}_connector.transformer_blocks.0.attn1"
+        inner = facts.shape(shapes, f"{attention}.to_q.weight")[0]
+        gates = gate_heads(shapes, attention)
+        # The audio connector takes the video's numbers where it has none of its own.
+        own = {
+            field: config.get(f"{prefix}connector_{field}", config.get(f"connector_{field}"))
+            for field in ("num_attention_heads", "attention_head_dim", "num_layers")
+        }
+        if prefix and f"{prefix}connector_num_attention_heads" not in config:
+            own["num_attention_heads"] = (
+                None  # 2.3 states only the audio head size; the width tells the rest
+            )
+        heads, head_dim = head_split(facts, own, "", inner, gates, 128)
+        layers = facts.agree(
+            own, "num_layers", children(shapes, f"{stream}_connector.transformer_blocks.")
+        )
+        registers = shapes.get(f"{stream}_connector.learnable_registers")
+        arguments |= {
+            f"{stream}_connector_num_attention_heads": heads,
+            f"{stream}_connector_attention_head_dim": head_dim,
+            f"{stream}_connector_num_layers": layers,
+            f"{stream}_connector_num_learnable_registers": registers[0] if registers else None,
+            f"{stream}_gated_attn": facts.agree(
+                config, "connector_apply_gated_attention", gates is not None
+            ),
+        }
+    return arguments
+
+
+def _text_channels(
+    facts: Facts, config: Config, projection: tuple[int, ...], *, shared: bool, width: int | None
+) -> int:
+    """Hidden size of the text encoder: the projection takes hidden size x (layers + 1) features."""
+    features = projection[1]
+    released = GEMMA_12B[0] if features == prod(GEMMA_12B) else None
+    found = {
+        "the config": config.get("caption_channels"),
+        "the text encoder": width,
+        "the projection": projection[0] if shared else released,
+    }
+    told = {source: value for source, value in found.items() if value}
+    if not told:
+        facts.problems.append(
+            f"the projections take {features} features and nothing tells the hidden size; put "
+            "the text encoder beside them"
+        )
+        return 0
+    if len(set(told.values())) > 1 or features % next(iter(told.values())):
+        listed = ", ".join(f"{source} says {value}" for source, value in told.items())
+        facts.problems.append(
+            f"the hidden size of the text encoder is unclear: {listed}, for {features} features"
+        )
+    return next(iter(told.values()))
+
+
+def _upscaler(facts: Facts, original: Config, shapes: Shapes, _width: int | None) -> dict[str, Any]:
+    first = facts.shape(shapes, "initial_conv.weight")
+    rational = "upsampler.conv.weight" in shapes
+    spatial = facts.agree(original, "spatial_upsample", None)
+    if facts.component == "spatial_upscaler" and not spatial:
+        facts.problems.append("this file doubles the frame rate; a spatial upscaler is needed here")
+    if facts.component == "temporal_upscaler" and not original.get("temporal_upsample"):
+        facts.problems.append("this file enlarges the picture; a temporal upscaler is needed here")
+    return {
+        "in_channels": facts.agree(original, "in_channels", first[1]),
+        "mid_channels": facts.agree(original, "mid_channels", first[0]),
+        "num_blocks_per_stage": facts.agree(
+            original, "num_blocks_per_stage", children(shapes, "res_blocks.")
+        ),
+        "dims": facts.agree(original, "dims", len(first) - 2),
+        "spatial_upsample": spatial,
+        "temporal_upsample": facts.agree(original, "temporal_upsample", None, False),
+        "rational_spatial_scale": original.get("spatial_scale", 2.0),
+        "use_rational_resampler": facts.agree(original, "rational_resampler", rational),
+    }
+
+
+def _duration_head(
+    facts: Facts, original: Config, shapes: Shapes, _width: int | None
+) -> dict[str, Any]:
+    config = original.get("duration_head", {})
+    queries, hidden = facts.shape(shapes, "attention_pooler.query_tokens")
+    return {
+        "video_cross_attention_dim": facts.shape(shapes, "video_input_proj.weight")[1],
+        "audio_cross_attention_dim": facts.shape(shapes, "audio_input_proj.weight")[1],
+        "pooler_hidden_dim": hidden,
+        "num_queries": queries,
+        "num_pooler_heads": config.get("num_pooler_heads", 4),
+        "mlp_hidden_dim": facts.shape(shapes, "mlp_hidden.weight")[0],
+    }
+
+
+def _rows(shapes: Shapes) -> int:
+    return shapes.get("transformer_blocks.0.scale_shift_table", (0,))[0]
+
+
+def _audio_geometry(original: Config) -> dict[str, int]:
+    audio = original.get("audio_vae", {})
+    return {
+        "rate": audio.get("model", {}).get("params", {}).get("sampling_rate", AUDIO_RATE),
+        "hop": audio.get("preprocessing", {}).get("stft", {}).get("hop_length", AUDIO_HOP),
+    }
+
+
+_Builder = Callable[[Facts, Config, Shapes, int | None], dict[str, Any]]
+_BUILDERS: dict[str, _Builder] = {
+    "transformer": _transformer,
+    "connectors": _connectors,
+    "vae": autoencoders.vae,
+    "audio_vae": autoencoders.audio_vae,
+    "vocoder": autoencoders.vocoder,
+    "spatial_upscaler": _upscaler,
+    "temporal_upscaler": _upscaler,
+    "duration_head": _duration_head,
+    "diffusion_decoder": autoencoders.diffusion_decoder,
+}

@@ -1,0 +1,103 @@
+"""Safetensors headers: names, shapes and metadata of a file, not its tensors. No torch."""
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+_LIMIT = (
+    256 * 2**20
+)  # bytes; the largest real header is a few hundred kB, so more means it is another format
+# Endings of the tensors that hold the scales of quantised weights.
+_SCALES = (".weight_scale", ".weight_scale_2", ".scale_weight", ".input_scale", ".comfy_quant")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used, with what would be accepted instead."""
+
+
+class Entry(NamedTuple):
+    """A tensor as the header describes it."""
+
+    dtype: str  # as safetensors spells it: F32, BF16, F8_E4M3, ...
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Header:
+    """The header of one file."""
+
+    path: Path
+    metadata: Mapping[str, str]
+    tensors: Mapping[str, Entry]
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The model configuration that Lightricks' files carry as JSON; empty where there is
+        none.
+        """
+        return self.json("config")
+
+    @property
+    def model_version(self) -> str | None:
+        """The generation as the file states it, e.g. "2.3.0"."""
+        return self.metadata.get("model_version")
+
+    def json(self, name: str) -> dict[str, Any]:
+        """A metadata entry as an object; empty where it is absent. Raises CheckpointError for
+        broken JSON.
+        """
+        text = self.metadata.get(name)
+        if not text:
+            return {}
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise CheckpointError(
+                f"{self.path}: the metadata {name!r} is not JSON: {error}"
+            ) from error
+        if not isinstance(value, dict):
+            raise CheckpointError(f"{self.path}: the metadata {name!r} is not a JSON object")
+        return cast("dict[str, Any]", value)
+
+    @property
+    def quantised(self) -> str | None:
+        """A tensor that shows that the weights are stored with separate scales; None for plain
+        weights.
+        """
+        return next((name for name in self.tensors if name.endswith(_SCALES)), None)
+
+
+def read_header(path: Path) -> Header:
+    """Read the header of a safetensors file and check that the file is whole.
+
+    Raises CheckpointError for another format and for a file that is shorter or longer than its
+    header says.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        first = file.read(8)
+        length = struct.unpack("<Q", first)[0] if len(first) == 8 else _LIMIT + 1
+        if length > _LIMIT or 8 + length > size:
+            raise CheckpointError(f"{path} is not a safetensors file, or only the beginning of one")
+        try:
+            content = json.loads(file.read(length))
+        except ValueError as error:
+            raise CheckpointError(
+                f"{path} is not a safetensors file: its header is not JSON"
+            ) from error
+    metadata = content.pop("__metadata__", {})
+    end = max((entry["data_offsets"][1] for entry in content.values()), default=0)
+    if 8 + length + end != size:
+        raise CheckpointError(
+            f"{path} has {size:,} bytes where its header says {8 + length + end:,}; download it "
+            "again"
+        )
+    tensors = {
+        name: Entry(dtype=entry["dtype"], shape=tuple(entry["shape"]))
+        for name, entry in content.items()
+    }
+    return Header(path=path, metadata=metadata, tensors=tensors)

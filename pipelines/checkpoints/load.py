@@ -1,0 +1,293 @@
+"""Weights from disk into modules, tensor by tensor and without a second copy in host memory."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from diffusers import (
+    AutoencoderKLLTX2Audio,
+    AutoencoderKLLTX2Video,
+    LTX2VideoDiffusionDecoderModel,
+    LTX2VideoTransformer3DModel,
+)
+from diffusers.pipelines.ltx2 import (
+    LTX2DurationHead,
+    LTX2LatentUpsamplerModel,
+    LTX2TextConnectors,
+    LTX2Vocoder,
+    LTX2VocoderWithBWE,
+)
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from pipelines.checkpoints import keys
+from pipelines.checkpoints.configs import Shapes, diffusers_config
+from pipelines.checkpoints.files import (
+    Weights,
+    check_text_features,
+    check_text_version,
+    folder_config,
+)
+from pipelines.checkpoints.headers import CheckpointError, Header, read_header
+from pipelines.checkpoints.text_encoder import load_text_encoder, load_tokenizer
+from pipelines.plan import Variant
+from pipelines.upstream.vocoder_clamp import clamp_first_stage
+
+_CLASSES: dict[str, type[Any]] = {
+    "transformer": LTX2VideoTransformer3DModel,
+    "connectors": LTX2TextConnectors,
+    "vae": AutoencoderKLLTX2Video,
+    "audio_vae": AutoencoderKLLTX2Audio,
+    "vocoder": LTX2Vocoder,
+    "spatial_upscaler": LTX2LatentUpsamplerModel,
+    "temporal_upscaler": LTX2LatentUpsamplerModel,
+    "duration_head": LTX2DurationHead,
+    "diffusion_decoder": LTX2VideoDiffusionDecoderModel,
+}
+# The sound's path is float32 whatever is asked for: in bfloat16 the vocoder is off by 8 %.
+_ALWAYS_FP32 = ("audio_vae", "vocoder")
+STATISTICS = ("latents_mean", "latents_std")  # float32 in every dtype: they scale every latent
+_SHOWN = 10  # names in an error
+
+
+def load(
+    weights: Weights,
+    component: str,
+    *,
+    variant: Variant = "distilled",
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Any:  # noqa: ANN401 - a module, or for "tokenizer" a tokenizer
+    """One component of a checkpoint, on `device`, in evaluation mode and without gradients.
+
+    `component` is one of pipelines.checkpoints.keys.COMPONENTS, "text_encoder" or "tokenizer". The
+    audio VAE and the vocoder are always float32. Raises CheckpointError for a component that is not
+    there, for files that contradict themselves, and for every tensor that is missing or unknown.
+    """
+    device = torch.device(device)
+    files = weights.files(component, variant)
+    if component == "tokenizer":
+        return load_tokenizer(files[0])
+    if component == "text_encoder":
+        _check_text(weights)
+        return load_text_encoder(files[0], device, dtype)
+    if component not in _CLASSES:
+        raise CheckpointError(
+            f"{component!r} is no component; one of {', '.join(_CLASSES)}, text_encoder, tokenizer"
+        )
+    if component == "connectors":
+        _check_text(weights, variant)
+    dtype = torch.float32 if component in _ALWAYS_FP32 else dtype
+    if files[0].is_dir():
+        module = _from_folder(component, files[0], device, dtype)
+    else:
+        module = _from_originals(weights, component, files, device, dtype)
+    _prepare(component, module)
+    return module.requires_grad_(False).eval()
+
+
+def _prepare(component: str, module: Any) -> None:  # noqa: ANN401 - diffusers gives modules configs
+    """What both layouts need after loading."""
+    if component == "vocoder":
+        clamp_first_stage(module)
+    if component == "transformer" and not module.config.perturbed_attn:
+        raise RuntimeError(
+            "the transformer was built without perturbed_attn, so STG would do nothing"
+        )
+
+
+def _from_folder(
+    component: str, folder: Path, device: torch.device, dtype: torch.dtype
+) -> nn.Module:
+    cls: Any = _CLASSES[component]
+    if (
+        component == "vocoder"
+        and folder_config(folder).get("_class_name") == LTX2VocoderWithBWE.__name__
+    ):
+        cls = LTX2VocoderWithBWE
+    for file in sorted(folder.glob("*.safetensors")):
+        _refuse_quantised(read_header(file))
+    # The flag needs no weights; repositories were converted with the class default, which makes STG
+    # a no-op.
+    options = {"perturbed_attn": True} if component == "transformer" else {}
+    module, report = cls.from_pretrained(
+        folder, torch_dtype=dtype, low_cpu_mem_usage=True, output_loading_info=True, **options
+    )
+    _refuse_differences(str(folder), report["missing_keys"], report["unexpected_keys"])
+    stored = {
+        name: value
+        for file in sorted(folder.glob("*.safetensors"))
+        for name, value in _statistics(file)
+    }
+    for name, value in stored.items():
+        if (
+            name in module._buffers
+        ):  # read only; there is no public view of one module's own buffers
+            module.register_buffer(name, value.float())
+    return module.to(device)
+
+
+def _statistics(file: Path) -> Iterator[tuple[str, Tensor]]:
+    with safe_open(file, framework="pt") as content:
+        for name in set(STATISTICS).intersection(content.keys()):
+            yield name, content.get_tensor(name)
+
+
+def _from_originals(
+    weights: Weights,
+    component: str,
+    files: tuple[Path, ...],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> nn.Module:
+    headers = [read_header(file) for file in files]
+    for header in headers:
+        _refuse_quantised(header)
+    shapes = component_shapes(component, headers)
+    config = {name: value for header in reversed(headers) for name, value in header.config.items()}
+    arguments = diffusers_config(component, config, shapes, text_width=weights.text_width)
+    cls = _CLASSES[component]
+    if component == "vocoder" and "bwe_in_channels" in arguments:
+        cls = LTX2VocoderWithBWE
+    # Parameters are built without memory, buffers with their values: those no file holds (the
+    # resampler's taps) are right.
+    with init_empty_weights(include_buffers=False):
+        module: nn.Module = cls(**arguments)
+    _check_names(component, files, shapes, module)
+    for header in headers:
+        for name, tensor in _tensors(component, header, device):
+            wanted = torch.float32 if name in STATISTICS else dtype
+            _assign(module, name, tensor.to(wanted))
+    for owner in module.modules():
+        for name, buffer in owner._buffers.items():  # to move one buffer without touching its dtype
+            if buffer is not None and buffer.device != device:
+                owner._buffers[name] = buffer.to(device)
+    return module
+
+
+def _refuse_quantised(header: Header) -> None:
+    if header.quantised:
+        raise CheckpointError(
+            f"{header.path} holds quantised weights with separate scales ({header.quantised}); "
+            "use the bf16 file"
+        )
+
+
+def owned_keys(component: str, header: Header) -> list[str]:
+    """The original tensors of a component in one file, those that are read and dropped included."""
+    names = list(header.tensors)
+    if component in ("spatial_upscaler", "temporal_upscaler"):
+        return names
+    diffusion = keys.is_diffusion_decoder(names)
+    if component == "diffusion_decoder":
+        return [
+            name
+            for name in names
+            if keys.component_of(name) == "vae" and ".encoder." not in f".{name}"
+        ]
+    if component == "vae" and diffusion:
+        raise CheckpointError(
+            f"{header.path} decodes by diffusion and has no convolutional decoder; use the file "
+            "with 'conv' in its name"
+        )
+    return [name for name in names if keys.component_of(name) == component]
+
+
+def component_shapes(component: str, headers: list[Header]) -> Shapes:
+    """Diffusers name -> shape of everything a component's files hold."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for header in headers:
+        for key in owned_keys(component, header):
+            names = keys.targets(component, key)
+            shape = header.tensors[key].shape
+            for name in names:
+                shapes[name] = (shape[0] // len(names), *shape[1:]) if len(names) > 1 else shape
+    return shapes
+
+
+def _check_names(
+    component: str, files: tuple[Path, ...], shapes: Shapes, module: nn.Module
+) -> None:
+    """Every tensor the module has must be in the files with its shape, and the other way round."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    where = f"{component} in {', '.join(file.name for file in files)}"
+    _refuse_differences(where, wanted.keys() - shapes.keys(), shapes.keys() - wanted.keys())
+    wrong = [
+        f"{name} {shapes[name]} instead of {shape}"
+        for name, shape in wanted.items()
+        if shapes[name] != shape
+    ]
+    if wrong:
+        raise CheckpointError(f"{where}: {len(wrong)} tensors have another shape: {_some(wrong)}")
+
+
+def _refuse_differences(where: str, missing: Collection[str], unknown: Collection[str]) -> None:
+    problems: list[str] = []
+    for word, names in (("missing", missing), ("unknown", unknown)):
+        if names:
+            problems.append(f"{len(names)} {word}: {_some(sorted(names))}")
+    if problems:
+        raise CheckpointError(f"{where} does not fit diffusers' module: {'; '.join(problems)}")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+def _tensors(component: str, header: Header, device: torch.device) -> Iterator[tuple[str, Tensor]]:
+    """Diffusers name and tensor, one at a time, on the device and as stored."""
+    with safe_open(header.path, framework="pt", device=str(device)) as content:
+        for key in owned_keys(component, header):
+            names = keys.targets(component, key)
+            if not names:
+                continue
+            tensor: Tensor = content.get_tensor(key)
+            gate = keys.gate_of(key) if component == "diffusion_decoder" else None
+            if gate in header.tensors:
+                tensor = _gated(tensor, content.get_tensor(gate))
+            if len(names) == 1:
+                yield names[0], tensor
+                continue
+            for name, piece in zip(names, tensor.chunk(len(names)), strict=True):
+                yield name, piece.clone()  # a view would keep the whole tensor
+
+
+def _gated(tensor: Tensor, gate: Tensor) -> Tensor:
+    """Rows scaled by a static gate, in float32: diffusers' blocks have no gates."""
+    rows = gate.float().view(-1, *[1] * (tensor.ndim - 1))
+    return (tensor.float() * rows).to(tensor.dtype)
+
+
+def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:
+    path, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(path)
+    if leaf in owner._parameters:  # load_state_dict would need all tensors at once
+        owner.register_parameter(leaf, nn.Parameter(tensor, requires_grad=False))
+    else:
+        owner.register_buffer(
+            leaf, tensor, persistent=leaf not in owner._non_persistent_buffers_set
+        )
+
+
+def _check_text(weights: Weights, variant: Variant = "distilled") -> None:
+    """Refuse a text encoder that does not fit the connectors, before gigabytes are read."""
+    if not weights.has("connectors", variant):
+        return
+    files = weights.files("connectors", variant)
+    if files[0].is_dir():
+        config = folder_config(files[0])
+        check_text_features(
+            weights, config["caption_channels"] * config["text_proj_in_factor"], files
+        )
+        return
+    headers = [read_header(file) for file in files]
+    shapes = component_shapes("connectors", headers)
+    for features in {
+        shape[1] for name, shape in shapes.items() if name.endswith("text_proj_in.weight")
+    }:
+        check_text_features(weights, features, files)
+    for header in headers:
+        if trained_with := header.json("gemma_source_checkpoint").get("gemma_version"):
+            check_text_version(weights, trained_with, header.path)

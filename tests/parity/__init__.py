@@ -1,0 +1,1 @@
+"""Numbers computed by Lightricks' own implementation, and the tiny checkpoints they belong to."""

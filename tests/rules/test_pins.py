@@ -1,0 +1,104 @@
+"""pyproject.toml, the lock, .python-version, the image and CI name the same versions."""
+
+import itertools
+import re
+import tomllib
+
+import pytest
+
+from tests.rules.tree import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EXACT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[\w,]+\])?==(\d[\w.]*)")
+PYTHON = (ROOT / ".python-version").read_text().strip()
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+WORKFLOW = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+
+
+def pins():
+    project = PROJECT["project"]
+    extras = (pin for extra in project["optional-dependencies"].values() for pin in extra)
+    return [*project["dependencies"], *extras]
+
+
+def normalised(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def locked():
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    entries = [line.partition(";")[0].strip() for line in lines if not line.startswith("#")]
+    return [EXACT.fullmatch(entry) or entry for entry in entries]
+
+
+@pytest.mark.parametrize("pin", pins())
+def test_every_direct_dependency_is_exact_and_locked(pin):
+    exact = EXACT.fullmatch(pin)
+    assert exact, f"{pin} is not name==version"
+    versions = {normalised(entry[1]): entry[2] for entry in locked()}
+    assert versions.get(normalised(exact[1])) == exact[2], "run `make lock`"
+
+
+def test_the_lock_is_exact_sorted_and_without_doubles():
+    entries = locked()
+    assert [entry for entry in entries if isinstance(entry, str)] == []
+    names = [entry[1] for entry in entries]
+    assert names == [normalised(name) for name in names]
+    assert len(set(names)) == len(names)
+
+
+def test_the_lock_fits_a_machine_with_a_gpu_and_one_without():
+    entries = {entry[1]: entry[2] for entry in locked()}
+    cuda = [name for name in entries if name.startswith(("nvidia-", "cuda-")) or name == "triton"]
+    assert cuda == [], "these come with a CUDA build of torch, and only with it"
+    assert [version for version in entries.values() if "+" in version] == []
+
+
+def test_python_is_the_same_everywhere():
+    assert re.fullmatch(r"3\.\d+", PYTHON)
+    # The locked version is the oldest that pyproject.toml allows, so that nothing newer slips in.
+    assert PROJECT["project"]["requires-python"] == f">={PYTHON}"
+    assert PROJECT["tool"]["pyright"]["pythonVersion"] == PYTHON
+    assert PROJECT["tool"]["ruff"]["target-version"] == "py" + PYTHON.replace(".", "")
+    assert f"ARG PYTHON_IMAGE=python:{PYTHON}-" in DOCKERFILE
+    assert f'python: ["{PYTHON}"' in WORKFLOW
+
+
+def test_the_image_and_make_install_from_the_lock():
+    for text in (DOCKERFILE, (ROOT / "Makefile").read_text()):
+        assert re.search(r"pip install .*-r requirements\.lock", text)
+        assert re.search(r"pip install .*--no-deps", text)
+
+
+def test_the_image_is_built_on_a_digest():
+    bases = re.findall(r"^ARG \w+_IMAGE=(\S+)", DOCKERFILE, re.M)
+    froms = re.findall(r"^FROM (\S+)", DOCKERFILE, re.M)
+    assert bases
+    assert all(re.search(r"@sha256:[0-9a-f]{64}$", base) for base in bases)
+    assert all(name.startswith("${") for name in froms), froms
+
+
+def test_ci_runs_what_a_developer_runs_and_may_do_nothing_else():
+    assert ".ci/run" in WORKFLOW
+    assert re.search(r"^permissions: \{\}$", WORKFLOW, re.M)
+    actions = re.findall(r"uses: (\S+)", WORKFLOW)
+    assert actions
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action) for action in actions), actions
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "make test" in script
+    assert "make check" in script
+
+
+def test_a_banned_name_of_ruff_is_one_the_rules_ban_too():
+    banned = PROJECT["tool"]["ruff"]["lint"]["flake8-tidy-imports"]["banned-api"]
+    assert set(banned) == {"os.environ", "os.environb", "os.getenv", "unittest.mock"}
+
+
+def test_no_warning_is_ignored_without_a_reason():
+    text = (ROOT / "pyproject.toml").read_text()
+    block = re.search(r"filterwarnings = \[\n(.*?)\n\]", text, re.S)
+    assert block
+    lines = [line.strip() for line in block[1].splitlines()]
+    assert lines[0] == '"error",'
+    for before, line in itertools.pairwise(lines):
+        assert line.startswith("#") or before.startswith("#"), f"{line} has no reason above it"

@@ -1,0 +1,490 @@
+"""The command line through its front door: exit codes, what goes to which stream, and what is
+refused when.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ltx2.cli import build_parser, main, new_name
+from ltx2.flags import flag, lora, request_fields
+from ltx2.planner import plan
+from ltx2.progress import Event, Progress
+from ltx2.progress_bar import ProgressBar, duration
+from ltx2.request import Request
+from pipelines.models import CHECKPOINTS
+from tests.unit.hub_server import FakeHub, serving
+
+SMALL = ["--width", "128", "--height", "128", "--num-frames", "9", "--seed", "7"]
+GEMMA = "google/gemma-3-12b-it-qat-q4_0-unquantized"
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine with empty caches and no settings, in an empty folder."""
+    for name in list(os.environ):
+        if name.startswith(("LTX2_", "HF_")):
+            monkeypatch.delenv(name)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    for place in ("BAKED_WEIGHTS", "VOLUME_WEIGHTS", "RUNPOD_CACHE"):
+        monkeypatch.setenv(f"LTX2_{place}", str(tmp_path / "nothing"))
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return here
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder in which the embedded checkpoint is built once for this file."""
+    from pipelines.tiny.build import build
+
+    cache = tmp_path_factory.mktemp("cache")
+    build(cache / "tiny")
+    return cache
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def torch_after(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own, which says on stdout whether torch came in."""
+    return run_python(
+        "import sys, contextlib, io\n"
+        "from ltx2.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n"
+        "    try:\n"
+        f"        code = main({list(arguments)!r})\n"
+        "    except SystemExit as end:\n"
+        "        code = end.code\n"
+        "print('torch' in sys.modules)\n"
+        "sys.exit(code)"
+    )
+
+
+# Refusals
+
+
+def test_bad_input_is_refused_with_every_problem_before_torch_and_weights(machine: Path) -> None:
+    ran = torch_after(
+        "generate",
+        "",
+        *("--fps", "23", "--mode", "slow", "--width", "100", "--lora", "x@strong@base"),
+        *("-o", "clip.avi", "--device", "tpu"),
+    )
+    lines = ran.stderr.splitlines()
+    assert ran.returncode == 2
+    assert all(line.startswith("error: ") for line in lines)
+    for word in ("prompt", "fps", "mode", "height", "strong", "--output", "--device"):
+        assert any(word in line for line in lines), (word, lines)
+    assert len(lines) == 7
+    assert ran.stdout == "False\n"
+    assert not (machine.parent / "home").exists()
+    assert list(machine.iterdir()) == []
+
+
+def test_a_request_the_planner_refuses_is_refused_before_torch_and_weights(machine: Path) -> None:
+    ran = torch_after("generate", "a red ball", "--detailer", "--checkpoint", "ltx-2.3")
+    assert ran.returncode == 2
+    assert "detailer" in ran.stderr
+    assert ran.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["generate"], 2, "prompt"),
+        (["generate", "x", "--sed", "1"], 2, "--sed"),
+        (["nonsense"], 2, "nonsense"),
+        (["generate", "x", "--checkpoint", "ltx-9"], 2, "accepted are auto"),
+        (["generate", "x", "--checkpoint", "ltx-2.3"], 1, "ltx2 download --checkpoint ltx-2.3"),
+        (["generate", "x", "--image", "no-such.png"], 2, "image"),
+        (["download", "--checkpoint", "tiny"], 2, "built on this machine"),
+    ],
+)
+def test_what_a_user_can_cause_is_a_sentence_and_a_code(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, words: str
+) -> None:
+    try:
+        got = main(arguments)
+    except SystemExit as end:
+        got = end.code
+    out, err = capsys.readouterr()
+    assert (got, out) == (code, "")
+    assert err.startswith("error: ")
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_with_json_a_failure_is_one_json_document_on_stdout(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["generate", "x", "--fps", "23", "--json"]) == 2
+    out, err = capsys.readouterr()
+    answer = json.loads(out)
+    assert answer["error"].startswith("BAD_REQUEST: fps")
+    assert err == f"error: {answer['problems'][0]}\n"
+
+
+def test_a_traceback_is_shown_only_where_the_setting_asks_for_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LTX2_DEBUG", "1")
+    assert main(["generate", "x", "--fps", "23"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_setting_that_cannot_be_read_is_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LTX2_X264_CRF", "best")
+    assert main(["models"]) == 1
+    assert "LTX2_X264_CRF must be" in capsys.readouterr().err
+
+
+# Options
+
+
+def test_every_field_of_the_request_has_an_option_with_its_sentence() -> None:
+    text = subprocess.run(
+        [sys.executable, "-m", "ltx2", "generate", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "400"},
+    ).stdout
+    for name, field in Request.model_fields.items():
+        option = {"prompt": "prompt", "loras": "--lora"}.get(name, flag(name))
+        assert re.search(rf"^  .*{option}\b", text, re.MULTILINE), option
+        assert field.description is not None
+        assert field.description in text
+    assert "{540p,720p,1080p}" in text
+    assert "0 to 20" in text
+
+
+def test_options_become_the_fields_they_name_with_their_types() -> None:
+    arguments = build_parser().parse_args(
+        [
+            *("plan", "a cat", "--duration", "2.5", "--fps", "30", "--no-generate-audio"),
+            *("--image", "https://example.org/cat.png", "--mode", "pro"),
+            *("--lora", "mine.safetensors@0.5@base", "--lora", "other"),
+        ]
+    )
+    assert request_fields(arguments) == (
+        {
+            "prompt": "a cat",
+            "duration": 2.5,
+            "fps": 30,
+            "generate_audio": False,
+            "image": "https://example.org/cat.png",
+            "mode": "pro",
+            "loras": [
+                {"source": "mine.safetensors", "strength": 0.5, "stages": "base"},
+                {"source": "other"},
+            ],
+        },
+        [],
+    )
+
+
+def test_a_file_whose_name_looks_like_base64_is_taken_as_the_file(machine: Path) -> None:
+    (machine / "picturesofthecat").write_bytes(b"")
+    arguments = build_parser().parse_args(["plan", "a cat", "--image", "picturesofthecat"])
+    assert request_fields(arguments)[0]["image_path"] == "picturesofthecat"
+    (machine / "picturesofthecat").unlink()
+    assert request_fields(arguments)[0]["image"] == "picturesofthecat"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("dolly", {"source": "dolly"}),
+        ("dolly@0.5", {"source": "dolly", "strength": 0.5}),
+        ("dolly@-1@refine", {"source": "dolly", "strength": -1, "stages": "refine"}),
+        ("https://me@host/x.safetensors", {"source": "https://me@host/x.safetensors"}),
+        ("a@b.safetensors@2@both", {"source": "a@b.safetensors", "strength": 2, "stages": "both"}),
+    ],
+)
+def test_a_lora_is_source_strength_and_stages(text: str, expected: dict[str, object]) -> None:
+    assert lora(text) == expected
+
+
+@pytest.mark.parametrize("text", ["dolly@base", "dolly@strong@base"])
+def test_a_lora_with_stages_needs_its_strength(text: str) -> None:
+    with pytest.raises(ValueError, match="SOURCE"):
+        lora(text)
+
+
+# Plan
+
+
+def test_plan_prints_the_plan_alone_and_says_on_stderr_what_was_changed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["--width", "1000", "--height", "704", "--seed", "7"]
+    assert main(["plan", "a red ball", "--checkpoint", "ltx-2.3", *arguments]) == 0
+    out, err = capsys.readouterr()
+    request = Request(prompt="a red ball", width=1000, height=704, seed=7)
+    assert json.loads(out) == plan(request, checkpoint=CHECKPOINTS["ltx-2.3"]).as_dict()
+    assert "note: width 1000 became 960" in err
+
+
+def test_plan_and_help_need_no_torch() -> None:
+    for arguments in (["--help"], ["generate", "--help"], ["plan", "a red ball"]):
+        ran = torch_after(*arguments)
+        assert (ran.returncode, ran.stdout) == (0, "False\n"), ran.stderr
+
+
+# Tables
+
+
+def test_models_are_the_model_table_with_what_is_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["models", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["models"]}
+    assert list(rows) == list(CHECKPOINTS)
+    assert rows["tiny"]["missing"] == {"fast": [], "pro": []}
+    assert rows["tiny"]["random_weights"]
+    assert CHECKPOINTS["ltx-2.3"].files.dev in rows["ltx-2.3"]["missing"]["pro"]
+    assert rows["ltx-2.5"]["gated"]
+    assert main(["models"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split() == ["NAME", "DEFAULT", "FAST", "PRO", "LICENCE"]
+    assert len(table) == 1 + len(CHECKPOINTS)
+
+
+def test_loras_are_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
+    from loras import catalog
+
+    assert main(["loras", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["loras"]
+    assert [row["id"] for row in rows] == [entry.id for entry in catalog.entries()]
+    assert main(["loras"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + len(rows)
+
+
+def test_doctor_says_what_can_run_and_masks_the_token(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert main(["doctor", "--json"]) == 0
+    text = capsys.readouterr().out
+    report = json.loads(text)
+    assert "hf_secret" not in text
+    assert report["settings"]["HF_TOKEN"] == "set"
+    assert report["can_run"]
+    checks = {check["name"]: check for check in report["checks"]}
+    assert checks["ffmpeg"]["fine"]
+    assert checks["torch build"]["fine"]
+    missing = report["models"]["ltx-2.3"]["fast"]["missing"]
+    assert CHECKPOINTS["ltx-2.3"].files.distilled in missing
+    assert main(["doctor"]) == 0
+    assert "this machine can run" in capsys.readouterr().out
+
+
+def test_doctor_fails_where_nothing_can_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ltx2.doctor.LIBRARIES", ("no-such-library",))
+    assert main(["doctor"]) == 1
+    assert "FAIL no-such-library not installed" in capsys.readouterr().out
+
+
+def test_a_reader_that_leaves_early_is_no_traceback() -> None:
+    running = subprocess.Popen(
+        [sys.executable, "-m", "ltx2", "loras", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout is not None
+    running.stdout.close()
+    assert running.stderr is not None
+    assert running.stderr.read() == ""
+    running.stderr.close()
+    assert running.wait(timeout=60) == 1
+
+
+# Download
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    files = CHECKPOINTS["ltx-2.3"].files
+    encoder = {"config.json": b"{}", "tokenizer.json": b"{}", "model.safetensors": b"weights"}
+    model = {files.distilled: b"distilled", files.spatial_upscaler: b"upscaler"}
+    fake = FakeHub({files.repository: model, GEMMA: encoder})
+    with serving(fake) as address:
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        yield fake
+
+
+def test_download_lists_fetches_and_reports(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub, machine: Path
+) -> None:
+    command = ["download", "--mode", "fast", "--to", "models", "--json"]
+    assert main([*command, "--dry-run"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert {file["state"] for file in listed["files"]} == {"absent"}
+    assert not (machine / "models").exists()
+    assert main(command) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert {file["state"] for file in done["files"]} == {"present"}
+    assert done["bytes_to_fetch"] == 0
+    for file in done["files"]:
+        assert Path(file["path"]).stat().st_size == file["bytes"]
+
+
+def test_download_respects_the_offline_switch(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert main(["download"]) == 1
+    assert "HF_HUB_OFFLINE is set" in capsys.readouterr().err
+    assert hub.requests == []
+
+
+def test_a_gated_model_ends_with_the_licence_page(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub
+) -> None:
+    hub.gated.add(GEMMA)
+    assert main(["download", "--mode", "fast"]) == 1
+    assert f"https://huggingface.co/{GEMMA}" in capsys.readouterr().err
+
+
+# Generate, on the embedded checkpoint
+
+
+def generate(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "ltx2", "generate", "a red ball", *SMALL, *arguments]
+
+
+def test_generate_writes_the_clip_and_exactly_one_json_document(
+    built: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LTX2_CACHE", str(built))
+    ran = subprocess.run(
+        generate("--checkpoint", "tiny", "--json", "-o", "clip.mp4"),
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
+    errors = ran.stderr.decode()
+    assert ran.returncode == 0, errors
+    result = json.loads(ran.stdout)
+    content = (machine / "clip.mp4").read_bytes()
+    assert result["sha256"] == hashlib.sha256(content).hexdigest()
+    assert (result["width"], result["height"], result["num_frames"]) == (128, 128, 9)
+    assert (result["seed"], result["checkpoint"]) == (7, "tiny")
+    assert "tiny has random weights" in errors
+    assert re.search(r"^base +\d", errors, re.MULTILINE)  # a log gets one line a stage
+    assert [path.name for path in machine.iterdir()] == ["clip.mp4"]
+
+
+def test_ctrl_c_stops_between_two_steps_and_leaves_nothing(
+    built: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LTX2_CACHE", str(built))
+    running = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "ltx2", "generate", "a red ball", "--resolution", "540p"),
+            *("--checkpoint", "tiny", "--duration", "10", "-o", "clip.mp4"),
+        ],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stderr is not None
+    seen = []
+    for line in running.stderr:
+        seen.append(line)
+        if line.startswith("prompt "):  # this stage is done, the sampler runs
+            running.send_signal(signal.SIGINT)
+            break
+    out, rest = running.communicate(timeout=120)
+    assert running.returncode == 130, "".join(seen) + rest
+    assert "stopped" in rest
+    assert "Traceback" not in rest
+    assert out == ""
+    assert list(machine.iterdir()) == []
+
+
+def test_a_clip_without_a_name_never_replaces_a_file(machine: Path) -> None:
+    decided = plan(Request(prompt="a red ball", seed=7))
+    first = new_name(decided)
+    assert first.name == f"ltx2-{decided.id}.mp4"
+    first.touch()
+    second = new_name(decided)
+    assert second.name == f"ltx2-{decided.id}-2.mp4"
+    second.touch()
+    assert new_name(decided).name == f"ltx2-{decided.id}-3.mp4"
+
+
+# Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def run_two_stages(stream: io.StringIO) -> None:
+    with ProgressBar(stream) as bar:
+        progress = Progress(bar)
+        progress.expect({"base": 3, "decode": 1})
+        with progress.stage("base", 3):
+            for _ in range(3):
+                progress.step()
+        with progress.stage("decode"):
+            progress.step()
+
+
+def test_a_log_gets_one_line_a_stage() -> None:
+    stream = io.StringIO()
+    run_two_stages(stream)
+    lines = stream.getvalue().splitlines()
+    assert [line.split()[0] for line in lines] == ["base", "decode"]
+    assert lines[0].endswith("3 steps")
+    assert "\r" not in stream.getvalue()
+
+
+def test_a_terminal_sees_one_line_redrawn_with_steps_and_time_left() -> None:
+    stream = Terminal()
+    run_two_stages(stream)
+    text = stream.getvalue()
+    assert text.count("\n") == 2
+    assert "3/3" in text
+    assert "left" in text
+
+
+def test_a_run_that_fails_leaves_the_cursor_on_its_own_line() -> None:
+    stream = Terminal()
+    with contextlib.suppress(RuntimeError), ProgressBar(stream) as bar:
+        bar(Event(stage="base", step=1, steps=4, percent=10.0, eta=None, seconds=0.5))
+        raise RuntimeError
+    assert "1/4" in stream.getvalue()
+    assert stream.getvalue().endswith("\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(4.21, "4.2 s"), (65, "1:05 min"), (59.99, "1:00 min"), (3605, "1:00:05 h")],
+)
+def test_durations_are_for_people(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

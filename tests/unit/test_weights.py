@@ -1,0 +1,225 @@
+"""Finding weights on this machine: the order of the places, what is missing, and what `auto`
+chooses.
+"""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ltx2 import weights
+from ltx2.errors import BadRequest, ConfigError
+from ltx2.settings import Settings
+from ltx2.sources import original_files
+from ltx2.weights import Cuda, cuda, lora_file, missing_files, places, resolve, row_of, snapshot
+from pipelines.models import CHECKPOINTS
+from tests.unit.checkpoint_files import (
+    GEMMA_NAME,
+    hub_snapshot,
+    originals,
+    safetensors,
+    text_encoder,
+)
+
+ROW = CHECKPOINTS["ltx-2.3"]
+GEMMA = f"google/{GEMMA_NAME}"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A machine of which nothing but `tmp_path` is looked at."""
+    return Settings(
+        weights=None,
+        runpod_cache=tmp_path / "huggingface-cache" / "hub",
+        baked_weights=tmp_path / "models",
+        volume_weights=tmp_path / "volume",
+        hub_cache=tmp_path / "hf" / "hub",
+        cache=tmp_path / "cache",
+        hf_home=tmp_path / "hf",
+    )
+
+
+def fill(settings: Settings, place: str) -> Path:
+    """Both modes of LTX-2.3 with the text encoder, laid out as the place has it."""
+    folder = getattr(settings, place)
+    if place in ("runpod_cache", "hub_cache"):
+        text_encoder(hub_snapshot(folder, GEMMA))
+        return originals(hub_snapshot(folder, ROW.files.repository), ROW, "fast", "pro")
+    text_encoder(folder / ROW.name / GEMMA_NAME)
+    return originals(folder / ROW.name, ROW, "fast", "pro")
+
+
+ORDER = ("weights", "runpod_cache", "baked_weights", "volume_weights", "hub_cache")
+
+
+@pytest.mark.parametrize("first", range(len(ORDER)))
+def test_places_are_looked_at_in_their_order(
+    settings: Settings, tmp_path: Path, first: int
+) -> None:
+    settings = replace(settings, weights=tmp_path / "configured")
+    filled = {place: fill(settings, place) for place in ORDER[first:]}
+    found = resolve("ltx-2.3", settings, mode="all")
+    assert found.path == filled[ORDER[first]]
+    assert found.layout == "original"
+    assert places(settings)[first].words in found.reason
+
+
+def test_a_place_that_lacks_a_file_is_passed_over(settings: Settings) -> None:
+    (fill(settings, "baked_weights") / ROW.files.distilled).unlink()
+    whole = fill(settings, "hub_cache")
+    assert resolve("ltx-2.3", settings, mode="fast").path == whole
+    assert resolve("ltx-2.3", settings, mode="pro").path != whole
+
+
+def test_the_plain_folder_itself_may_hold_the_files(settings: Settings) -> None:
+    folder = settings.baked_weights
+    assert folder is not None
+    originals(folder, ROW, "fast")
+    text_encoder(folder / GEMMA_NAME)
+    assert resolve("ltx-2.3", settings, mode="fast").path == folder
+
+
+def test_the_text_encoder_may_lie_in_another_place(settings: Settings) -> None:
+    assert settings.runpod_cache is not None
+    model = originals(hub_snapshot(settings.runpod_cache, ROW.files.repository), ROW, "fast")
+    encoder = text_encoder(hub_snapshot(settings.hub_cache, GEMMA))
+    found = resolve("ltx-2.3", settings, mode="fast")
+    assert (found.path, found.text_encoder) == (model, encoder)
+    (encoder / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(ConfigError, match="text_encoder"):
+        resolve("ltx-2.3", settings, mode="fast")
+
+
+def test_what_is_missing_is_named_with_the_command_that_fetches_it(settings: Settings) -> None:
+    with pytest.raises(ConfigError) as nothing:
+        resolve("ltx-2.3", settings, mode="pro")
+    for name in (*original_files(ROW, "pro"), GEMMA):
+        assert name in str(nothing.value)
+    assert "ltx2 download --checkpoint ltx-2.3 --mode pro" in str(nothing.value)
+    folder = fill(settings, "baked_weights")
+    (folder / ROW.files.distilled_lora).unlink()
+    with pytest.raises(ConfigError, match=ROW.files.distilled_lora) as one:
+        resolve("ltx-2.3", settings, mode="pro")
+    assert ROW.files.dev not in str(one.value)
+    assert missing_files(ROW, settings, "fast") == []
+    assert len(missing_files(ROW, settings, "pro")) == 1
+
+
+def test_a_damaged_file_is_named_and_does_not_hide_a_whole_place(settings: Settings) -> None:
+    broken = fill(settings, "baked_weights") / ROW.files.distilled
+    broken.write_bytes(broken.read_bytes()[:-1])
+    with pytest.raises(ConfigError, match="download it again"):
+        resolve("ltx-2.3", settings, mode="fast")
+    whole = fill(settings, "hub_cache")
+    assert resolve("ltx-2.3", settings, mode="fast").path == whole
+
+
+def test_an_explicit_folder_or_file_is_taken_and_says_its_generation(
+    settings: Settings, tmp_path: Path
+) -> None:
+    folder = originals(tmp_path / "mine", ROW, "fast")
+    encoder = text_encoder(hub_snapshot(settings.hub_cache, GEMMA))
+    found = resolve(str(folder), settings, mode="fast")
+    assert found.row.generation == ROW.generation
+    assert (found.name, found.path, found.text_encoder) == (str(folder), folder, encoder)
+    file = folder / ROW.files.distilled
+    assert resolve(str(file), settings, mode="fast").layout == "file"
+    with pytest.raises(ConfigError, match="mode pro misses"):
+        resolve(str(folder), settings, mode="pro")
+
+
+def test_a_folder_without_weights_is_refused_with_what_is_accepted(
+    settings: Settings, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"accepted are|Lightricks' own files"):
+        resolve(str(tmp_path), settings)
+
+
+def test_a_repository_is_read_from_its_snapshot_without_the_network(settings: Settings) -> None:
+    folder = originals(hub_snapshot(settings.hub_cache, "someone/ltx"), ROW, "fast")
+    text_encoder(folder / "text_encoder")
+    found = resolve("someone/ltx", settings, mode="fast")
+    assert found.path == folder
+    assert found.row.name == "someone/ltx"
+    with pytest.raises(ConfigError, match="ltx2 download --checkpoint someone/else"):
+        resolve("someone/else", settings)
+
+
+def test_an_unknown_name_is_refused_with_all_that_are_known(settings: Settings) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        resolve("ltx-3", settings)
+    for name in ("auto", *CHECKPOINTS):
+        assert name in str(refusal.value)
+
+
+def test_auto_says_why_it_takes_the_embedded_checkpoint(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(settings, "hub_cache")
+    monkeypatch.setattr(weights, "cuda", lambda confirm: Cuda(usable=False, reason="no GPU here"))
+    found = resolve("auto", settings, prepare=False)
+    assert found.random_weights
+    assert found.reason == "no GPU here"
+    assert not settings.cache.exists()
+
+
+def test_auto_on_a_gpu_takes_a_whole_model_and_else_names_the_download(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "cuda", lambda confirm: Cuda(usable=True, reason="a GPU is there"))
+    empty = resolve("auto", settings, prepare=False)
+    assert empty.random_weights
+    assert "ltx2 download --checkpoint ltx-2.3 --mode fast" in empty.reason
+    folder = fill(settings, "hub_cache")
+    found = resolve("auto", settings, prepare=False)
+    assert (found.name, found.path) == ("ltx-2.3", folder)
+    assert found.reason.startswith("a GPU is there, and its weights are in")
+
+
+def test_a_gpu_is_looked_for_by_its_driver_and_by_torchs_build(tmp_path: Path) -> None:
+    from torch import version
+
+    assert cuda(confirm=False, devices=tmp_path).reason == "this machine has no CUDA GPU"
+    (tmp_path / "nvidia0").touch()
+    assert cuda(confirm=False, devices=tmp_path).usable == (version.cuda is not None)
+
+
+def test_a_plan_for_a_named_model_needs_no_weights(settings: Settings) -> None:
+    row, reason = row_of("ltx-2.5", settings)
+    assert row == CHECKPOINTS["ltx-2.5"]
+    assert reason == "it was asked for by name"
+
+
+def test_main_decides_between_snapshots_and_the_newest_stands_in(tmp_path: Path) -> None:
+    old = hub_snapshot(tmp_path, "a/b", "1" * 40)
+    new = hub_snapshot(tmp_path, "a/b", "2" * 40)
+    ref = tmp_path / "models--a--b" / "refs" / "main"
+    ref.write_text("1" * 40)
+    assert snapshot(tmp_path, "a/b") == old
+    ref.unlink()
+    new.touch()
+    assert snapshot(tmp_path, "a/b") == new
+    assert snapshot(tmp_path, "a/c") is None
+
+
+def test_a_lora_is_found_where_the_download_puts_it(settings: Settings) -> None:
+    name = "camera.safetensors"
+    assert lora_file("Lightricks/camera", name, settings) is None
+    cached = safetensors(hub_snapshot(settings.hub_cache, "Lightricks/camera") / name, ("a",))
+    assert lora_file("Lightricks/camera", name, settings) == cached
+    assert settings.baked_weights is not None
+    baked = safetensors(settings.baked_weights / "loras" / name, ("a",))
+    assert lora_file("Lightricks/camera", name, settings) == baked
+
+
+def test_looking_for_weights_needs_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "from ltx2.settings import Settings\n"
+        "from ltx2.weights import resolve\n"
+        "resolve('auto', Settings(), prepare=False)\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
