@@ -1,6 +1,7 @@
 """Noise schedules. Every table ends in 0.0; only the denoise stage strips it. No torch."""
 
 import math
+import struct
 
 # Lightricks' distilled schedules, used as they are, without any shift.
 DISTILLED = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875, 0.0)
@@ -18,12 +19,25 @@ def anchor(steps: int) -> tuple[float, ...]:
 def shifted(steps: int, tokens: int) -> tuple[float, ...]:
     """Linear schedule, shifted by exp(mu) and stretched so that the last non-zero sigma is `TERMINAL`.
 
-    mu is linear in the token count, 0.95 at 1024 and 2.05 at 4096, unclamped. `steps` is at least 1.
+    mu is linear in the token count, 0.95 at 1024 and 2.05 at 4096, unclamped. `steps` is at least 1. Every operation
+    rounds to float32 in the reference's order: guidance amplifies a last-bit difference here to 1e-4 in the latents.
     """
-    mu = 0.95 + (tokens - 1024) * (2.05 - 0.95) / (4096 - 1024)
-    shift = math.exp(mu)
-    curve = [shift / (shift + 1 / s - 1) for s in (1 - i / steps for i in range(steps))]
     if steps == 1:
         return (1.0, 0.0)
-    stretch = (1 - TERMINAL) / (1 - curve[-1])
-    return (*(1 - (1 - s) * stretch for s in curve), 0.0)
+    shift = _f32(math.exp(0.95 + (tokens - 1024) * (2.05 - 0.95) / (4096 - 1024)))
+    curve = [_f32(_f32(1 / _f32(shift + _f32(_f32(1 / s) - 1))) * shift) for s in _linear(steps)]
+    noise = [_f32(1 - sigma) for sigma in curve]
+    stretch = _f32(noise[-1] / _f32(1 - TERMINAL))
+    return (*(_f32(1 - _f32(value / stretch)) for value in noise), 0.0)
+
+
+def _linear(steps: int) -> list[float]:
+    """`steps` float32 values from 1 down to, and without, 0; each half is counted from its own end."""
+    step = _f32(-1 / steps)
+    half = (steps + 1) // 2
+    return [_f32(1 + _f32(step * i)) if i < half else _f32(-_f32(step * (steps - i))) for i in range(steps)]
+
+
+def _f32(value: float) -> float:
+    """The nearest float32."""
+    return struct.unpack("f", struct.pack("f", value))[0]

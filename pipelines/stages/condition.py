@@ -35,7 +35,7 @@ def encode_picture(model: Components, picture: Image.Image, width: int, height: 
     The picture passes through one H.264 frame at `crf` (the model was trained on compressed frames, a cleaner picture
     freezes the clip), is scaled to cover the frame and cropped at its centre.
     """
-    pixels = np.asarray(picture.convert("RGB"))
+    pixels = np.array(picture.convert("RGB"))
     pixels = apply_image_conditioning_crf(pixels, crf)
     return encode_pixels(model, cover(pixels[None], width, height))
 

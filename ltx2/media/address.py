@@ -1,0 +1,150 @@
+"""Which hosts a picture may come from: a URL is taken apart, resolved once and checked here."""
+
+import ipaddress
+import re
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from urllib.parse import quote, urljoin, urlsplit
+
+PORTS = {"http": 80, "https": 443}
+# RFC 6052: an IPv4 address behind a translator, in the last 32 bits.
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Public by its number, but Azure's platform services for the machine itself answer there.
+AZURE_PLATFORM = ipaddress.ip_address("168.63.129.16")
+
+_HOST = re.compile(r"(?=.{1,253}\.?$)[A-Za-z0-9_]([A-Za-z0-9_\-]*[A-Za-z0-9_])?"
+                   r"(\.[A-Za-z0-9_]([A-Za-z0-9_\-]*[A-Za-z0-9_])?)*\.?")  # fmt: skip
+_UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")  # what parsers of URLs disagree about
+_SHOWN = 100  # characters of an address in an error
+
+
+class AddressRefused(ValueError):
+    """An address that is not fetched from. The message completes "<field> ..."."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A URL taken apart. `shown` has no query: that is where callers keep keys."""
+
+    scheme: str
+    host: str  # a name or a number, without the brackets of IPv6
+    port: int
+    target: str  # path and query, as they are sent
+    shown: str
+
+    @property
+    def host_header(self) -> str:
+        """The host as the server should read it, with the port where it is not the usual one."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def follow(self, location: str) -> str:
+        """The URL a redirect leads to."""
+        host = self.host_header
+        return urljoin(f"{self.scheme}://{host}{self.target}", location)
+
+
+def parse(url: str, *, any_port: bool) -> Address:
+    """Take a URL apart. Raises AddressRefused for one that is not fetched from.
+
+    Ports other than 80 and 443 are for `any_port` only, so that a picture's URL cannot be used to
+    knock at other services.
+    """
+    if _UNSAFE.search(url):
+        raise AddressRefused("is a URL with spaces, control characters or backslashes in it")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise AddressRefused("is not a URL that can be read") from error
+    scheme = parts.scheme.lower()
+    if scheme not in PORTS:
+        raise AddressRefused(f"must come by http or https, not by {scheme or 'nothing'}")
+    if "@" in parts.netloc:
+        raise AddressRefused("must be a URL without a user name or password")
+    host = _ascii_host(host)
+    port = PORTS[scheme] if port is None else port
+    if not any_port and port not in PORTS.values():
+        raise AddressRefused(f"must come from port 80 or 443, not {port}")
+    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=-._~")
+    query = "?" + quote(parts.query, safe="/%:@!$&'()*+,;=-._~?") if parts.query else ""
+    shown = f"{scheme}://{parts.netloc}{parts.path}"
+    if len(shown) > _SHOWN:
+        shown = shown[: _SHOWN - 3] + "..."
+    return Address(scheme, host, port, path + query, ascii(shown)[1:-1])
+
+
+def _ascii_host(host: str) -> str:
+    try:
+        return str(ipaddress.IPv6Address(host)) if ":" in host else _host_name(host)
+    except ValueError as error:  # UnicodeError is one
+        raise AddressRefused("is a URL whose host name is not valid") from error
+
+
+def _host_name(host: str) -> str:
+    name = host if host.isascii() else host.encode("idna").decode("ascii")
+    if not _HOST.fullmatch(name):
+        raise ValueError(host)
+    return name
+
+
+def is_public(number: str) -> bool:
+    """Whether an IP address is one that anybody on the internet could reach.
+
+    Private, loopback, link-local (where clouds keep their metadata service), shared, reserved and
+    multicast addresses are not; nor is an IPv6 address that carries such an IPv4 one.
+    """
+    ip = ipaddress.ip_address(number)
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour
+        if inner is None and ip in NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
+        if inner is not None:
+            return is_public(str(inner))
+        if ip.is_site_local:
+            return False
+    if ip == AZURE_PLATFORM:
+        return False
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
+
+
+def resolve(address: Address, *, allow_private: bool, deadline: float) -> list[str]:
+    """The numbers to connect to, checked. Raises AddressRefused, OSError or TimeoutError.
+
+    The caller connects to one of these numbers and never resolves the name again: a name whose
+    answer changes between check and connection (DNS rebinding) gains nothing. One private number
+    among public ones refuses all of them. `deadline` is a reading of time.monotonic().
+    """
+    numbers = list(dict.fromkeys(_look_up(address, deadline)))
+    if not numbers:
+        raise OSError("the host name has no address")
+    if not allow_private and not all(is_public(number) for number in numbers):
+        raise AddressRefused(
+            f"must come from a public address; the host of {address.shown} is not one"
+        )
+    return numbers
+
+
+def _look_up(address: Address, deadline: float) -> list[str]:
+    """getaddrinfo with a time limit: it has none of its own, so a thread waits in our place."""
+    found: list[str] = []
+    errors: list[OSError | UnicodeError] = []
+
+    def ask() -> None:
+        try:
+            rows = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            errors.append(error)
+        else:
+            found.extend(str(row[4][0]) for row in rows)
+
+    thread = threading.Thread(target=ask, name="look-up", daemon=True)
+    thread.start()
+    thread.join(max(0.0, deadline - time.monotonic()))
+    if thread.is_alive():
+        raise TimeoutError("the host name was not resolved in time")
+    if errors:
+        raise OSError("the host name is not known") from errors[0]
+    return found

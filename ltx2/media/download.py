@@ -1,0 +1,166 @@
+"""One HTTP GET of a few megabytes from an address that was checked: capped in bytes and in time.
+
+On http.client rather than a client library: it takes a socket that is already connected, so the
+number that was checked is the number that is asked, and it reads no proxy settings that would
+undo this.
+"""
+
+import http.client
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ltx2.errors import MediaRefused, TooLarge
+from ltx2.media.address import Address, AddressRefused, parse, resolve
+
+REDIRECTS = 3
+CHUNK = 64 * 1024  # bytes
+_MOVED = (301, 302, 303, 307, 308)
+_HEADERS = {
+    "User-Agent": "ltx2",
+    "Accept": "image/*",
+    "Accept-Encoding": "identity",  # a packed body could unpack to any size
+    "Connection": "close",
+}
+
+
+def download(
+    url: str, *, name: str, max_bytes: int, timeout_s: float, allow_private: bool = False
+) -> bytes:
+    """The body behind an http(s) URL. `name` is the field that errors speak of.
+
+    Raises MediaRefused, or TooLarge above `max_bytes`. `timeout_s` is for everything together,
+    redirects included; each of those is resolved and checked like the first address.
+    """
+    deadline = time.monotonic() + timeout_s
+    shown = "the URL"
+    try:
+        for _ in range(REDIRECTS + 1):
+            address = parse(url, any_port=allow_private)
+            shown = address.shown
+            numbers = resolve(address, allow_private=allow_private, deadline=deadline)
+            with _connected(address, numbers, deadline) as connection:
+                connection.request("GET", address.target, headers=_headers(address))
+                response = connection.getresponse()
+                location = response.getheader("Location")
+                if response.status not in _MOVED or not location:
+                    return _body(response, name, shown, max_bytes, deadline)
+                url = address.follow(location)
+    except AddressRefused as error:
+        raise MediaRefused(f"{name} {error}") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        # A socket that was shut down at the deadline fails in many ways; the clock says which.
+        late = isinstance(error, TimeoutError) or time.monotonic() >= deadline
+        why = f"not done within {timeout_s:g} s" if late else _why(error)
+        raise MediaRefused(f"{name} cannot be fetched from {shown}: {why}") from error
+    raise MediaRefused(f"{name} cannot be fetched: more than {REDIRECTS} redirects, last {shown}")
+
+
+def _headers(address: Address) -> dict[str, str]:
+    return {"Host": address.host_header, **_HEADERS}
+
+
+@contextmanager
+def _connected(
+    address: Address, numbers: list[str], deadline: float
+) -> Iterator[http.client.HTTPConnection]:
+    """A connection to the first number that answers; shut down when the deadline has come."""
+    sock = _open_socket(numbers, address.port, deadline)
+    connection = http.client.HTTPConnection(address.host, address.port)
+    try:
+        if address.scheme == "https":
+            # The certificate must be for the name that was asked for, whatever the number.
+            sock = ssl.create_default_context().wrap_socket(
+                sock, server_hostname=address.host, do_handshake_on_connect=False
+            )
+    except BaseException:
+        sock.close()
+        raise
+    # Not only a timeout of each read: a server that sends a byte at a time would never meet one.
+    watchdog = threading.Timer(max(0.0, deadline - time.monotonic()), _shut, [sock])
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        if isinstance(sock, ssl.SSLSocket):
+            sock.do_handshake()
+        connection.sock = sock
+        yield connection
+    finally:
+        watchdog.cancel()
+        connection.close()
+        sock.close()
+
+
+def _open_socket(numbers: list[str], port: int, deadline: float) -> socket.socket:
+    failure: OSError = OSError("no address answers")
+    for number in numbers:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        try:
+            opened = socket.create_connection((number, port), timeout=left)
+        except OSError as error:
+            failure = error
+        else:
+            return opened
+    raise failure
+
+
+def _shut(opened: socket.socket) -> None:
+    """Wake whoever reads from the socket. Not SSLSocket's own shutdown: that drops the encryption
+    under the reader's feet.
+    """
+    try:
+        socket.socket.shutdown(opened, socket.SHUT_RDWR)
+    except OSError:
+        return  # it was closed before its time
+
+
+def _body(
+    response: http.client.HTTPResponse, name: str, shown: str, max_bytes: int, deadline: float
+) -> bytes:
+    if response.status != http.HTTPStatus.OK:
+        raise MediaRefused(
+            f"{name} cannot be fetched from {shown}: the server answered {response.status}"
+        )
+    if response.getheader("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        raise MediaRefused(f"{name} cannot be fetched from {shown}: the server sent it packed")
+    if response.length is not None and response.length > max_bytes:
+        raise too_many_bytes(name, max_bytes)
+    body = bytearray()
+    while chunk := response.read(CHUNK):
+        body += chunk
+        if len(body) > max_bytes:
+            raise too_many_bytes(name, max_bytes)
+    if time.monotonic() >= deadline:
+        raise TimeoutError  # the end that was read is the watchdog's
+    if response.length:
+        raise http.client.IncompleteRead(b"", response.length)
+    return bytes(body)
+
+
+def too_many_bytes(name: str, max_bytes: int) -> TooLarge:
+    """The refusal of a picture that is too heavy."""
+    return TooLarge(f"{name} is larger than {max_bytes:,} bytes, the most that is taken")
+
+
+def _why(error: Exception) -> str:
+    """A reason without the server's own words, which may repeat the address with its query."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted ({error.verify_message})"
+        case ssl.SSLError():
+            return "the encrypted connection failed"
+        case ConnectionRefusedError():
+            return "the connection was refused"
+        case http.client.IncompleteRead() | ConnectionError() | http.client.RemoteDisconnected():
+            return "the connection broke before the end"
+        case http.client.HTTPException() | ValueError():
+            return "the server does not answer in HTTP"
+        case OSError(strerror=str(text)):
+            return text.lower()
+        case _:
+            return str(error)
