@@ -122,10 +122,9 @@ def build_parser() -> Parser:
 
 def run_generate(arguments: argparse.Namespace, settings: "Settings") -> int:
     """Everything refusable is refused before torch is imported and before weights are touched."""
+    from ltx2.bounds import picture_limits, plan_limits
     from ltx2.delivery.file import ToFile
     from ltx2.flags import read_request
-    from ltx2.media.fetch import MediaLimits
-    from ltx2.planner import Limits
     from ltx2.session import prepare
     from ltx2.weights import resolve, row_of
 
@@ -133,7 +132,7 @@ def run_generate(arguments: argparse.Namespace, settings: "Settings") -> int:
     request = read_request(arguments, known)
     wanted = arguments.checkpoint or settings.checkpoint
     row, _ = row_of(wanted, settings, mode=request.mode)
-    limits, media = Limits(), MediaLimits()
+    limits, media = plan_limits(settings), picture_limits(settings)
     prepared = prepare(request, checkpoint=row, limits=limits, media=media, paths=True)
     target = arguments.output or new_name(prepared.plan)
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
@@ -235,15 +234,15 @@ def new_name(plan: "Plan") -> Path:
 
 def run_plan(arguments: argparse.Namespace, settings: "Settings") -> int:
     """The plan as JSON, without torch and without weights."""
+    from ltx2.bounds import picture_limits, plan_limits
     from ltx2.flags import read_request
-    from ltx2.media.fetch import MediaLimits
-    from ltx2.planner import Limits
     from ltx2.session import prepare
     from ltx2.weights import row_of
 
     request = read_request(arguments)
     row, reason = row_of(arguments.checkpoint or settings.checkpoint, settings, mode=request.mode)
-    prepared = prepare(request, checkpoint=row, limits=Limits(), media=MediaLimits(), paths=True)
+    limits, media = plan_limits(settings), picture_limits(settings)
+    prepared = prepare(request, checkpoint=row, limits=limits, media=media, paths=True)
     say(f"checkpoint {row.name}: {reason}")
     explain(prepared.plan)
     show(prepared.plan.as_dict())

@@ -106,7 +106,7 @@ class Engine:
             raise ConfigError(f"{plan.mode} needs files that are not there: {', '.join(missing)}")
         with translated(plan):
             clip = RECIPES[plan.task](self.components, plan, inputs, progress)
-        clip.frames = _translated_frames(clip, plan)
+        clip.frames = _translated_frames(clip.frames, plan)
         return clip
 
     def run_warnings(self, plan: Plan) -> tuple[str, ...]:
@@ -124,7 +124,7 @@ class Engine:
         report.expect(expected_work(prepared.plan))
         clip = self.run(prepared.plan, prepared.inputs, report)
         with report.stage("decode+encode", clip.chunks):
-            frames = np.concatenate(list(counted(clip, report)))
+            frames = np.concatenate(list(counted(clip.frames, report)))
         return Result(
             plan=prepared.plan,
             frames=frames,
@@ -166,8 +166,7 @@ def translated(plan: Plan) -> Iterator[None]:
         ) from error
 
 
-def _translated_frames(clip: Clip, plan: Plan) -> Iterator[np.ndarray]:
-    frames = clip.frames
+def _translated_frames(frames: Iterator[np.ndarray], plan: Plan) -> Iterator[np.ndarray]:
     with translated(plan):
         try:
             yield from frames

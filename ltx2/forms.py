@@ -12,6 +12,7 @@ LoraForm = Literal["catalogue", "repository", "url", "path"]
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://.*", re.DOTALL)
 _URL = re.compile(r"https?://[^\s/]+.*", re.IGNORECASE | re.DOTALL)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]{16,}={0,2}\s*")
+_REPOSITORY = re.compile(r"[\w.\-]+/[\w.\-]+:.*", re.DOTALL)
 _REPOSITORY_FILE = re.compile(r"[\w.\-]+/[\w.\-]+:(?!/)(?:(?!\.\.)[^:\\])+\.safetensors")
 _CATALOGUE_ID = re.compile(r"[A-Za-z0-9][\w\-]*")
 
@@ -29,8 +30,8 @@ def lora_form(source: str) -> LoraForm | None:
     """What kind of source a LoRA's text is; None for none of them."""
     if _URL.fullmatch(source):
         return "url"
-    if _REPOSITORY_FILE.fullmatch(source):
-        return "repository"
+    if _REPOSITORY.fullmatch(source):  # or nothing: a file outside the repository is no path here
+        return "repository" if _REPOSITORY_FILE.fullmatch(source) else None
     if source.endswith(".safetensors") and not SCHEME.fullmatch(source):
         return "path"
     return "catalogue" if _CATALOGUE_ID.fullmatch(source) else None

@@ -109,11 +109,11 @@ def run_doctor(arguments: argparse.Namespace, settings: "Settings") -> int:
         return DONE if report.can_run else FAILED
     for check in report.checks:
         mark = "ok" if check.fine else "FAIL" if check.needed else "no"
-        lines(f"{mark:<5}{check.name:<14}{check.found}")
+        lines(f"{mark:<5}{check.name:<14} {check.found}")
     for name, modes in report.models.items():
         for mode, missing in modes.items():
             found = "complete" if not missing else f"missing {', '.join(missing)}"
-            lines(f"{'ok' if not missing else 'no':<5}{name + ' ' + mode:<14}{found}")
+            lines(f"{'ok' if not missing else 'no':<5}{name + ' ' + mode:<14} {found}")
     lines(f"auto chooses {report.auto}")
     lines("settings: " + ", ".join(f"{name}={value}" for name, value in report.settings.items()))
     lines(

@@ -13,7 +13,7 @@ from ltx2.request import Request
 from ltx2.results import Receipt, mp4_metadata
 from pipelines.models import Checkpoint
 from pipelines.plan import Plan
-from pipelines.values import Clip, Inputs
+from pipelines.values import Inputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +62,7 @@ def execute(prepared: Prepared, *, engine: "Engine", deliver: Delivery, progress
     progress.expect(expected_work(decided))
     clip = engine.run(decided, prepared.inputs, progress)
     with progress.stage("decode+encode", clip.chunks):
-        clip.frames = counted(clip, progress)
+        clip.frames = counted(clip.frames, progress)
         encoded = write_mp4(
             clip, deliver.path(decided), metadata=mp4_metadata(decided), **engine.encoder_options
         )
@@ -76,9 +76,8 @@ def execute(prepared: Prepared, *, engine: "Engine", deliver: Delivery, progress
     )
 
 
-def counted(clip: Clip, progress: Progress) -> "Iterator[np.ndarray]":
-    """The clip's frames, with a progress step after each chunk, which is also where decoding can be cancelled."""
-    frames = clip.frames
+def counted(frames: "Iterator[np.ndarray]", progress: Progress) -> "Iterator[np.ndarray]":
+    """The chunks of a clip, with a progress step after each, which is also where decoding can be cancelled."""
     try:
         for chunk in frames:
             yield chunk

@@ -5,9 +5,13 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from ltx2.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ltx2.extent import Limits
+    from ltx2.media.fetch import MediaLimits
 
 Dtype = Literal["float32", "bfloat16"]
 Residency = Literal["resident", "offload"]
@@ -184,23 +188,23 @@ class Settings:
         "Video tokens of a pass this worker takes.",
         shown="no limit",
     )
-    max_image_bytes: int | None = _row(
+    max_image_bytes: int = _row(
         "LTX2_MAX_IMAGE_BYTES",
         _whole(1024, 2**30),
         "Bytes of a picture as it is sent or fetched.",
-        shown="the media module's own",
+        default=32 * 2**20,
     )
-    max_image_pixels: int | None = _row(
+    max_image_pixels: int = _row(
         "LTX2_MAX_IMAGE_PIXELS",
-        _whole(1024, 2**30),
+        _whole(1024, 178_956_970),  # where Pillow stops
         "Pixels of a picture once it is decoded.",
-        shown="the media module's own",
+        default=64_000_000,
     )
-    fetch_seconds: float | None = _row(
+    fetch_seconds: float = _row(
         "LTX2_FETCH_SECONDS",
         _seconds(1, 600),
-        "Time for fetching one picture.",
-        shown="the media module's own",
+        "Seconds for fetching one picture, redirects included.",
+        default=20.0,
     )
     allow_private_urls: bool = _row(
         "LTX2_ALLOW_PRIVATE_URLS",
@@ -256,6 +260,27 @@ class Settings:
             values.setdefault("cache", _folder(xdg) / "ltx2")
             values.setdefault("hf_home", _folder(xdg) / "huggingface")
         return cls(**values)
+
+    def limits(self) -> "Limits":
+        """What the planner lets through on this worker."""
+        from ltx2.extent import Limits
+
+        return Limits(
+            max_pixels=self.max_pixels,
+            max_seconds=self.max_seconds,
+            max_tokens=self.max_tokens,
+        )
+
+    def media_limits(self) -> "MediaLimits":
+        """What is taken of a picture on this worker."""
+        from ltx2.media.fetch import MediaLimits
+
+        return MediaLimits(
+            max_bytes=self.max_image_bytes,
+            max_pixels=self.max_image_pixels,
+            timeout_s=self.fetch_seconds,
+            allow_private=self.allow_private_urls,
+        )
 
     def as_dict(self) -> dict[str, str | int | float | bool | None]:
         """The settings in effect by variable, for people: secrets are masked."""

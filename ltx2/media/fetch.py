@@ -23,7 +23,7 @@ _DATA_URI = re.compile(r"data:[^,;]*(;[^,;]+)*,", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaLimits:
-    """What is taken of a picture. Pillow itself stops at 178,956,970 pixels, whatever is set here."""
+    """What is taken of a picture. Pillow stops at 178,956,970 pixels, whatever is set here."""
 
     max_bytes: int = 32 * 2**20  # a 64-megapixel JPEG fits; far above what a job's JSON can carry
     max_pixels: int = 64_000_000  # 192 MB once decoded

@@ -62,14 +62,13 @@ def decode(data: bytes, *, name: str, max_pixels: int) -> "Image":
             )
         try:
             opened.load()
-            upright = ImageOps.exif_transpose(opened)
+            return _flatten(ImageOps.exif_transpose(opened), name)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise too_many from error
         except _BROKEN as error:
             raise MediaRefused(
                 f"{name} is a {opened.format} file that is damaged or cut off; send it again whole"
             ) from error
-        return _flatten(upright, name)
 
 
 def _what_it_is(data: bytes) -> str:
@@ -85,7 +84,9 @@ def _flatten(image: "Image", name: str) -> "Image":
     from PIL import Image
 
     profile = image.info.get("icc_profile")
-    if image.mode in ("P", "PA", "1") or "transparency" in image.info:
+    if image.mode.startswith("I;16"):
+        image = _from_sixteen(image)
+    elif image.mode in ("P", "PA", "1") or "transparency" in image.info:
         image = image.convert("RGBA")
     alpha = image.getchannel("A") if image.mode in ("RGBA", "LA") else None
     colours = _to_srgb(_eight_bits(image, name), profile, name)
@@ -104,8 +105,6 @@ def _eight_bits(image: "Image", name: str) -> "Image":
             return image.convert("L")
         case "RGBA" | "YCbCr":
             return image.convert("RGB")
-        case mode if mode.startswith("I;16"):
-            return _from_sixteen(image)
         case mode:
             raise MediaRefused(
                 f"{name} has pixels of Pillow's mode {mode}; save it with 8 or 16 bits a channel"
@@ -113,12 +112,19 @@ def _eight_bits(image: "Image", name: str) -> "Image":
 
 
 def _from_sixteen(image: "Image") -> "Image":
-    """16-bit grey scaled to 8; Pillow's own conversion would clip everything above 255 to white."""
+    """16-bit grey to mode L, or LA where one grey stands for transparent.
+
+    Pillow's own conversion would clip everything above 255 to white.
+    """
     import numpy as np
     from PIL import Image
 
     wide = np.asarray(image).astype(np.uint32)
-    return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8), mode="L")
+    grey = Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+    clear = image.info.get("transparency")
+    if clear is not None:
+        grey.putalpha(Image.fromarray(np.where(wide == clear, 0, 255).astype(np.uint8)))
+    return grey
 
 
 def _to_srgb(image: "Image", profile: Any, name: str) -> "Image":  # noqa: ANN401 - Pillow's info
@@ -129,8 +135,7 @@ def _to_srgb(image: "Image", profile: Any, name: str) -> "Image":  # noqa: ANN40
         return image.convert("RGB")
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        space = source.profile.xcolor_space.strip()
-        if space == "RGB" and image.mode == "L":
+        if profile[16:20] == b"RGB " and image.mode == "L":  # ICC.1, header: data colour space
             image = image.convert("RGB")  # grey pixels in a file that carries a colour profile
         converted = ImageCms.profileToProfile(
             image,

@@ -187,15 +187,13 @@ def _connectors(
         attention = f"{stream}_connector.transformer_blocks.0.attn1"
         inner = facts.shape(shapes, f"{attention}.to_q.weight")[0]
         gates = gate_heads(shapes, attention)
-        # The audio connector takes the video's numbers where it has none of its own.
+        # The audio connector has the video's heads and layers where it states none of its own; the
+        # size of its heads follows from its width.
         own = {
             field: config.get(f"{prefix}connector_{field}", config.get(f"connector_{field}"))
-            for field in ("num_attention_heads", "attention_head_dim", "num_layers")
+            for field in ("num_attention_heads", "num_layers")
         }
-        if prefix and f"{prefix}connector_num_attention_heads" not in config:
-            own["num_attention_heads"] = (
-                None  # 2.3 states only the audio head size; the width tells the rest
-            )
+        own["attention_head_dim"] = config.get(f"{prefix}connector_attention_head_dim")
         heads, head_dim = head_split(facts, own, "", inner, gates, 128)
         layers = facts.agree(
             own, "num_layers", children(shapes, f"{stream}_connector.transformer_blocks.")

@@ -72,7 +72,7 @@ def head_split(
     size: int | None = config.get(f"{prefix}attention_head_dim")
     heads: int | None = config.get(f"{prefix}num_attention_heads")
     if heads is None:
-        heads = seen if seen is not None else inner // (size or usual)
+        heads = seen if seen is not None else max(1, inner // (size or usual))
     size = size if size is not None else inner // heads
     if heads * size != inner or (seen is not None and heads != seen):
         gates = "" if seen is None else f" with {seen} gates"

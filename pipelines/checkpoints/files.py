@@ -130,7 +130,6 @@ def find(path: Path, row: Checkpoint | None = None, *, text_encoder: Path | None
     originals = survey_originals(path, row, survey.generation, companions_only=diffusers)
     # Files that the row names come before a folder of the same component, any other file after it.
     parts = {**originals.parts, **survey.parts, **originals.named}
-    generation = _generation(path, row, survey, originals)
     if not parts:
         raise CheckpointError(
             f"{path} holds nothing that can be loaded; accepted are a folder in diffusers' "
@@ -138,6 +137,7 @@ def find(path: Path, row: Checkpoint | None = None, *, text_encoder: Path | None
             "a folder with Lightricks' .safetensors files, or one of those files. GGUF and "
             ".ckpt files are not read"
         )
+    generation = _generation(path, row, survey, originals)
     if text_encoder is not None:
         parts |= {"text_encoder": (text_encoder,), "tokenizer": (text_encoder,)}
     usual = row or _usual_row(generation)

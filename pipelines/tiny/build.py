@@ -106,7 +106,9 @@ def _tensors(component: str, module: nn.Module, seed: str) -> dict[str, Tensor]:
     """Lightricks' name and value of every tensor of a component."""
     out = {}
     for name, tensor in module.state_dict().items():
-        value = torch.from_numpy(_value(name, tuple(tensor.shape), f"{seed}|{component}|{name}"))
+        stream = f"{seed}|{component}|{name}"
+        decoder = component == "vae" and name.startswith("decoder.")
+        value = torch.from_numpy((_decoder_value if decoder else _value)(name, tuple(tensor.shape), stream))
         exact = name in _EXACT
         out[keys.to_original(component, name)] = value if exact else value.to(torch.bfloat16)
     return out
@@ -128,6 +130,23 @@ def _value(name: str, shape: tuple[int, ...], stream: str) -> np.ndarray:
     else:
         value = spread(stream, shape) / np.sqrt(fan_in(shape))
     return value.astype(np.float32)
+
+
+def _decoder_value(name: str, shape: tuple[int, ...], stream: str) -> np.ndarray:
+    """A random tensor of the video decoder that paints soft patches where independent values would paint white noise.
+
+    Kernels are smooth, and the pixels that one cell is spread over share their weights.
+    """
+    spread_over = 16 if name.startswith("decoder.conv_out.") else 8 if ".upsamplers." in name else 1
+    rows = shape[0] // spread_over
+    if len(shape) == 1:
+        value = _value(name, (rows,), stream)
+    else:
+        smooth = np.array((0.25, 0.5, 0.25))
+        kernel = np.einsum("t,h,w->thw", smooth, smooth, smooth)
+        mixing = spread(stream, (rows, shape[1])) / np.sqrt(shape[1])
+        value = np.einsum("oi,thw->oithw", mixing, kernel).astype(np.float32)
+    return np.repeat(value, spread_over, axis=0)
 
 
 def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

@@ -19,7 +19,8 @@ def clamp_first_stage(vocoder: nn.Module) -> None:
     if not hasattr(vocoder, "bwe_generator"):
         return
     first = getattr(vocoder, "vocoder", None)
-    if first is None or not hasattr(first, "final_act_fn"):
+    # Not hasattr: for a missing attribute diffusers answers with the configuration's entry.
+    if first is None or "final_act_fn" not in vars(first):
         raise RuntimeError(
             f"diffusers' vocoder has no `vocoder.final_act_fn` any more; revisit {__name__}"
         )

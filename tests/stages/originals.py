@@ -1,4 +1,4 @@
-"""Small checkpoints in Lightricks' layout, written from small diffusers modules through our own key map."""
+"""Small checkpoints in Lightricks' layout, written from small diffusers modules."""
 
 import json
 from collections.abc import Mapping
@@ -187,11 +187,12 @@ def audio_vae(_version: str) -> Sample:
         base_channels=16, ch_mult=(1, 1, 1), num_res_blocks=1, latent_channels=2, mel_bins=64
     )
     network = {"ch": 16, "out_ch": 2, "ch_mult": [1, 1, 1], "num_res_blocks": 1, "z_channels": 2}
-    model = {"sampling_rate": 16000, "ddconfig": {**network, "attn_resolutions": [], "mel_bins": 64}}
+    model = {
+        "sampling_rate": 16000,
+        "ddconfig": {**network, "attn_resolutions": [], "mel_bins": 64},
+    }
     stft = {"filter_length": 1024, "hop_length": 160, "win_length": 1024, "causal": True}
-    return Sample(
-        filled(module), {"model": {"params": model}, "preprocessing": {"stft": stft}}
-    )
+    return Sample(filled(module), {"model": {"params": model}, "preprocessing": {"stft": stft}})
 
 
 def vocoder(version: str) -> Sample:
@@ -298,7 +299,7 @@ SAMPLES = {
 
 
 def originals(component: str, module: nn.Module) -> dict[str, Tensor]:
-    """A module's tensors under their original names; q, k and v that share a tensor are joined again."""
+    """A module's tensors under their original names; fused q, k and v are joined again."""
     joined: dict[str, list[Tensor]] = {}
     for name, tensor in module.state_dict().items():
         joined.setdefault(keys.to_original(component, name), []).append(tensor)
@@ -310,7 +311,9 @@ def write(
 ) -> Path:
     """One safetensors file with the metadata that Lightricks' files have."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"config": json.dumps(config)} | ({"model_version": f"{version}.0"} if version else {})
+    metadata = {"config": json.dumps(config)} | (
+        {"model_version": f"{version}.0"} if version else {}
+    )
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
     return path
 

@@ -244,6 +244,14 @@ def test_plan_prints_the_plan_alone_and_says_on_stderr_what_was_changed(
     assert "note: width 1000 became 960" in err
 
 
+def test_the_limits_of_the_settings_hold_for_plans(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LTX2_MAX_SECONDS", "3")
+    assert main(["plan", "a red ball", "--duration", "4"]) == 2
+    assert "3 s that this worker takes" in capsys.readouterr().err
+
+
 def test_plan_and_help_need_no_torch() -> None:
     for arguments in (["--help"], ["generate", "--help"], ["plan", "a red ball"]):
         ran = torch_after(*arguments)

@@ -1,0 +1,298 @@
+"""A clip to an MP4, frame by frame, through the ffmpeg that imageio-ffmpeg brings."""
+
+import hashlib
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from ltx2.errors import BadRequest, ConfigError, DeliveryFailed, GenerationFailed
+from pipelines.values import Clip
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# The encoder cuts its work by their number, so a number taken from the machine would make the
+# bytes of a file depend on where it was written.
+THREADS = 8
+AUDIO_BIT_RATE = "192k"
+AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000,
+             7350)  # Hz; ISO/IEC 14496-3, table of sampling frequencies  # fmt: skip
+TITLE = 120  # characters of the prompt that players show as the title
+_STDERR_TAIL = 600  # characters of ffmpeg's own words in an error
+
+# RGB is converted by the matrix that the file then claims (BT.709, limited range), with exact
+# rounding, at H.264's default chroma position. `bitexact` keeps all processors to one arithmetic.
+_CONVERT = (
+    "scale=out_color_matrix=bt709:out_range=tv:out_chroma_loc=left:"
+    "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact,format=yuv420p"
+)
+_TAGS = ("-color_range", "tv", "-colorspace", "bt709", "-color_primaries", "bt709",
+         "-color_trc", "bt709", "-chroma_sample_location", "left")  # fmt: skip
+# No dates and no versions of ffmpeg in the file.
+_EXACT = ("-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """A written MP4."""
+
+    path: Path
+    bytes: int
+    sha256: str  # of the file, in hex
+    width: int
+    height: int
+    num_frames: int
+    duration: float  # seconds
+    audio_sample_rate: int | None  # Hz; None without an audio track
+
+
+def write_mp4(
+    clip: Clip,
+    path: Path,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    crf: int = 19,
+    preset: str = "veryfast",
+) -> Encoded:
+    """Write `clip` to `path` as H.264 and AAC. The file appears there whole or not at all.
+
+    One chunk of frames is in memory at a time. The sound is cut or padded with silence to exactly
+    num_frames / fps seconds. `metadata` goes into the file's comment as one JSON object and its
+    "prompt" into the title; None writes neither. Equal clips give equal bytes. `clip.frames` is
+    used up, and closed on every way out; what it raises passes through unchanged.
+    Raises BadRequest for odd edges, GenerationFailed for frames or sound that are not what the
+    clip says, DeliveryFailed where the file cannot be written, ConfigError without ffmpeg.
+    """
+    try:
+        _check(clip)
+        with _workshop(path) as folder:
+            made = _encode(clip, folder, metadata, crf, preset)
+            encoded = Encoded(
+                path=path,
+                bytes=made.stat().st_size,
+                sha256=_sha256(made),
+                width=clip.width,
+                height=clip.height,
+                num_frames=clip.num_frames,
+                duration=clip.num_frames / clip.fps,
+                audio_sample_rate=None if clip.audio is None else clip.audio_sample_rate,
+            )
+            try:
+                made.replace(path)
+            except OSError as error:
+                raise _cannot_write(path, error) from error
+        return encoded
+    finally:
+        close = getattr(clip.frames, "close", None)
+        if close is not None:
+            close()
+
+
+@cache
+def check_ffmpeg() -> str:
+    """The ffmpeg that is used, once it is known to have both encoders. Raises ConfigError."""
+    import imageio_ffmpeg
+
+    try:
+        program = imageio_ffmpeg.get_ffmpeg_exe()
+        command = [program, "-hide_banner", "-encoders"]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        raise ConfigError(
+            "no ffmpeg that runs; install imageio-ffmpeg, whose wheels bring one"
+        ) from error
+    present = {line.split()[1] for line in listed.splitlines() if len(line.split()) > 1}
+    if missing := {"libx264", "aac"} - present:
+        raise ConfigError(
+            f"{program} lacks the encoders {', '.join(sorted(missing))}; "
+            "the ffmpeg of imageio-ffmpeg's own wheels has them"
+        )
+    return program
+
+
+def _check(clip: Clip) -> None:
+    if clip.width % 2 or clip.height % 2 or min(clip.width, clip.height) < 2:
+        raise BadRequest(
+            f"an MP4 needs even edges of at least 2 pixels; got {clip.width}x{clip.height}"
+        )
+    if clip.num_frames < 1:
+        raise GenerationFailed("the clip has no frames")
+    if clip.audio is None:
+        return
+    if clip.audio.ndim != 2 or clip.audio.shape[0] not in (1, 2):
+        raise GenerationFailed(
+            f"sound must be (1 or 2 channels, samples); it has the shape {clip.audio.shape}"
+        )
+    if clip.audio_sample_rate not in AAC_RATES:
+        raise GenerationFailed(
+            f"AAC has no sample rate of {clip.audio_sample_rate} Hz; it has {AAC_RATES}"
+        )
+
+
+@contextmanager
+def _workshop(path: Path) -> Iterator[Path]:
+    """A hidden folder beside `path`, so that the finished file only has to be renamed."""
+    try:
+        if path.is_dir():
+            raise DeliveryFailed(f"cannot write {path}: it is a folder; name a file in it")
+        folder = tempfile.TemporaryDirectory(prefix=f".{path.name[:100]}.", dir=path.parent)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    with folder as name:
+        yield Path(name)
+
+
+def _cannot_write(path: Path, error: OSError) -> DeliveryFailed:
+    return DeliveryFailed(f"cannot write {path}: {(error.strerror or str(error)).lower()}")
+
+
+def _encode(
+    clip: Clip, folder: Path, metadata: Mapping[str, str] | None, crf: int, preset: str
+) -> Path:
+    """Run ffmpeg over the clip in `folder`; the file it made."""
+    target, errors, report = folder / "clip.mp4", folder / "errors.txt", folder / "progress.txt"
+    try:
+        inputs = _inputs(clip, folder, metadata)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    command = [
+        check_ffmpeg(), "-hide_banner", "-nostdin", "-loglevel", "error", "-progress", str(report),
+        "-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{clip.width}x{clip.height}",
+        "-framerate", str(clip.fps), "-i", "pipe:0",
+        *inputs,
+        "-map_chapters", "-1",
+        "-vf", _CONVERT, "-fps_mode", "passthrough",
+        "-c:v", "libx264", "-preset", preset, "-crf", str(crf), "-threads:v", str(THREADS), *_TAGS,
+        "-c:a", "aac", "-b:a", AUDIO_BIT_RATE,
+        "-movflags", "+faststart", *_EXACT, str(target),
+    ]  # fmt: skip
+    with errors.open("wb") as stderr:
+        # In a group of its own, so that Ctrl-C reaches this process alone and it ends ffmpeg.
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            process_group=0,
+        )
+        try:
+            alive = _feed(clip, process.stdin)
+            status = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            _hang_up(process)
+    if status != 0 or not alive:
+        said = errors.read_text(errors="replace").replace(str(folder), "...").strip()
+        raise DeliveryFailed(f"ffmpeg failed with status {status}: {said[-_STDERR_TAIL:]}")
+    written = _frames_written(report)
+    if written != clip.num_frames:
+        raise GenerationFailed(f"ffmpeg wrote {written} frames of {clip.num_frames}")
+    return target
+
+
+def _feed(clip: Clip, pipe: IO[bytes] | None) -> bool:
+    """Send every frame down the pipe and close it; False where ffmpeg stopped reading."""
+    import numpy as np
+
+    assert pipe is not None  # Popen was asked for one
+    shape = (clip.height, clip.width, 3)
+    sent = 0
+    for chunk in clip.frames:
+        if chunk.dtype != np.uint8 or chunk.ndim != 4 or chunk.shape[1:] != shape:
+            raise GenerationFailed(
+                f"frames must be uint8 (n, {clip.height}, {clip.width}, 3); "
+                f"these are {chunk.dtype} {chunk.shape}"
+            )
+        sent += len(chunk)
+        if sent > clip.num_frames:
+            break
+        try:
+            pipe.write(np.ascontiguousarray(chunk).data)
+        except BrokenPipeError:
+            return False
+    if sent != clip.num_frames:
+        more = "more than " if sent > clip.num_frames else ""
+        raise GenerationFailed(
+            f"the decoder gave {more}{min(sent, clip.num_frames)} frames "
+            f"for a clip of {clip.num_frames}"
+        )
+    try:
+        pipe.close()
+    except BrokenPipeError:
+        return False
+    return True
+
+
+def _hang_up(process: "subprocess.Popen[bytes]") -> None:
+    """Reap the process and free the pipe, whose last bytes may have nobody to read them."""
+    try:
+        if process.stdin is not None:
+            process.stdin.close()
+    except BrokenPipeError:
+        process.stdin = None
+    process.wait()
+
+
+def _inputs(clip: Clip, folder: Path, metadata: Mapping[str, str] | None) -> list[str]:
+    """ffmpeg's second and third input, written to files, and which track comes from which.
+
+    As files and not as arguments, so that prompts are not in the system's list of processes.
+    """
+    inputs: list[str] = []
+    maps = ["-map", "0:v:0"]
+    if clip.audio is not None:
+        rate = clip.audio_sample_rate or 0
+        sound = folder / "sound.f32"
+        fit_audio(clip.audio, round(clip.num_frames * rate / clip.fps)).T.tofile(sound)
+        channels = str(clip.audio.shape[0])
+        inputs += ["-f", "f32le", "-ar", str(rate), "-ac", channels, "-i", str(sound)]
+        maps += ["-map", "1:a:0"]
+    if metadata is None:
+        return [*inputs, *maps, "-map_metadata", "-1"]
+    tags = folder / "tags.txt"
+    tags.write_text(_tags(metadata), encoding="utf-8")
+    inputs += ["-f", "ffmetadata", "-i", str(tags)]
+    return [*inputs, *maps, "-map_metadata", str(1 if clip.audio is None else 2)]
+
+
+def fit_audio(audio: "np.ndarray", samples: int) -> "np.ndarray":
+    """Sound cut or padded with silence to `samples`; little-endian float32 (channels, samples)."""
+    import numpy as np
+
+    if not np.isfinite(audio).all():
+        raise GenerationFailed("the sound has values that are not finite")
+    fitted = np.zeros((audio.shape[0], samples), dtype="<f4")
+    kept = min(samples, audio.shape[1])
+    fitted[:, :kept] = np.clip(audio[:, :kept], -1.0, 1.0)
+    return fitted
+
+
+def _tags(metadata: Mapping[str, str]) -> str:
+    """The file's tags in ffmpeg's own format, in which = ; # \\ and line ends are escaped."""
+    comment = json.dumps({**metadata, "encoder": "ltx2"}, ensure_ascii=False, sort_keys=True)
+    tags = {"comment": comment}
+    if prompt := metadata.get("prompt"):
+        one_line = " ".join(prompt.split())
+        tags["title"] = one_line if len(one_line) <= TITLE else one_line[: TITLE - 1] + "…"
+    escape = str.maketrans({sign: f"\\{sign}" for sign in "=;#\\\n"})
+    lines = [f"{key}={value.translate(escape)}" for key, value in sorted(tags.items())]
+    return "\n".join([";FFMETADATA1", *lines, ""])
+
+
+def _frames_written(report: Path) -> int:
+    """How many frames ffmpeg says it has written, in its last progress report."""
+    counts = [line for line in report.read_text().splitlines() if line.startswith("frame=")]
+    return int(counts[-1].removeprefix("frame=")) if counts else 0
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
