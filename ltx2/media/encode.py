@@ -24,13 +24,15 @@ AUDIO_BIT_RATE = "192k"
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000,
              7350)  # Hz; ISO/IEC 14496-3, table of sampling frequencies  # fmt: skip
 TITLE = 120  # characters of the prompt that players show as the title
-_STDERR_TAIL = 600  # characters of ffmpeg's own words in an error
+_STDERR_TAIL = 2000  # characters of ffmpeg's own words in an error: its first complaint is the cause
 
 # RGB is converted by the matrix that the file then claims (BT.709, limited range), with exact
 # rounding, at H.264's default chroma position. `bitexact` keeps all processors to one arithmetic.
 _CONVERT = (
     "scale=out_color_matrix=bt709:out_range=tv:out_chroma_loc=left:"
-    "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact,format=yuv420p"
+    "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact,format=yuv420p,"
+    # The encoder believes the frames rather than its options, and RGB frames say nothing of these.
+    "setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=tv"
 )
 _TAGS = ("-color_range", "tv", "-colorspace", "bt709", "-color_primaries", "bt709",
          "-color_trc", "bt709", "-chroma_sample_location", "left")  # fmt: skip
@@ -160,7 +162,7 @@ def _encode(
     try:
         inputs = _inputs(clip, folder, metadata)
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise _cannot_write(folder.parent, error) from error
     command = [
         check_ffmpeg(), "-hide_banner", "-nostdin", "-loglevel", "error", "-progress", str(report),
         "-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{clip.width}x{clip.height}",

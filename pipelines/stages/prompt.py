@@ -24,7 +24,7 @@ def encode_prompt(model: Components, prompt: str) -> Text:
         tokens = prompt_tokens(tokenizer, prompt)
     hidden = hidden_states(model, tokens.ids, tokens.mask)
     video, audio = connect(model, hidden, tokens.mask)
-    text = Text(video=video, audio=audio, tokens=tokens.count, truncated=tokens.truncated)
+    text = Text(video=video, audio=audio, tokens=tokens.length, truncated=tokens.truncated)
     model.prompts.put(prompt, text)
     return text
 

@@ -13,16 +13,17 @@ import torch
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video, LTX2VideoTransformer3DModel
 from diffusers.pipelines.ltx2 import LTX2LatentUpsamplerModel, LTX2TextConnectors, LTX2Vocoder
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
 from loras import catalog
 from pipelines.checkpoints import keys
-from pipelines.tiny import sizes
+from pipelines.tiny import sizes, stored
 from pipelines.tiny.random_tensors import fan_in, spread, uniform
+from pipelines.tiny.stored import Stored
 from pipelines.tiny.tokenizer import SPECIAL, vocabulary, write_tokenizer
 
+SOURCES = ("build.py", "random_tensors.py", "sizes.py", "stored.py", "tokenizer.py")
 STAMP = "tiny.json"  # written last: a folder with the right stamp is complete
 _CLASSES: dict[str, type[Any]] = {
     "transformer": LTX2VideoTransformer3DModel,
@@ -60,7 +61,7 @@ def is_built(folder: Path) -> bool:
 
 def _stamp() -> dict[str, str]:
     """What the files follow from: the sizes and the code that fills them."""
-    sources = [Path(__file__).with_name(name) for name in ("sizes.py", "build.py", "random_tensors.py", "tokenizer.py")]
+    sources = [Path(__file__).with_name(name) for name in SOURCES]
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
     return {"model_version": sizes.MODEL_VERSION, "sources": digest.hexdigest()}
 
@@ -68,21 +69,21 @@ def _stamp() -> dict[str, str]:
 def _write(folder: Path) -> None:
     shared = [name for name in _CLASSES if name != "transformer"]
     parts = {name: _module(name) for name in _CLASSES}
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Stored] = {}
     for name in shared:
         tensors |= _tensors(name, parts[name], sizes.MODEL_VERSION)
-    metadata = {"config": json.dumps(sizes.ORIGINAL, sort_keys=True), "model_version": sizes.MODEL_VERSION}
+    metadata = {"config": sizes.ORIGINAL, "model_version": sizes.MODEL_VERSION}
     dev = _tensors("transformer", parts["transformer"], "dev")
-    _save(folder / sizes.FILES.dev, {**dev, **tensors}, metadata)
+    stored.write(folder / sizes.FILES.dev, {**dev, **tensors}, metadata)
     # Everything but the transformer is the same model, so it is not stored twice.
     distilled = _tensors("transformer", parts["transformer"], "distilled")
-    _save(folder / sizes.FILES.distilled, distilled, metadata)
+    stored.write(folder / sizes.FILES.distilled, distilled, metadata)
     for name, file in (
         ("spatial_upscaler", sizes.FILES.spatial_upscaler),
         ("temporal_upscaler", sizes.FILES.temporal_upscaler),
     ):
-        config = {"config": json.dumps(sizes.UPSCALERS[name], sort_keys=True), "model_version": sizes.MODEL_VERSION}
-        _save(folder / file, _tensors(name, _module(name), sizes.MODEL_VERSION), config)
+        metadata = {"config": sizes.UPSCALERS[name], "model_version": sizes.MODEL_VERSION}
+        stored.write(folder / file, _tensors(name, _module(name), sizes.MODEL_VERSION), metadata)
     for entry in catalog.entries():
         if "tiny" in entry.generations:
             _write_lora(folder / entry.file, entry.kind, entry.id, parts["transformer"])
@@ -102,15 +103,14 @@ def _module(name: str) -> nn.Module:
         return _CLASSES[name](**sizes.MODULES[name])
 
 
-def _tensors(component: str, module: nn.Module, seed: str) -> dict[str, Tensor]:
+def _tensors(component: str, module: nn.Module, seed: str) -> dict[str, Stored]:
     """Lightricks' name and value of every tensor of a component."""
+    decoder = component == "vae"
     out = {}
     for name, tensor in module.state_dict().items():
-        stream = f"{seed}|{component}|{name}"
-        decoder = component == "vae" and name.startswith("decoder.")
-        value = torch.from_numpy((_decoder_value if decoder else _value)(name, tuple(tensor.shape), stream))
-        exact = name in _EXACT
-        out[keys.to_original(component, name)] = value if exact else value.to(torch.bfloat16)
+        fill = _decoder_value if decoder and name.startswith("decoder.") else _value
+        values = fill(name, tuple(tensor.shape), f"{seed}|{component}|{name}")
+        out[keys.to_original(component, name)] = Stored(values, exact=name in _EXACT)
     return out
 
 
@@ -149,10 +149,6 @@ def _decoder_value(name: str, shape: tuple[int, ...], stream: str) -> np.ndarray
     return np.repeat(value, spread_over, axis=0)
 
 
-def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    save_file(dict(sorted(tensors.items())), path, metadata={"format": "pt", **metadata})
-
-
 def _write_lora(path: Path, kind: str, lora: str, transformer: nn.Module) -> None:
     """A LoRA in Lightricks' key format. Camera moves act on the video stream alone, the distilled one on every layer."""
     rank = sizes.LORA_RANKS[kind]
@@ -162,9 +158,9 @@ def _write_lora(path: Path, kind: str, lora: str, transformer: nn.Module) -> Non
         down = spread(f"{lora}|{module}|A", (rank, layer.in_features)) / np.sqrt(layer.in_features)
         up = 0.1 * spread(f"{lora}|{module}|B", (layer.out_features, rank))
         for suffix, value in (("lora_A", down), ("lora_B", up)):
-            tensors[f"{name}.{suffix}.weight"] = torch.from_numpy(value.astype(np.float32)).to(torch.bfloat16)
+            tensors[f"{name}.{suffix}.weight"] = Stored(value.astype(np.float32), exact=False)
     metadata = {"reference_downscale_factor": str(sizes.DETAILER_DOWNSCALE)} if kind == "detailer" else {}
-    _save(path, tensors, metadata)
+    stored.write(path, tensors, metadata)
 
 
 def _linears(transformer: nn.Module, *, everything: bool) -> Iterator[tuple[str, nn.Linear]]:

@@ -18,14 +18,15 @@ class Tokens(NamedTuple):
 
     ids: Tensor  # (1, length)
     mask: Tensor  # (1, length), 1 = token, 0 = padding
-    count: int  # tokens of the prompt, BOS included
+    length: int  # tokens of the prompt, BOS included
     truncated: bool
 
 
 def prompt_tokens(tokenizer: Any, prompt: str) -> Tokens:  # noqa: ANN401 - any transformers tokenizer
     """Strip, tokenise, lead with BOS, cut at the encoder's length, pad on the left."""
     length = min(tokenizer.model_max_length, MAX_TOKENS)
-    ids = list(tokenizer(prompt.strip(), add_special_tokens=True)["input_ids"])
+    # `verbose` off: the tokenizer's own warning about long prompts is ours to give.
+    ids = list(tokenizer(prompt.strip(), add_special_tokens=True, verbose=False)["input_ids"])
     if ids[:1] != [tokenizer.bos_token_id]:
         ids = [tokenizer.bos_token_id, *ids]
     if ids[-1] == tokenizer.eos_token_id:
@@ -36,6 +37,6 @@ def prompt_tokens(tokenizer: Any, prompt: str) -> Tokens:  # noqa: ANN401 - any 
     return Tokens(
         ids=torch.tensor([[pad] * padding + kept]),
         mask=torch.tensor([[0] * padding + [1] * len(kept)]),
-        count=len(kept),
+        length=len(kept),
         truncated=len(ids) > length,
     )

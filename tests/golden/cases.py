@@ -1,4 +1,4 @@
-"""The requests whose plans are kept as files: every mode, task, size and generation, and each option that shapes a plan."""
+"""The requests whose plans are kept as files: each mode, task, size, and option that shapes one."""
 
 import json
 from collections.abc import Iterator

@@ -9,22 +9,17 @@ import math
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from pipelines.tiny import stored
 from pipelines.tiny.random_tensors import fan_in, spread, uniform
+from pipelines.tiny.stored import Stored
 
 DATA = Path(__file__).with_name("data")
 SEED = 0
 _FP32 = ("std", "mean", "const")  # statistics and filter taps are stored exactly
-
-
-class Stored(NamedTuple):
-    """A tensor as it goes to the file."""
-
-    values: np.ndarray  # float32
-    exact: bool  # float32 in the file; the rest is bfloat16
 
 
 @cache
@@ -45,34 +40,7 @@ def files_of(version: str) -> list[str]:
 def write(folder: Path, name: str) -> Path:
     """Write one file of the table into `folder`."""
     spec = table()["files"][name]
-    tensors = dict(_tensors(name, spec))
-    header: dict[str, Any] = {"__metadata__": _metadata(spec["metadata"])}
-    blobs, offset = [], 0
-    for key in sorted(tensors, key=lambda k: (not tensors[k].exact, k)):
-        values, exact = tensors[key]
-        blob = values.astype("<f4").tobytes() if exact else _bfloat16(values).tobytes()
-        header[key] = {
-            "dtype": "F32" if exact else "BF16",
-            "shape": list(values.shape),
-            "data_offsets": [offset, offset + len(blob)],
-        }
-        blobs.append(blob)
-        offset += len(blob)
-    head = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
-    head += b" " * (-len(head) % 8)
-    path = folder / name
-    with path.open("wb") as stream:
-        stream.write(len(head).to_bytes(8, "little") + head)
-        stream.writelines(blobs)
-    return path
-
-
-def _metadata(entries: dict[str, Any]) -> dict[str, str]:
-    texts = {
-        key: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), sort_keys=True)
-        for key, value in entries.items()
-    }
-    return {"format": "pt", **texts}
+    return stored.write(folder / name, dict(_tensors(name, spec)), spec["metadata"])
 
 
 def _tensors(name: str, spec: dict[str, Any]) -> Iterator[tuple[str, Stored]]:
@@ -113,9 +81,3 @@ def _values(kind: str, argument: str, shape: list[int], stream: str) -> np.ndarr
         return (factor * u / np.sqrt(np.float64(fan_in(shape)))).astype(np.float32)
     rules = {"norm": 1 + 0.1 * u, "bias": 0.1 * u, "unit": u, "mean": 0.2 * u, "small": 0.05 * u}
     return (np.abs(0.05 * u) if kind == "absmall" else rules[kind]).astype(np.float32)
-
-
-def _bfloat16(values: np.ndarray) -> np.ndarray:
-    """float32 to the bits of bfloat16, rounded to nearest even."""
-    bits = np.ascontiguousarray(values, "<f4").view("<u4")
-    return ((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)).astype("<u2")

@@ -35,7 +35,7 @@ def opened(path, row=None):
     return replace(find(path, row), text_width=TEXT_WIDTH)
 
 
-def same(module, wanted):
+def assert_same(module, wanted):
     """Equal classes, tensors and configurations."""
     assert type(module) is type(wanted)
     ours, theirs = module.state_dict(), wanted.state_dict()
@@ -133,7 +133,7 @@ def test_a_lora_target_names_its_module(name, module):
 @pytest.mark.parametrize("component", MONOLITH)
 def test_a_whole_model_file_gives_back_the_module_it_was_made_from(files, component, version):
     module = load(opened(files[version]), component, variant="dev")
-    same(module, made.SAMPLES[component](version).module)
+    assert_same(module, made.SAMPLES[component](version).module)
     assert not module.training
     assert not any(parameter.requires_grad for parameter in module.parameters())
 
@@ -165,7 +165,7 @@ def test_upscalers_load(tmp_path, kind, rational):
     name = f"{kind}_upscaler"
     path = tmp_path / f"ltx-2-{kind}-upscaler-x2-1.0.safetensors"
     write(path, made.originals(name, sample.module), sample.config)
-    same(load(find(tmp_path), name), sample.module)
+    assert_same(load(find(tmp_path), name), sample.module)
 
 
 def test_an_upscaler_of_the_other_kind_is_refused(files, tmp_path):
@@ -183,7 +183,7 @@ def test_the_duration_head_loads(tmp_path, prefix):
     tensors = made.originals("duration_head", sample.module)
     renamed = {name.replace("duration_head.", prefix): value for name, value in tensors.items()}
     write(tmp_path / "ltx-2.5-duration-head-bf16.safetensors", renamed, {}, "2.5")
-    same(load(find(tmp_path), "duration_head"), sample.module)
+    assert_same(load(find(tmp_path), "duration_head"), sample.module)
 
 
 @pytest.mark.parametrize("prefix", ["vae.", ""])
@@ -200,7 +200,7 @@ def test_the_diffusion_decoder_loads_with_its_gates_folded(tmp_path, prefix):
     out = sample.module.decoder.diff_blocks[0].attn.to_out[0]
     out.weight.mul_(gate[:, None])
     out.bias.mul_(gate)
-    same(module, sample.module)
+    assert_same(module, sample.module)
 
 
 def test_a_diffusion_decoder_is_not_taken_for_the_convolutional_one(tmp_path):
@@ -455,7 +455,7 @@ def test_split_files_load_as_the_whole_model_does(files, tmp_path):
         tmp_path / CHECKPOINTS["ltx-2.5"].files.text_projection,
     )
     for component in MONOLITH:
-        same(load(weights, component), made.SAMPLES[component]("2.5").module)
+        assert_same(load(weights, component), made.SAMPLES[component]("2.5").module)
     assert [name.split(" ")[0] for name in weights.missing("fast")] == [
         "text_encoder",
         "tokenizer",

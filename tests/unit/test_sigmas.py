@@ -1,6 +1,7 @@
-"""Noise schedules against the published tables, to the five decimals in which they were published."""
+"""Noise schedules against the published tables, to the five decimals they were published in."""
 
 import struct
+from itertools import pairwise
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_every_guided_schedule_falls_from_one_to_zero_in_its_steps():
         assert len(table) == steps + 1
         assert table[0] == pytest.approx(1, abs=1e-6)
         assert table[-1] == 0
-        assert all(a > b for a, b in zip(table, table[1:], strict=False)), steps
+        assert all(a > b for a, b in pairwise(table)), steps
         if steps > 1:
             assert table[-2] == pytest.approx(TERMINAL, abs=1e-6)
 

@@ -1,0 +1,41 @@
+"""The embedded checkpoint, built once a session, and an engine on it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from ltx2.engine import Engine
+    from pipelines.components import Components
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the embedded checkpoint."""
+    from pipelines.tiny.build import build
+
+    return build(tmp_path_factory.mktemp("weights") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny: Path) -> "Components":
+    """The embedded checkpoint's parts. Tests must leave it as they found it."""
+    from pipelines.checkpoints.files import find
+    from pipelines.components import Components
+    from pipelines.models import CHECKPOINTS
+
+    weights = find(tiny, CHECKPOINTS["tiny"])
+    files = {"distilled": weights.path("distilled_lora")}
+    return Components(
+        weights, keep_variants=True, find_adapter=lambda source: files.get(source, tiny / source)
+    )
+
+
+@pytest.fixture(scope="session")
+def engine(tiny: Path) -> "Engine":
+    """An engine on the embedded checkpoint."""
+    from ltx2.engine import Engine
+    from ltx2.settings import Settings
+
+    return Engine.load(str(tiny), settings=Settings.from_env({}))

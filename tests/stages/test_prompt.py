@@ -1,0 +1,62 @@
+"""pipelines.stages.prompt and the prompt cache: once per prompt, the same as the whole encoder."""
+
+import torch
+
+from pipelines.prompt_cache import PromptCache
+from pipelines.stages.prompt import encode_prompt, encode_prompts, hidden_states
+from pipelines.upstream.prompt_tokens import prompt_tokens
+from pipelines.values import Text
+
+
+def test_hidden_states_are_those_of_the_whole_model_without_its_logits(tiny_model):
+    tokens = prompt_tokens(tiny_model.part("tokenizer"), "a red ball")
+    ours = hidden_states(tiny_model, tokens.ids, tokens.mask)
+    with torch.inference_mode():
+        whole = tiny_model.part("text_encoder")(
+            input_ids=tokens.ids, attention_mask=tokens.mask, output_hidden_states=True
+        )
+    assert torch.equal(ours, torch.stack(whole.hidden_states, dim=-1))
+    config = tiny_model.part("text_encoder").config.text_config
+    assert ours.shape == (1, tokens.ids.shape[1], config.hidden_size, config.num_hidden_layers + 1)
+
+
+def test_a_prompt_is_encoded_once(tiny_model):
+    calls = []
+    hook = tiny_model.part("text_encoder").model.register_forward_hook(lambda *_: calls.append(1))
+    try:
+        first = encode_prompt(tiny_model, "only once, please")
+        assert encode_prompt(tiny_model, "only once, please") is first
+        assert encode_prompts(tiny_model, "only once, please", None).negative is None
+    finally:
+        hook.remove()
+    assert len(calls) == 1
+
+
+def test_different_prompts_have_different_contexts(tiny_model):
+    red, blue = encode_prompt(tiny_model, "a red ball"), encode_prompt(tiny_model, "a blue cube")
+    assert float((red.video - blue.video).abs().max()) > 1e-3
+    assert float((red.audio - blue.audio).abs().max()) > 1e-3
+
+
+def text(count: int) -> Text:
+    return Text(video=torch.zeros(1, count, 4), audio=torch.zeros(1, count, 4), tokens=1, truncated=False)
+
+
+def test_the_cache_is_bounded_and_forgets_the_least_recently_used():
+    cache = PromptCache(max_bytes=3 * text(10).video.nbytes * 2)
+    for prompt in "abc":
+        cache.put(prompt, text(10))
+    assert cache.get("a") is not None
+    cache.put("d", text(10))
+    assert cache.get("b") is None
+    assert cache.get("a") is not None
+    assert len(cache) == 3
+    assert cache.nbytes == 3 * 2 * 10 * 4 * 4
+
+
+def test_one_prompt_larger_than_the_bound_is_still_kept():
+    cache = PromptCache(max_bytes=1)
+    cache.put("a", text(10))
+    cache.put("b", text(10))
+    assert cache.get("a") is None
+    assert cache.get("b") is not None

@@ -1,0 +1,92 @@
+"""What a client is told it may offer is what the request and the planner accept."""
+
+import json
+
+import pytest
+
+from loras import catalog
+from ltx2.describe import describe
+from ltx2.errors import BadRequest
+from ltx2.planner import NOT_YET, plan
+from ltx2.request import CAMERA_MOTIONS, PRO_ONLY, Lora, Request
+from pipelines.models import CHECKPOINTS
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_description_is_json_and_names_every_field_and_model(name):
+    told = json.loads(json.dumps(describe(name)))
+    assert [field["name"] for field in told["fields"]] == list(Request.model_fields)
+    assert [field["name"] for field in told["lora_fields"]] == list(Lora.model_fields)
+    assert [model["name"] for model in told["models"]] == list(CHECKPOINTS)
+    assert told["checkpoint"]["name"] == name
+    assert all(field["description"] and field["accepts"] for field in told["fields"])
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_the_sizes_told_are_the_sizes_planned(name):
+    for label, shapes in describe(name)["sizes"].items():
+        resolution = None if label == "default" else label
+        for shape, size in shapes.items():
+            request = Request(prompt="a", resolution=resolution, aspect_ratio=shape)
+            made = plan(request, checkpoint=name)
+            assert [made.width, made.height] == size
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_the_steps_told_are_the_steps_planned(name):
+    for mode in describe(name)["modes"]:
+        made = plan(Request(prompt="a", mode=mode["name"]), checkpoint=name)
+        assert made.base.steps == mode["steps"]
+        assert made.base.sampler == mode["sampler"]
+        assert made.refine is not None
+        assert made.refine.steps == mode["refine_steps"]
+        assert (made.negative_prompt is not None) == mode["guided"]
+
+
+def test_bounds_told_are_bounds_kept():
+    for field in describe()["fields"]:
+        for bound, step in (("minimum", -1), ("maximum", 1)):
+            if bound not in field or field["name"] in ("width", "height"):
+                continue
+            mode = field["modes"][-1]
+            at = {"prompt": "a", "mode": mode, field["name"]: field[bound]}
+            assert Request.parse(at)
+            with pytest.raises(BadRequest):
+                Request.parse({**at, field["name"]: field[bound] + step})
+
+
+def test_defaults_told_are_the_defaults_of_a_request():
+    request = Request(prompt="a").model_dump()
+    for field in describe()["fields"]:
+        if not field["required"]:
+            assert json.dumps(field["default"]) == json.dumps(request[field["name"]])
+
+
+def test_options_without_a_graph_are_told_as_not_available():
+    hidden = [field["name"] for field in describe()["fields"] if not field["available"]]
+    assert hidden == list(NOT_YET)
+
+
+def test_fields_of_pro_are_told_as_such():
+    pro = {field["name"] for field in describe()["fields"] if field["modes"] == ["pro"]}
+    assert pro == {*PRO_ONLY, "negative_prompt"}
+
+
+def test_choices_and_spellings_are_told():
+    fields = {field["name"]: field for field in describe()["fields"]}
+    assert fields["fps"]["choices"] == [24, 25, 30, 48, 50, 60]
+    assert fields["image"]["aliases"] == ["image_url", "image_base64", "image_path"]
+    assert fields["duration"]["null_means"] == CHECKPOINTS["tiny"].seconds
+
+
+@pytest.mark.parametrize(("name", "by"), [("ltx-2", "lora"), ("ltx-2.5", "prompt")])
+def test_cameras_are_told_with_how_they_work(name, by):
+    cameras = describe(name)["cameras"]
+    assert tuple(camera["name"] for camera in cameras) == CAMERA_MOTIONS
+    assert {camera["by"] for camera in cameras if camera["name"] != "none"} == {by}
+    assert set(catalog.cameras()) == set(CAMERA_MOTIONS) - {"none"}
+
+
+def test_an_unknown_checkpoint_is_refused():
+    with pytest.raises(BadRequest, match="ltx-9"):
+        describe("ltx-9")

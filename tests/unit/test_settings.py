@@ -1,0 +1,115 @@
+"""Settings: what the environment may say, and that the document lists all of it."""
+
+from pathlib import Path
+
+import pytest
+
+from ltx2.errors import ConfigError
+from ltx2.extent import Limits
+from ltx2.media.fetch import MediaLimits
+from ltx2.settings import Settings, rows, table
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
+
+
+def problem(environ):
+    with pytest.raises(ConfigError) as caught:
+        Settings.from_env(environ)
+    return str(caught.value)
+
+
+def test_the_document_lists_every_setting():
+    assert table() in DOCUMENT.read_text(encoding="utf-8")
+
+
+def test_an_empty_environment_gives_the_defaults():
+    settings = Settings.from_env({})
+    assert settings == Settings()
+    assert settings.checkpoint == "auto"
+    assert settings.cache == Path("~/.cache/ltx2").expanduser()
+    assert settings.hub_cache == Path("~/.cache/huggingface/hub").expanduser()
+    assert settings.device is None
+    assert Settings.from_env({"LTX2_CHECKPOINT": " "}) == settings
+
+
+def test_the_default_limits_are_those_of_the_planner_and_of_the_pictures():
+    assert Settings().limits() == Limits()
+    assert Settings().media_limits() == MediaLimits()
+
+
+def test_every_value_is_read_as_its_type():
+    settings = Settings.from_env(
+        {
+            "LTX2_CHECKPOINT": "ltx-2.3",
+            "LTX2_WEIGHTS": "/weights",
+            "LTX2_DEVICE": "cuda:1",
+            "LTX2_DTYPE": "bfloat16",
+            "LTX2_RESIDENCY": "offload",
+            "LTX2_X264_CRF": "23",
+            "LTX2_X264_PRESET": "slow",
+            "LTX2_MAX_SECONDS": "7.5",
+            "LTX2_MAX_TOKENS": "1000",
+            "LTX2_MAX_PIXELS": "1000000",
+            "LTX2_MAX_IMAGE_BYTES": "2048",
+            "LTX2_FETCH_SECONDS": "5",
+            "LTX2_ALLOW_PRIVATE_URLS": "yes",
+            "HF_HUB_OFFLINE": "1",
+            "PATH": "/bin",
+        }
+    )
+    assert settings.weights == Path("/weights")
+    assert (settings.device, settings.dtype) == ("cuda:1", "bfloat16")
+    assert (settings.residency, settings.crf, settings.preset) == ("offload", 23, "slow")
+    assert settings.hf_offline
+    assert settings.limits() == Limits(max_pixels=1_000_000, max_seconds=7.5, max_tokens=1000)
+    media = settings.media_limits()
+    assert (media.max_bytes, media.timeout_s, media.allow_private) == (2048, 5.0, True)
+
+
+def test_cache_folders_follow_one_another():
+    xdg = Settings.from_env({"XDG_CACHE_HOME": "/x"})
+    assert (xdg.cache, xdg.hub_cache) == (Path("/x/ltx2"), Path("/x/huggingface/hub"))
+    home = Settings.from_env({"XDG_CACHE_HOME": "/x", "HF_HOME": "/h", "LTX2_CACHE": "/c"})
+    assert (home.cache, home.hub_cache) == (Path("/c"), Path("/h/hub"))
+    assert Settings.from_env({"HF_HUB_CACHE": "/hub"}).hub_cache == Path("/hub")
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "wanted"),
+    [
+        ("LTX2_DEVICE", "gpu", "cpu, cuda or cuda:N"),
+        ("LTX2_DTYPE", "fp8", "one of float32, bfloat16"),
+        ("LTX2_X264_CRF", "52", "a whole number from 0 to 51"),
+        ("LTX2_X264_CRF", "-1", "a whole number from 0 to 51"),
+        ("LTX2_MAX_SECONDS", "nan", "seconds from 0.1 to 20"),
+        ("LTX2_MAX_SECONDS", "21", "seconds from 0.1 to 20"),
+        ("LTX2_MAX_TOKENS", "lots", "a whole number"),
+        ("LTX2_DEBUG", "maybe", "1 or 0"),
+        ("HF_HUB_OFFLINE", "2", "1 or 0"),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_refused_with_what_can(variable, text, wanted):
+    said = problem({variable: text})
+    assert said.startswith(f"{variable} must be {wanted}")
+    assert repr(text) in said
+
+
+def test_all_faults_of_the_environment_are_said_at_once():
+    said = problem({"LTX2_DEVICE": "gpu", "LTX2_DTYPE": "fp8", "LTX2_MAX_PIXEL": "1"})
+    assert "LTX2_DEVICE" in said
+    assert "LTX2_DTYPE" in said
+    assert "LTX2_MAX_PIXEL is no setting; did you mean LTX2_MAX_PIXELS" in said
+
+
+def test_a_token_is_never_shown():
+    settings = Settings.from_env({"HF_TOKEN": "hf_secret"})
+    assert settings.hf_token == "hf_secret"
+    assert "hf_secret" not in repr(settings)
+    assert settings.as_dict()["HF_TOKEN"] == "set"
+    assert Settings().as_dict()["HF_TOKEN"] is None
+
+
+def test_every_setting_has_a_variable_and_a_sentence_of_its_own():
+    variables = [variable for variable, _, _ in rows()]
+    assert len(set(variables)) == len(variables)
+    assert all(note["sentence"].endswith(".") for _, _, note in rows())
