@@ -1,208 +1,385 @@
-"""LoRA files as PEFT adapters on a module: loaded once, switched by strength, never left behind."""
+"""LoRA files as PEFT layers on a module: loaded once, switched by strength, never left behind.
 
-import json
+PEFT's own layers are put in place directly. Its injection by configuration would switch on the new
+adapter everywhere, freeze the base weights and match ranks by regular expressions; here every layer
+gets exactly its rank and alpha, and nothing else changes.
+"""
+
 import logging
-import warnings
+import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any
+from weakref import ref
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
+from peft import LoraConfig
+from peft.tuners.lora import Linear as LoraLinear
+from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import nn
 
-from loras.keys import Layout, LoraMismatch, Role, layout
+from loras import headers
+from loras.headers import metadata
+from loras.keys import LoraMismatch, Match, Pair, match, some
 
-__all__ = ["AdapterStore", "Loaded", "LoraMismatch", "metadata"]
+__all__ = ["AdapterStore", "Loaded", "LoraMismatch", "applied", "load", "metadata", "unload"]
 
 logger = logging.getLogger(__name__)
 
-# The text connectors run before the transformer and belong to no pass; the reference leaves them as they are, too.
-_CONNECTOR_PARTS = ("_embeddings_connector", "_connector.", "text_embedding_projection")
-_EXAMPLES = 5
+Modules = nn.Module | Mapping[str, nn.Module]  # a bare module is the transformer
+
+# Fits the largest published file (2.5 distilled, rank 450, about 9 GB) and a few others.
+MAX_BYTES = 16 * 2**30
+# A weight of another type is stored for a cast before use (float8) or quantised; factors are not.
+_PLAIN = (torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """An adapter that lies on a module."""
+    """An adapter that lies on its modules."""
 
-    name: str  # PEFT's name of it
+    name: str
+    rank: int  # the largest, where layers differ
     layers: int
+    nbytes: int  # of its weights in memory
+    metadata: Mapping[str, str]  # the file's own
+    left_out: tuple[str, ...]  # tensors for text connectors that were not among the modules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """A file that has been found to fit, before any of its data is read."""
+
+    file: Path
+    match: Match
+    metadata: Mapping[str, str]
     nbytes: int
 
 
-def metadata(file: Path) -> dict[str, str]:
-    """The `__metadata__` of a safetensors file, e.g. `reference_downscale_factor`; reads the header only."""
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(length))
-    return dict(header.get("__metadata__", {}))
+def load(modules: Modules, file: Path, name: str, *, max_file_bytes: int = MAX_BYTES) -> Loaded:
+    """Put a LoRA file on the modules as the inactive adapter `name`.
+
+    Weights go to the device and type of the layer they belong to. Names and shapes are checked in
+    the file's header first; whatever fails, the modules are as before. Raises LoraMismatch for a
+    file that is no LoRA of these modules, is larger than `max_file_bytes` or is no safetensors
+    file, and ValueError for a name that is taken or has a dot.
+    """
+    parts = _parts(modules)
+    if not name or "." in name or name in _names(parts):
+        raise ValueError(f"adapter name {name!r} is taken, empty or has a dot")
+    return _attach(parts, _prepare(parts, file, max_file_bytes), name)
+
+
+def unload(modules: Modules, name: str) -> None:
+    """Take an adapter off; layers that no other adapter needs become what they were before."""
+    for module in _parts(modules).values():
+        for path, layer in list(_lora_layers(module)):
+            if name not in layer.scaling:
+                continue
+            # PEFT would switch on some other adapter in place of an active one.
+            _activate(layer, [active for active in layer.active_adapters if active != name])
+            layer.delete_adapter(name)
+            if not layer.scaling:
+                _put(module, path, layer.get_base_layer())
+
+
+@contextmanager
+def applied(modules: Modules, adapters: Sequence[tuple[str, float]]) -> Iterator[None]:
+    """Exactly these adapters act inside the block: W + sum of strength * alpha / rank * B @ A.
+
+    Strengths of an adapter that is named twice add up; 0 switches it off. Afterwards, also after an
+    error, adapters and strengths are as before. Raises LookupError for a name that is not loaded,
+    RuntimeError where adapters have been fused into the weights.
+    """
+    strengths: dict[str, float] = {}
+    for name, strength in adapters:
+        if not math.isfinite(strength):
+            raise ValueError(f"strength {strength} of {name} is no finite number")
+        strengths[name] = strengths.get(name, 0.0) + strength
+    parts = _parts(modules)
+    known = _names(parts)
+    if unknown := sorted(strengths.keys() - known):
+        raise LookupError(
+            f"not loaded: {', '.join(unknown)}; there are {', '.join(sorted(known)) or 'none'}"
+        )
+    layers = [layer for module in parts.values() for _, layer in _lora_layers(module)]
+    if any(layer.merged for layer in layers):
+        raise RuntimeError("adapters are fused into the weights; unfuse them first")
+    before = [_State(layer) for layer in layers]
+    try:
+        for layer in layers:
+            names = [name for name, value in strengths.items() if value and name in layer.scaling]
+            if layer.disable_adapters:
+                layer.enable_adapters(True)
+            _activate(layer, names)
+            for name in names:
+                layer.set_scale(name, strengths[name])
+        yield
+    finally:
+        for state in before:
+            state.restore()
+
+
+class _State:
+    """Which adapters act on a layer, and how strongly."""
+
+    def __init__(self, layer: LoraLayer) -> None:
+        self._layer = layer
+        self._active = list(layer.active_adapters)
+        self._scaling = dict(layer.scaling)
+        self._enabled = not layer.disable_adapters
+
+    def restore(self) -> None:
+        if self._layer.disable_adapters == self._enabled:
+            self._layer.enable_adapters(self._enabled)
+        _activate(self._layer, self._active)
+        self._layer.scaling.update(self._scaling)
+
+
+@dataclass(slots=True)
+class _Resident:
+    """A file that lies on modules, which it does not keep alive."""
+
+    loaded: Loaded
+    modules: tuple[tuple[str, "ref[nn.Module]"], ...]
+    uses: int = field(default=0)
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The modules that still exist."""
+        found = ((name, reference()) for name, reference in self.modules)
+        return {name: module for name, module in found if module is not None}
 
 
 class AdapterStore:
-    """Adapters of a process: files stay on their module up to `max_bytes`, the least recently used go first.
+    """The adapters of a process: files stay on their modules up to `max_bytes` in all.
 
-    `original` gives a module's path in Lightricks' spelling, so that files in that spelling are found.
+    The least recently used go first, never one that is applied. The first argument has no meaning:
+    `loras.keys` knows how Lightricks spell the layers.
     """
 
-    def __init__(self, original: Callable[[str], str], *, max_bytes: int = 16 * 2**30) -> None:
-        self._original = original
+    def __init__(
+        self,
+        _spelling: object = None,
+        *,
+        max_bytes: int = MAX_BYTES,
+        max_file_bytes: int = MAX_BYTES,
+    ) -> None:
         self._max_bytes = max_bytes
-        self._loaded: dict[int, OrderedDict[str, Loaded]] = {}  # by id of the module, then by file
-        self._names = count(1)
+        self._max_file_bytes = max_file_bytes
+        self._residents: OrderedDict[tuple[tuple[int, ...], str], _Resident] = OrderedDict()
+        self._numbers = count(1)
+
+    def ensure(self, modules: Modules, file: Path, digest: str | None = None) -> str:
+        """The name of a file's adapter on the modules, loaded if it is not there yet, not active.
+
+        `digest` names the content; without it, path, size and time do. Raises LoraMismatch as
+        `load` does, and where the file does not fit beside those in use.
+        """
+        return self._ensure(_parts(modules), file, digest).loaded.name
 
     @contextmanager
-    def applied(self, module: nn.Module, adapters: Sequence[tuple[Path, float]]) -> Iterator[None]:
-        """Exactly these files act on `module` inside the block, each at its strength: W + strength * alpha / rank * B A.
-
-        The state before is restored afterwards, also after an error. Raises LoraMismatch for a file that does not fit.
-        """
-        wanted: dict[str, float] = {}
-        for file, strength in adapters:
-            name = self._ensure(module, file, keep=set(wanted)).name
-            wanted[name] = wanted.get(name, 0.0) + strength
-        layers = [layer for layer in module.modules() if isinstance(layer, BaseTunerLayer)]
-        before = [(list(layer.active_adapters), dict(layer.scaling)) for layer in layers]
-        try:
-            for layer in layers:
-                names = [name for name in wanted if name in layer.scaling]
-                layer.set_adapter(names)
-                for name in names:
-                    layer.set_scale(name, wanted[name])
+    def applied(self, modules: Modules, files: Sequence[tuple[Path, float]]) -> Iterator[None]:
+        """Exactly these files act inside the block, each at its strength; see `applied`."""
+        parts = _parts(modules)
+        with ExitStack() as stack:
+            adapters = []
+            for file, strength in files:
+                resident = self._ensure(parts, file, None)
+                stack.enter_context(_in_use(resident))
+                adapters.append((resident.loaded.name, strength))
+            stack.enter_context(applied(parts, adapters))
             yield
-        finally:
-            for layer, (active, scaling) in zip(layers, before, strict=True):
-                layer.set_adapter(active)
-                layer.scaling.update(scaling)
+
+    def loaded(self, modules: Modules) -> list[Loaded]:
+        """What lies on the modules, least recently used first."""
+        key = _identity(_parts(modules))
+        return [resident.loaded for (ids, _), resident in self._residents.items() if ids == key]
 
     def forget(self, module: nn.Module) -> None:
         """Drop the records of a module that is going away with its adapters."""
-        self._loaded.pop(id(module), None)
+        for key in [key for key in self._residents if id(module) in key[0]]:
+            resident = self._residents.pop(key)
+            others = {n: part for n, part in resident.parts().items() if part is not module}
+            unload(others, resident.loaded.name)
 
-    def loaded(self, module: nn.Module) -> list[Loaded]:
-        """What lies on a module, least recently used first."""
-        return list(self._loaded.get(id(module), {}).values())
+    def _ensure(self, parts: dict[str, nn.Module], file: Path, digest: str | None) -> _Resident:
+        self._forget_the_dead()
+        key = (_identity(parts), digest or _stamp(file))
+        if key in self._residents:
+            self._residents.move_to_end(key)
+            return self._residents[key]
+        prepared = _prepare(parts, file, self._max_file_bytes)
+        self._make_room(prepared)
+        name = f"lora_{next(self._numbers)}"
+        references = tuple((component, ref(module)) for component, module in parts.items())
+        resident = _Resident(_attach(parts, prepared, name), references)
+        self._residents[key] = resident
+        return resident
 
-    def _ensure(self, module: nn.Module, file: Path, keep: set[str]) -> Loaded:
-        known = self._loaded.setdefault(id(module), OrderedDict())
-        stat = file.stat()
-        key = f"{file.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
-        if key in known:
-            known.move_to_end(key)
-            return known[key]
-        loaded = load(module, file, f"lora_{next(self._names)}", self._original)
-        known[key] = loaded
-        self._evict(module, known, keep | {loaded.name})
-        return loaded
+    def _make_room(self, prepared: _Prepared) -> None:
+        """Evict until the file fits; before it is read, so that the peak is bounded, too."""
+        used = sum(resident.loaded.nbytes for resident in self._residents.values() if resident.uses)
+        if used + prepared.nbytes > self._max_bytes:
+            raise LoraMismatch(
+                f"{prepared.file.name} takes {_gib(prepared.nbytes)} beside {_gib(used)} in use; "
+                f"all adapters together may take {_gib(self._max_bytes)}"
+            )
+        idle = [key for key, resident in self._residents.items() if not resident.uses]
+        total = sum(resident.loaded.nbytes for resident in self._residents.values())
+        while total + prepared.nbytes > self._max_bytes:
+            resident = self._residents.pop(idle.pop(0))
+            unload(resident.parts(), resident.loaded.name)
+            total -= resident.loaded.nbytes
+            logger.info("unloaded %s to make room", resident.loaded.name)
 
-    def _evict(self, module: nn.Module, known: OrderedDict[str, Loaded], keep: set[str]) -> None:
-        while sum(item.nbytes for item in known.values()) > self._max_bytes:
-            oldest = next((key for key, item in known.items() if item.name not in keep), None)
-            if oldest is None:
-                return
-            name = known.pop(oldest).name
-            for layer in module.modules():
-                if isinstance(layer, BaseTunerLayer) and name in layer.scaling:
-                    layer.delete_adapter(name)
+    def _forget_the_dead(self) -> None:
+        """Records whose modules are gone: an id may come back with another module behind it."""
+        for key in [key for key, r in self._residents.items() if len(r.parts()) < len(r.modules)]:
+            resident = self._residents.pop(key)
+            unload(resident.parts(), resident.loaded.name)
 
 
-def load(module: nn.Module, file: Path, name: str, original: Callable[[str], str]) -> Loaded:
-    """Put a LoRA file on `module` as the inactive adapter `name`.
+@contextmanager
+def _in_use(resident: _Resident) -> Iterator[None]:
+    resident.uses += 1
+    try:
+        yield
+    finally:
+        resident.uses -= 1
 
-    Raises LoraMismatch where the file is no LoRA, fits no layer, fits only some, or has other shapes: nothing is changed then.
-    """
-    if file.suffix != ".safetensors":
-        raise LoraMismatch(f"{file.name}: only .safetensors files are loaded")
-    linears = {path: layer for path, layer in _linears(module)}
-    with safe_open(file, framework="pt") as content:
-        found = layout(content.keys(), linears, original)
-        _check_names(file, found)
-        pairs = {
-            path: {role: content.get_tensor(tensor) for role, tensor in tensors.items()}
-            for path, tensors in found.modules.items()
+
+def _prepare(parts: Mapping[str, nn.Module], file: Path, max_file_bytes: int) -> _Prepared:
+    """Check everything that can be known from the header."""
+    size = file.stat().st_size
+    if size > max_file_bytes:
+        raise LoraMismatch(f"{file.name} has {_gib(size)}; the limit is {_gib(max_file_bytes)}")
+    try:
+        header = headers.read(file)
+    except ValueError as error:
+        raise LoraMismatch(str(error)) from error
+    linears = {component: dict(_linears(module)) for component, module in parts.items()}
+    sizes = {
+        component: {
+            path: (linear.out_features, linear.in_features) for path, linear in found.items()
         }
-    _check_shapes(file, pairs, linears)
-    ranks = {path: pair["A"].shape[0] for path, pair in pairs.items()}
-    alphas = {path: float(pair["alpha"]) if "alpha" in pair else ranks[path] for path, pair in pairs.items()}
-    rank = max(ranks.values())
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=rank,
-        rank_pattern={f"^{_escaped(path)}$": value for path, value in ranks.items() if value != rank},
-        target_modules=list(pairs),
-        init_lora_weights=False,
+        for component, found in linears.items()
+    }
+    found = match(header.shapes, sizes, file=file.name, metadata=header.metadata)
+    nbytes = 0
+    for pair in found.pairs:
+        linear = linears[pair.component][pair.path]
+        elements = pair.rank * (linear.in_features + linear.out_features)
+        nbytes += elements * _dtype(linear).itemsize
+    return _Prepared(file=file, match=found, metadata=header.metadata, nbytes=nbytes)
+
+
+def _attach(parts: Mapping[str, nn.Module], prepared: _Prepared, name: str) -> Loaded:
+    """Put a checked file on its layers, all or none."""
+    pairs, left_out = prepared.match.pairs, prepared.match.left_out
+    if left_out:
+        logger.warning(
+            "%s: %d tensors for the text connectors are not used: %s",
+            prepared.file.name, len(left_out), some(list(left_out)),
+        )  # fmt: skip
+    try:
+        # Plain tensors also where a sampler loads them: later uses need not be in inference mode.
+        with torch.inference_mode(mode=False), safe_open(prepared.file, framework="pt") as content:
+            for pair in pairs:
+                _attach_pair(parts[pair.component], pair, name, content)
+    except BaseException:
+        unload(parts, name)
+        raise
+    return Loaded(
+        name=name,
+        rank=max(pair.rank for pair in pairs),
+        layers=len(pairs),
+        nbytes=prepared.nbytes,
+        metadata=prepared.metadata,
+        left_out=left_out,
     )
-    was_training = module.training
-    targets = {f"{path}.lora_A.weight": torch.empty(0) for path in pairs}
-    with warnings.catch_warnings():
-        # PEFT suspects a mistake where a module gets a second adapter; here that is the purpose.
-        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
-        inject_adapter_in_model(config, module, adapter_name=name, state_dict=targets)
-    for path, layer in _tuners(module):
-        if name in layer.scaling:
-            base = layer.get_base_layer().weight
-            for role, holder in (("A", layer.lora_A), ("B", layer.lora_B)):
-                weight = pairs[path][role].to(base.device, base.dtype)
-                holder[name].weight = nn.Parameter(weight, requires_grad=False)
-            layer.lora_alpha[name] = alphas[path]
-            layer.set_scale(name, 1.0)
-            layer.set_adapter([active for active in layer.active_adapters if active != name])
-    module.requires_grad_(False).train(was_training)
-    nbytes = sum(pair[role].numel() for pair in pairs.values() for role in ("A", "B"))
-    return Loaded(name=name, layers=len(pairs), nbytes=nbytes * next(module.parameters()).element_size())
+
+
+def _attach_pair(module: nn.Module, pair: Pair, name: str, content: Any) -> None:  # noqa: ANN401 - safe_open has no type
+    """Wrap the layer if it is not wrapped yet, and give it the pair's weights, switched off."""
+    config = LoraConfig(r=pair.rank, init_lora_weights=False, inference_mode=True)
+    layer = module.get_submodule(pair.path)
+    with torch.device("meta"):  # the weights come from the file; no memory for others
+        if isinstance(layer, LoraLayer):
+            layer.update_layer(name, pair.rank, pair.rank, config)
+        else:
+            base = layer
+            layer = LoraLinear(base, name, config, r=pair.rank, lora_alpha=pair.rank)
+            layer.train(base.training)
+            _activate(layer, [])
+            _put(module, pair.path, layer)
+    if pair.alpha is not None:
+        layer.lora_alpha[name] = content.get_tensor(pair.alpha).item()
+        layer.set_scale(name, 1.0)
+    linear = layer.get_base_layer()
+    for holder, tensor in ((layer.lora_A, pair.A), (layer.lora_B, pair.B)):
+        # A copy, so that no weight is a view of the mapped file.
+        weight = content.get_tensor(tensor).to(linear.weight.device, _dtype(linear), copy=True)
+        holder[name].weight = nn.Parameter(weight, requires_grad=False)
+
+
+def _activate(layer: LoraLayer, names: list[str]) -> None:
+    layer.set_adapter(names, inference_mode=True)
+
+
+def _put(module: nn.Module, path: str, layer: nn.Module) -> None:
+    parent, _, child = path.rpartition(".")
+    setattr(module.get_submodule(parent), child, layer)
+
+
+def _parts(modules: Modules) -> dict[str, nn.Module]:
+    return {"transformer": modules} if isinstance(modules, nn.Module) else dict(modules)
+
+
+def _identity(parts: Mapping[str, nn.Module]) -> tuple[int, ...]:
+    return tuple(id(module) for module in parts.values())
+
+
+def _names(parts: Mapping[str, nn.Module]) -> set[str]:
+    """Adapters on any layer."""
+    layers = [layer for module in parts.values() for _, layer in _lora_layers(module)]
+    return {name for layer in layers for name in layer.scaling}
+
+
+def _lora_layers(module: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
+    for path, layer in module.named_modules():
+        if isinstance(layer, LoraLayer):
+            yield path, layer
 
 
 def _linears(module: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
-    for path, layer in module.named_modules():
-        if isinstance(layer, nn.Linear) and ".lora_" not in path and not path.endswith(".base_layer"):
-            yield path, layer
-        elif isinstance(layer, BaseTunerLayer):
-            yield path, layer.get_base_layer()
-
-
-def _tuners(module: nn.Module) -> Iterator[tuple[str, BaseTunerLayer]]:
+    """Linear layers by the path they have, or had before they were wrapped."""
+    wrapped: list[str] = []
     for path, layer in module.named_modules():
         if isinstance(layer, BaseTunerLayer):
+            wrapped.append(path + ".")
+            base = layer.get_base_layer()
+            if isinstance(base, nn.Linear):
+                yield path, base
+        elif isinstance(layer, nn.Linear) and not path.startswith(tuple(wrapped)):
             yield path, layer
 
 
-def _escaped(path: str) -> str:
-    return path.replace(".", r"\.")
+def _dtype(linear: nn.Module) -> torch.dtype:
+    """The type of a layer's factors: its own, or bfloat16 where that one is for storage only."""
+    stored = linear.weight.dtype
+    return stored if stored in _PLAIN else torch.bfloat16
 
 
-def _check_names(file: Path, found: Layout) -> None:
-    connectors = [name for name in found.unmatched if any(part in name for part in _CONNECTOR_PARTS)]
-    strangers = [name for name in found.unmatched if name not in connectors]
-    incomplete = [path for path, roles in found.modules.items() if not {"A", "B"} <= set(roles)]
-    if not found.modules:
-        raise LoraMismatch(f"{file.name} fits no layer of this model; it has {_some(strangers)}")
-    if strangers:
-        raise LoraMismatch(
-            f"{file.name} fits {len(found.modules)} layers, but {len(strangers)} of its tensors belong to no layer of"
-            f" this model: {_some(strangers)}"
-        )
-    if incomplete:
-        raise LoraMismatch(f"{file.name} has only one half of the pair for {_some(incomplete)}")
-    if connectors:
-        logger.warning("%s: %d tensors for the text connectors are not used", file.name, len(connectors))
+def _stamp(file: Path) -> str:
+    stat = file.stat()
+    return f"{file.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
 
 
-def _check_shapes(file: Path, pairs: dict[str, dict[Role, Tensor]], linears: dict[str, nn.Linear]) -> None:
-    wrong = []
-    for path, pair in pairs.items():
-        out_features, in_features = linears[path].weight.shape
-        (rank, reads), (writes, ranks) = pair["A"].shape, pair["B"].shape
-        if (reads, writes, ranks) != (in_features, out_features, rank):
-            wrong.append(f"{path} ({reads}->{rank}->{writes}, the model has {in_features}->{out_features})")
-    if wrong:
-        raise LoraMismatch(f"{file.name} was made for a model of another size: {_some(wrong)}")
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - _EXAMPLES
-    return ", ".join(names[:_EXAMPLES]) + (f" and {more} more" if more > 0 else "") or "no tensors"
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB"

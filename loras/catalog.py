@@ -1,11 +1,12 @@
 """The LoRA catalogue: loras/catalog.toml as values. No torch."""
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from types import MappingProxyType
+from typing import Literal, cast, get_args
 
 Kind = Literal["camera", "detailer", "distilled"]
 PASSES = ("base", "refine")
@@ -19,41 +20,119 @@ class Entry:
     title: str
     kind: Kind
     repository: str  # on the hub; empty for the embedded checkpoint's own
-    file: str
+    file: str  # path inside the repository
     generations: tuple[str, ...]  # rows of pipelines.models.GENERATIONS it was made for
     strengths: Mapping[str, float]  # default strength by pass, "base" and "refine"
     licence: str
-    source: str  # page that describes it
+    source: str  # page that describes it; empty for the embedded checkpoint's own
     prompt_suffix: str = ""  # words for the same move; cameras only
 
 
 @cache
 def entries() -> tuple[Entry, ...]:
-    """Every entry, in the file's order. Raises ValueError for a block that does not fit."""
-    data = tomllib.loads(Path(__file__).with_name("catalog.toml").read_text(encoding="utf-8"))
-    return tuple(_entry(block) for block in data["lora"])
+    """Every entry, in the file's order. Raises ValueError as `parse` does."""
+    return parse(Path(__file__).with_name("catalog.toml").read_text(encoding="utf-8"))
 
 
 def cameras() -> tuple[str, ...]:
-    """The ids of the camera moves."""
+    """The ids of the camera moves, each once, whatever generations have a file for it."""
     return tuple(dict.fromkeys(entry.id for entry in entries() if entry.kind == "camera"))
 
 
 def get(lora: str, generation: str) -> Entry:
-    """The entry of an id for a generation. Raises LookupError that lists what fits."""
-    fitting = [entry for entry in entries() if generation in entry.generations]
-    for entry in fitting:
-        if entry.id == lora:
-            return entry
-    listed = ", ".join(entry.id for entry in fitting) or "none"
+    """The entry of an id for a generation. Raises LookupError that lists the ids which fit."""
+    fitting = {entry.id: entry for entry in entries() if generation in entry.generations}
+    if lora in fitting:
+        return fitting[lora]
+    listed = ", ".join(fitting) or "none"
     raise LookupError(f"no LoRA {lora!r} for {generation}; the catalogue has {listed}")
 
 
-def _entry(block: dict[str, Any]) -> Entry:
-    try:
-        entry = Entry(**{**block, "generations": tuple(block["generations"])})
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"catalog.toml, {block.get('id', block)}: {error}") from error
-    if entry.kind not in get_args(Kind) or set(entry.strengths) != set(PASSES):
-        raise ValueError(f"catalog.toml, {entry.id}: kind or strengths do not fit")
-    return entry
+def parse(text: str) -> tuple[Entry, ...]:
+    """The entries of a catalogue's text. Raises ValueError with every problem of every block."""
+    data = tomllib.loads(text)
+    problems = [f"unknown table {name!r}" for name in data if name != "lora"]
+    blocks = cast("list[dict[str, object]]", data.get("lora", []))
+    taken: set[tuple[str, str]] = set()
+    for number, block in enumerate(blocks, 1):
+        found = _problems(block)
+        if not found:
+            entry = _entry(block)
+            mine = {(entry.id, generation) for generation in entry.generations}
+            found = [f"a second file for {name} of {row}" for name, row in sorted(mine & taken)]
+            taken |= mine
+        problems += [f"block {number} ({block.get('id', 'no id')}): {problem}" for problem in found]
+    if problems:
+        raise ValueError("the LoRA catalogue: " + "; ".join(problems))
+    return tuple(_entry(block) for block in blocks)
+
+
+def _entry(block: Mapping[str, object]) -> Entry:
+    """A block that has no problems, as a value."""
+    given = cast("dict[str, str]", dict(block))
+    strengths = cast("dict[str, float]", block["strengths"])
+    return Entry(
+        id=given["id"],
+        title=given["title"],
+        kind=cast("Kind", given["kind"]),
+        repository=given["repository"],
+        file=given["file"],
+        generations=tuple(cast("list[str]", block["generations"])),
+        strengths=MappingProxyType({key: float(value) for key, value in strengths.items()}),
+        licence=given["licence"],
+        source=given["source"],
+        prompt_suffix=given.get("prompt_suffix", ""),
+    )
+
+
+def _problems(block: Mapping[str, object]) -> list[str]:
+    known = [field.name for field in fields(Entry)]
+    found = [f"unknown key {key!r}" for key in block if key not in known]
+    for key in known:
+        if key in block:
+            what, fits = _RULES[key]
+            if not fits(block[key]):
+                found.append(f"{key} must be {what}")
+        elif key != "prompt_suffix":
+            found.append(f"{key} is missing")
+    if (block.get("kind") == "camera") != bool(block.get("prompt_suffix")):
+        found.append("prompt_suffix is for cameras, and every camera needs one")
+    if bool(block.get("repository")) != bool(block.get("source")):
+        found.append("repository and source go together")
+    return found
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_file(value: object) -> bool:
+    return isinstance(value, str) and value.endswith(".safetensors") and ".." not in value
+
+
+def _is_generations(value: object) -> bool:
+    items = cast("list[object]", value) if isinstance(value, list) else []
+    return bool(items) and all(_is_text(item) for item in items)
+
+
+def _is_strengths(value: object) -> bool:
+    given = cast("dict[str, object]", value) if isinstance(value, dict) else {}
+    return sorted(given) == sorted(PASSES) and all(
+        isinstance(number, int | float) and not isinstance(number, bool) and -2 <= number <= 2
+        for number in given.values()
+    )
+
+
+_TEXT = ("a text", _is_text)
+_RULES: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "id": _TEXT,
+    "title": _TEXT,
+    "kind": (f"one of {', '.join(get_args(Kind))}", lambda value: value in get_args(Kind)),
+    "repository": ("a text, empty for an embedded file", lambda value: isinstance(value, str)),
+    "file": ("the path of a .safetensors file", _is_file),
+    "generations": ("a list of generations", _is_generations),
+    "strengths": ("a number from -2 to 2 for base and for refine, no other", _is_strengths),
+    "licence": _TEXT,
+    "source": ("a text, empty for an embedded file", lambda value: isinstance(value, str)),
+    "prompt_suffix": _TEXT,
+}

@@ -122,7 +122,6 @@ def build_parser() -> Parser:
 
 def run_generate(arguments: argparse.Namespace, settings: "Settings") -> int:
     """Everything refusable is refused before torch is imported and before weights are touched."""
-    from ltx2.bounds import picture_limits, plan_limits
     from ltx2.delivery.file import ToFile
     from ltx2.flags import read_request
     from ltx2.session import prepare
@@ -132,7 +131,7 @@ def run_generate(arguments: argparse.Namespace, settings: "Settings") -> int:
     request = read_request(arguments, known)
     wanted = arguments.checkpoint or settings.checkpoint
     row, _ = row_of(wanted, settings, mode=request.mode)
-    limits, media = plan_limits(settings), picture_limits(settings)
+    limits, media = settings.limits(), settings.media_limits()
     prepared = prepare(request, checkpoint=row, limits=limits, media=media, paths=True)
     target = arguments.output or new_name(prepared.plan)
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
@@ -244,14 +243,13 @@ def new_name(plan: "Plan") -> Path:
 
 def run_plan(arguments: argparse.Namespace, settings: "Settings") -> int:
     """The plan as JSON, without torch and without weights."""
-    from ltx2.bounds import picture_limits, plan_limits
     from ltx2.flags import read_request
     from ltx2.session import prepare
     from ltx2.weights import row_of
 
     request = read_request(arguments)
     row, reason = row_of(arguments.checkpoint or settings.checkpoint, settings, mode=request.mode)
-    limits, media = plan_limits(settings), picture_limits(settings)
+    limits, media = settings.limits(), settings.media_limits()
     prepared = prepare(request, checkpoint=row, limits=limits, media=media, paths=True)
     say(f"checkpoint {row.name}: {reason}")
     explain(prepared.plan)

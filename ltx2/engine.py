@@ -11,18 +11,17 @@ import torch
 from loras import catalog
 from loras.adapters import LoraMismatch
 from ltx2.errors import BadRequest, ConfigError, GenerationFailed, OutOfMemory
-from ltx2.media.fetch import MediaLimits
-from ltx2.planner import Limits
 from ltx2.progress import Listener, Progress, expected_work
 from ltx2.request import Request
 from ltx2.results import Result
 from ltx2.session import counted, prepare
 from ltx2.settings import Settings
-from ltx2.weights import Resolved, resolve
+from ltx2.weights import Resolved, lora_file, resolve
 from pipelines.checkpoints.files import Weights, find
 from pipelines.components import Components
 from pipelines.models import Checkpoint
 from pipelines.plan import Mode, Plan
+from pipelines.prompts import DEFAULT_NEGATIVE
 from pipelines.recipes import RECIPES
 from pipelines.values import Clip, Inputs, NonFinite
 
@@ -46,8 +45,8 @@ class Engine:
         self.checkpoint = checkpoint
         self.reason = reason
         self.settings = settings
-        self.limits = Limits()
-        self.media_limits = MediaLimits()
+        self.limits = settings.limits()
+        self.media_limits = settings.media_limits()
 
     @classmethod
     def load(
@@ -79,14 +78,14 @@ class Engine:
     ) -> Self:
         """An engine for weights that were already found."""
         target = torch.device(device or settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        weights = find(resolved.path, resolved.row)
+        weights = find(resolved.path, resolved.row, text_encoder=resolved.text_encoder)
         components = Components(
             weights,
             device=target,
-            dtype=dtype or (torch.bfloat16 if target.type == "cuda" else torch.float32),
+            dtype=dtype or default_dtype(target, settings),
             residency=settings.residency,
             keep_variants=weights.nbytes < SMALL_WEIGHTS,
-            find_adapter=lambda source: adapter_file(source, weights, resolved.row),
+            find_adapter=lambda source: adapter_file(source, weights, resolved.row, settings),
         )
         return cls(components, checkpoint=resolved.row, reason=resolved.reason, settings=settings)
 
@@ -111,7 +110,9 @@ class Engine:
 
     def run_warnings(self, plan: Plan) -> tuple[str, ...]:
         """What only the run could tell: prompts that were longer than the encoder reads."""
-        prompts = {"prompt": plan.prompt, "negative_prompt": plan.negative_prompt}
+        prompts: dict[str, str | None] = {"prompt": plan.prompt}
+        if plan.negative_prompt != DEFAULT_NEGATIVE:
+            prompts["negative_prompt"] = plan.negative_prompt
         texts = {name: self.components.prompts.get(text) for name, text in prompts.items() if text is not None}
         return tuple(
             f"{name} was cut at {text.tokens} tokens" for name, text in texts.items() if text and text.truncated
@@ -135,19 +136,30 @@ class Engine:
         )
 
 
-def adapter_file(source: str, weights: Weights, row: Checkpoint) -> Path:
+def default_dtype(device: torch.device, settings: Settings) -> torch.dtype:
+    """bfloat16 on a GPU, which the models were trained in; float32 on a CPU, which has no fast bfloat16."""
+    if settings.dtype is not None:
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[settings.dtype]
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def adapter_file(source: str, weights: Weights, row: Checkpoint, settings: Settings) -> Path:
     """The local file of a plan's adapter: the distilled LoRA, a catalogue entry or a path."""
     if source == "distilled":
         return weights.path("distilled_lora")
     try:
-        name = catalog.get(source, row.generation.name).file
+        entry = catalog.get(source, row.generation.name)
     except LookupError:
         return Path(source)
-    candidates = [folder / name for folder in (weights.root, weights.root / "loras")]
+    candidates = [folder / entry.file for folder in (weights.root, weights.root / "loras")]
+    candidates += [file] if (file := lora_file(entry.repository, entry.file, settings)) else []
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    raise ConfigError(f"the LoRA {source} needs {name} in {weights.root}; `ltx2 download --loras` fetches it")
+    raise ConfigError(
+        f"the LoRA {source} needs {entry.file}, which is neither in {weights.root} nor in the hub's cache;"
+        " fetch it with: ltx2 download --loras"
+    )
 
 
 @contextmanager

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from ltx2.delivery import Delivery
 from ltx2.media.encode import write_mp4
+from ltx2.extent import Limits, PictureFacts
 from ltx2.media.fetch import MediaLimits, fetch_all
-from ltx2.planner import Limits, PictureFacts, plan
+from ltx2.planner import plan
 from ltx2.progress import Progress, expected_work
 from ltx2.request import Request
 from ltx2.results import Receipt, mp4_metadata

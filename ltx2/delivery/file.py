@@ -15,7 +15,7 @@ class ToFile:
 
     target: Path
 
-    def path(self, _plan: "Plan") -> Path:
+    def path(self, plan: "Plan") -> Path:  # noqa: ARG002 - the name was chosen by the caller
         """The target itself."""
         return self.target.absolute()
 

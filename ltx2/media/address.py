@@ -9,10 +9,20 @@ from dataclasses import dataclass
 from urllib.parse import quote, urljoin, urlsplit
 
 PORTS = {"http": 80, "https": 443}
+# IPv4 that is not anybody's on the internet (IANA, Special-Purpose Address Registry). Spelt out
+# because what `ipaddress` calls global differs between patch releases of one Python.
+SPECIAL_V4 = tuple(ipaddress.IPv4Network(block) for block in (
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
+    "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15",
+    "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+    "168.63.129.16/32",  # public by its number, but Azure's services for the machine itself
+))  # fmt: skip
+UNICAST_V6 = ipaddress.IPv6Network("2000::/3")  # all that was ever given out
+SPECIAL_V6 = tuple(ipaddress.IPv6Network(block) for block in (
+    "2001::/23", "2001:db8::/32", "3fff::/20",
+))  # fmt: skip
 # RFC 6052: an IPv4 address behind a translator, in the last 32 bits.
-NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# Public by its number, but Azure's platform services for the machine itself answer there.
-AZURE_PLATFORM = ipaddress.ip_address("168.63.129.16")
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 _HOST = re.compile(r"(?=.{1,253}\.?$)[A-Za-z0-9_]([A-Za-z0-9_\-]*[A-Za-z0-9_])?"
                    r"(\.[A-Za-z0-9_]([A-Za-z0-9_\-]*[A-Za-z0-9_])?)*\.?")  # fmt: skip
@@ -64,6 +74,8 @@ def parse(url: str, *, any_port: bool) -> Address:
         raise AddressRefused(f"must come by http or https, not by {scheme or 'nothing'}")
     if "@" in parts.netloc:
         raise AddressRefused("must be a URL without a user name or password")
+    if "[" in parts.netloc and ":" not in host:
+        raise AddressRefused("is a URL with brackets around something other than an IPv6 address")
     host = _ascii_host(host)
     port = PORTS[scheme] if port is None else port
     if not any_port and port not in PORTS.values():
@@ -101,13 +113,10 @@ def is_public(number: str) -> bool:
         inner = ip.ipv4_mapped or ip.sixtofour
         if inner is None and ip in NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
-        if inner is not None:
-            return is_public(str(inner))
-        if ip.is_site_local:
-            return False
-    if ip == AZURE_PLATFORM:
-        return False
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
+        if inner is None:
+            return ip in UNICAST_V6 and not any(ip in block for block in SPECIAL_V6)
+        ip = inner
+    return not any(ip in block for block in SPECIAL_V4)
 
 
 def resolve(address: Address, *, allow_private: bool, deadline: float) -> list[str]:

@@ -44,11 +44,11 @@ def download(
             numbers = resolve(address, allow_private=allow_private, deadline=deadline)
             with _connected(address, numbers, deadline) as connection:
                 connection.request("GET", address.target, headers=_headers(address))
-                response = connection.getresponse()
-                location = response.getheader("Location")
-                if response.status not in _MOVED or not location:
-                    return _body(response, name, shown, max_bytes, deadline)
-                url = address.follow(location)
+                with connection.getresponse() as response:
+                    location = response.getheader("Location")
+                    if response.status not in _MOVED or not location:
+                        return _body(response, name, shown, max_bytes, deadline)
+                    url = address.follow(location)
     except AddressRefused as error:
         raise MediaRefused(f"{name} {error}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:

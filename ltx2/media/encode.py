@@ -24,7 +24,9 @@ AUDIO_BIT_RATE = "192k"
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000,
              7350)  # Hz; ISO/IEC 14496-3, table of sampling frequencies  # fmt: skip
 TITLE = 120  # characters of the prompt that players show as the title
-_STDERR_TAIL = 2000  # characters of ffmpeg's own words in an error: its first complaint is the cause
+_STDERR_TAIL = (
+    2000  # characters of ffmpeg's own words in an error: its first complaint is the cause
+)
 
 # RGB is converted by the matrix that the file then claims (BT.709, limited range), with exact
 # rounding, at H.264's default chroma position. `bitexact` keeps all processors to one arithmetic.
@@ -143,7 +145,8 @@ def _workshop(path: Path) -> Iterator[Path]:
     try:
         if path.is_dir():
             raise DeliveryFailed(f"cannot write {path}: it is a folder; name a file in it")
-        folder = tempfile.TemporaryDirectory(prefix=f".{path.name[:100]}.", dir=path.parent)
+        # Not named after `path`: a name that just fits, which counts in bytes, would not with more.
+        folder = tempfile.TemporaryDirectory(prefix=".ltx2-", dir=path.parent)
     except OSError as error:
         raise _cannot_write(path, error) from error
     with folder as name:

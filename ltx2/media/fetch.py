@@ -36,7 +36,7 @@ def fetch_picture(source: str, *, name: str, allow_paths: bool, limits: MediaLim
 
     Which it is, by these rules in this order: `http://` or `https://` begins a URL; `data:` a data
     URI; at least 16 characters of the base64 alphabet and nothing else are base64; the rest is a
-    path, where `allow_paths`. So a path without a dot in it may need a leading `./`.
+    path, where `allow_paths`. So a path without a dot in it may need one, as in `./name`.
     Raises MediaRefused or TooLarge with one sentence that begins with `name`, the field.
     """
     data = _read(source, name, allow_paths, limits)
@@ -87,7 +87,7 @@ def _read(source: str, name: str, allow_paths: bool, limits: MediaLimits) -> byt
         case "data":
             return _from_data_uri(source, name, limits)
         case "base64":
-            hint = "; a path of such letters needs a leading ./" if allow_paths else ""
+            hint = "; a path needs a dot to be told from it, as in ./name" if allow_paths else ""
             return _from_base64(source, name, limits, hint)
         case None if allow_paths and not SCHEME.fullmatch(source):
             return _from_path(source, name, limits)
@@ -116,6 +116,8 @@ def _from_base64(text: str, name: str, limits: MediaLimits, hint: str) -> bytes:
     if not ({"+", "/"} & set(text)):
         text = text.translate(_URL_SAFE)
     try:
+        if text.count("=") > 2:  # the library takes "AAAA===="
+            raise binascii.Error("excess padding")
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise MediaRefused(

@@ -12,14 +12,15 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 # What is decoded, in Pillow's names; the rest of its decoders would only widen what a stranger's
-# bytes can reach (one of them starts Ghostscript).
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+# bytes can reach (one of them starts Ghostscript). A camera's MPO opens as the JPEG it begins with;
+# Pillow has no opener of that name, and naming it would stop the search there.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 ACCEPTED = "a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF file"
 MIN_EDGE = 2  # pixels: the picture passes through 4:2:0 video, which halves its edges
 
-# What Pillow's decoders raise over bytes that are not what they claim to be.
+# What Pillow's decoders raise over bytes that are not what they claim to be; AVIF's RuntimeError.
 _BROKEN = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError,
-           OverflowError, ArithmeticError, struct.error, zlib.error)  # fmt: skip
+           OverflowError, ArithmeticError, RuntimeError, struct.error, zlib.error)  # fmt: skip
 _TEXT_STARTS = {b"<svg": "an SVG", b"<?xml": "an SVG or other XML", b"<!doctype": "a web page",
                 b"<html": "a web page", b"{": "JSON"}  # fmt: skip
 

@@ -23,6 +23,7 @@ from pipelines.checkpoints.facts import (
 # hidden size x (layers + 1) of the text encoder that every released generation was trained with:
 # Gemma 12B.
 GEMMA_12B = (3840, 49)
+_MODULATED_ROWS = 9  # of a block's table where the prompt's attention is modulated too; else 6
 _AUDIO_SCALE = 4  # mel frames per audio latent
 _VAE_SCALE = (8, 32, 32)  # frames, rows and columns per video latent
 
@@ -49,97 +50,85 @@ def _transformer(
     config = part(facts, original, "transformer")
     for field, accepted in _ONLY_TRANSFORMER.items():
         facts.expect(config, field, *accepted)
-    video, audio = (
-        facts.shape(shapes, "proj_in.weight"),
-        facts.shape(shapes, "audio_proj_in.weight"),
-    )
-    block = "transformer_blocks.0."
-    mod = facts.agree(
-        config,
-        "cross_attention_adaln",
-        "prompt_adaln.linear.weight" in shapes or _rows(shapes) == 9,
-    )
-    gated = facts.agree(
-        config, "apply_gated_attention", f"{block}attn1.to_gate_logits.weight" in shapes
-    )
-    captions = "caption_projection.linear_1.weight" in shapes
-    if facts.agree(config, "caption_proj_before_connector", not captions) and captions:
-        facts.problems.append("the captions are projected twice")
     positions = config.get("positional_embedding_max_pos", [20, 2048, 2048])
     audio_vae = _audio_geometry(original)
-    heads, head_dim = head_split(
-        facts, config, "", video[0], gate_heads(shapes, f"{block}attn1"), 128
-    )
-    audio_heads, audio_head_dim = head_split(
-        facts, config, "audio_", audio[0], gate_heads(shapes, f"{block}audio_attn1"), 64
-    )
-    arguments: dict[str, Any] = {
-        "in_channels": facts.agree(config, "in_channels", video[1]),
-        "out_channels": facts.agree(
-            config, "out_channels", facts.shape(shapes, "proj_out.weight")[0]
-        ),
-        "patch_size": 1,
-        "patch_size_t": 1,
-        "num_attention_heads": heads,
-        "attention_head_dim": head_dim,
-        "cross_attention_dim": facts.agree(
-            config, "cross_attention_dim", shapes[f"{block}attn2.to_k.weight"][1]
-        ),
+    return {
+        **_stream(facts, config, shapes, "", usual_head=128),
+        **_stream(facts, config, shapes, "audio_", usual_head=64),
+        **_shared(facts, config, shapes, width),
         "vae_scale_factors": list(_VAE_SCALE),
         "pos_embed_max_pos": positions[0],
         "base_height": positions[1],
         "base_width": positions[2],
-        "gated_attn": gated,
-        "cross_attn_mod": mod,
-        "audio_in_channels": facts.agree(config, "audio_in_channels", audio[1]),
-        "audio_out_channels": facts.agree(
-            config, "audio_out_channels", facts.shape(shapes, "audio_proj_out.weight")[0]
-        ),
-        "audio_patch_size": 1,
-        "audio_patch_size_t": 1,
-        "audio_num_attention_heads": audio_heads,
-        "audio_attention_head_dim": audio_head_dim,
-        "audio_cross_attention_dim": facts.agree(
-            config, "audio_cross_attention_dim", shapes[f"{block}audio_attn2.to_k.weight"][1]
-        ),
         "audio_scale_factor": _AUDIO_SCALE,
         "audio_pos_embed_max_pos": config.get("audio_positional_embedding_max_pos", [20])[0],
         "audio_sampling_rate": audio_vae["rate"],
         "audio_hop_length": audio_vae["hop"],
-        "audio_gated_attn": gated,
-        "audio_cross_attn_mod": mod,
-        "num_layers": facts.agree(config, "num_layers", children(shapes, "transformer_blocks.")),
         "norm_eps": config.get("norm_eps", 1e-6),
-        "caption_channels": (
-            facts.agree(config, "caption_channels", shapes["caption_projection.linear_1.weight"][1])
-            if captions
-            else config.get(
-                "caption_channels", width or GEMMA_12B[0]
-            )  # not used: the connectors project
-        ),
         "rope_theta": config.get("positional_embedding_theta", 10000.0),
         "rope_double_precision": config.get("frequencies_precision") == "float64",
+        "rope_type": config.get("rope_type", "interleaved"),
         "causal_offset": 1,
         "timestep_scale_multiplier": config.get("timestep_scale_multiplier", 1000),
         "cross_attn_timestep_scale_multiplier": facts.agree(
             config, "av_ca_timestep_scale_multiplier", None
         ),
-        "rope_type": config.get("rope_type", "interleaved"),
-        "use_prompt_embeddings": captions,
         "perturbed_attn": True,  # needs no weights; without it STG does nothing and says nothing
-        "ff_bias": facts.agree(config, "ff_bias", f"{block}ff.net.2.bias" in shapes),
-        "audio_ff_bias": facts.agree(
-            config, "audio_ff_bias", f"{block}audio_ff.net.2.bias" in shapes
+    }
+
+
+def _stream(
+    facts: Facts, config: Config, shapes: Shapes, prefix: str, *, usual_head: int
+) -> dict[str, Any]:
+    """What video (no prefix) and audio ("audio_") each have."""
+    projection = facts.shape(shapes, f"{prefix}proj_in.weight")
+    block = f"transformer_blocks.0.{prefix}"
+    gates = gate_heads(shapes, f"{block}attn1")
+    heads, head_dim = head_split(facts, config, prefix, projection[0], gates, usual_head)
+    table = facts.shape(shapes, f"{block}scale_shift_table")
+    text = facts.shape(shapes, f"{block}attn2.to_k.weight")
+    out = facts.shape(shapes, f"{prefix}proj_out.weight")
+    return {
+        f"{prefix}in_channels": facts.agree(config, f"{prefix}in_channels", projection[1]),
+        f"{prefix}out_channels": facts.agree(config, f"{prefix}out_channels", out[0]),
+        f"{prefix}patch_size": 1,
+        f"{prefix}patch_size_t": 1,
+        f"{prefix}num_attention_heads": heads,
+        f"{prefix}attention_head_dim": head_dim,
+        f"{prefix}cross_attention_dim": facts.agree(
+            config, f"{prefix}cross_attention_dim", text[1]
         ),
+        f"{prefix}gated_attn": facts.agree(config, "apply_gated_attention", gates is not None),
+        f"{prefix}cross_attn_mod": facts.agree(
+            config, "cross_attention_adaln", table[0] == _MODULATED_ROWS
+        ),
+        f"{prefix}ff_bias": facts.agree(
+            config, f"{prefix}ff_bias", f"{block}ff.net.2.bias" in shapes
+        ),
+    }
+
+
+def _shared(facts: Facts, config: Config, shapes: Shapes, width: int | None) -> dict[str, Any]:
+    """What both streams of the transformer share."""
+    captions = shapes.get("caption_projection.linear_1.weight")
+    facts.agree(config, "caption_proj_before_connector", captions is None)
+    # Without a projection of its own the transformer never uses the number.
+    channels = config.get("caption_channels", width or GEMMA_12B[0])
+    if captions is not None:
+        channels = facts.agree(config, "caption_channels", captions[1])
+    modulated = "prompt_adaln.linear.weight" in shapes
+    return {
+        "num_layers": facts.agree(config, "num_layers", children(shapes, "transformer_blocks.")),
+        "caption_channels": channels,
+        "use_prompt_embeddings": captions is not None,
+        # Only asked for where the prompt is modulated at all; the class default then is True.
+        "use_prompt_adaln_single": facts.agree(config, "use_prompt_adaln_single", modulated)
+        if config.get("cross_attention_adaln", modulated)
+        else True,
         "use_keyframes_abs_pos_embedding": facts.agree(
             config, "use_keyframes_abs_pos_embedding", "keyframes_abs_pos_embedding" in shapes
         ),
     }
-    if mod:
-        arguments["use_prompt_adaln_single"] = facts.agree(
-            config, "use_prompt_adaln_single", "prompt_adaln.linear.weight" in shapes
-        )
-    return arguments
 
 
 _ONLY_TRANSFORMER: dict[str, tuple[Any, ...]] = {
@@ -272,10 +261,6 @@ def _duration_head(
         "num_pooler_heads": config.get("num_pooler_heads", 4),
         "mlp_hidden_dim": facts.shape(shapes, "mlp_hidden.weight")[0],
     }
-
-
-def _rows(shapes: Shapes) -> int:
-    return shapes.get("transformer_blocks.0.scale_shift_table", (0,))[0]
 
 
 def _audio_geometry(original: Config) -> dict[str, int]:

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers by path from the server's `answers`: bytes, a status, or a function of the handler."""
+    """Answers from the server's `answers` by path: bytes, a status, or a function."""
 
     def do_GET(self):
         self.server.asked.append((self.path, dict(self.headers)))
@@ -76,7 +76,7 @@ def redirect(location, status=302):
 
 
 def raw(data, *, drip_s=0.0, rest_s=0.0):
-    """Sends `data` as it is, a byte each `drip_s` seconds, then keeps the line open `rest_s` long."""
+    """Sends `data` as it is, a byte each `drip_s` seconds; the line stays open `rest_s` more."""
 
     def answer(handler):
         if drip_s:

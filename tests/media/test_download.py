@@ -1,10 +1,16 @@
 """Downloads from a real server on loopback: caps, redirects, time, and servers that misbehave."""
 
+import datetime
 import socket
 import ssl
 import time
+from contextlib import contextmanager
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from ltx2.errors import MediaRefused, TooLarge
 from ltx2.media.download import download
@@ -84,8 +90,7 @@ def test_a_redirect_to_a_private_address_is_refused(monkeypatch):
     """The first host is let through as a public one would be; the second must not be."""
     with serving({"/a": redirect("http://169.254.169.254/latest/meta-data")}) as server:
         monkeypatch.setattr("ltx2.media.address.PORTS", {"http": server.port, "https": 443})
-        real = "ltx2.media.address.is_public"
-        monkeypatch.setattr(real, lambda number: number == "127.0.0.1")
+        monkeypatch.setattr("ltx2.media.address.is_public", lambda number: number == "127.0.0.1")
         sentence = refused(f"http://127.0.0.1:{server.port}/a", allow_private=False)
     assert "public address" in sentence
     assert len(server.asked) == 1
@@ -177,6 +182,70 @@ def test_a_server_without_tls_cannot_be_asked_by_https():
     with serving({"/a": BODY}) as server:
         sentence = refused(server.url("/a").replace("http:", "https:"))
     assert "encrypted connection failed" in sentence
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate of `pictures.example` with its key, signed by itself, as one PEM file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pictures.example")])
+    now = datetime.datetime.now(datetime.UTC)
+    names = x509.SubjectAlternativeName([x509.DNSName("pictures.example")])
+    signed = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(names, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path_factory.mktemp("tls") / "both.pem"
+    pem = serialization.Encoding.PEM
+    file.write_bytes(
+        signed.public_bytes(pem)
+        + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return file
+
+
+@contextmanager
+def serving_tls(answers, certificate, monkeypatch):
+    """A server with TLS on loopback that is found under every name ending in .example."""
+
+    def getaddrinfo(host, port, *rest, **options):
+        return real("127.0.0.1" if host.endswith(".example") else host, port, *rest, **options)
+
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with serving(answers, wrap=lambda plain: context.wrap_socket(plain, server_side=True)) as made:
+        yield made
+
+
+def test_https_is_fetched_under_the_name_of_the_certificate(certificate, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with serving_tls({"/a": BODY}, certificate, monkeypatch) as server:
+        assert get(f"https://pictures.example:{server.port}/a") == BODY
+        sentence = refused(f"https://other.example:{server.port}/a?key=secret")
+    assert "certificate is not trusted" in sentence
+    assert "other.example" in sentence
+    assert len(server.asked) == 1
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(certificate, monkeypatch):
+    with serving_tls({"/a": BODY}, certificate, monkeypatch) as server:
+        sentence = refused(f"https://pictures.example:{server.port}/a?key=secret")
+    assert "certificate is not trusted" in sentence
+    assert server.asked == []
+
+
+def test_a_slow_body_over_tls_meets_the_time_limit(certificate, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    slow = raw(HEAD + b"\r\n" + b"a" * 40, drip_s=0.05)
+    with serving_tls({"/a": slow}, certificate, monkeypatch) as server:
+        url = f"https://pictures.example:{server.port}/a"
+        assert "not done within 0.5 s" in refused(url, timeout_s=0.5)
 
 
 def test_tls_that_never_begins_meets_the_time_limit():

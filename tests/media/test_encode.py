@@ -1,8 +1,11 @@
-"""MP4s are written and read back: size, rate, colour, sound, tags, and nothing left after errors."""
+"""MP4s are written and read back: size, rate, colour, sound, tags; errors leave nothing."""
 
 import hashlib
 import json
 import os
+import signal
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from ltx2.media.encode import check_ffmpeg, fit_audio, write_mp4
 from pipelines.values import Clip
 from tests.media.clips import boxes, clip, decoded, noise, sound, tone
 
+ROOT = Path(__file__).resolve().parents[2]
 BARS = [
     (255, 255, 255), (191, 191, 0), (0, 191, 191), (0, 191, 0),
     (191, 0, 191), (191, 0, 0), (0, 0, 191), (0, 0, 0),
@@ -226,6 +230,41 @@ def test_what_the_frames_raise_passes_through_and_leaves_nothing(failure, tmp_pa
     assert entries(tmp_path) == ["out.mp4"]
 
 
+def test_ctrl_c_ends_the_encoder_and_leaves_nothing(tmp_path):
+    script = """
+import sys, time
+from pathlib import Path
+from ltx2.media.encode import write_mp4
+from tests.media.clips import clip, noise
+
+def chunks():
+    yield noise(8)
+    print("encoding", flush=True)
+    time.sleep(60)
+
+source = clip(noise(0), num_frames=16, size=(64, 48))
+source.frames.left = chunks()
+write_mp4(source, Path(sys.argv[1]))
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "out.mp4")]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # so that the signal reaches what a terminal's would, and not us
+    )
+    with process:
+        assert process.stdout.readline() == "encoding\n"
+        assert len(entries(tmp_path)) == 1
+        os.killpg(process.pid, signal.SIGINT)
+        errors = process.stderr.read()
+    assert "KeyboardInterrupt" in errors
+    assert "BrokenPipeError" not in errors
+    assert entries(tmp_path) == []
+
+
 def test_the_frames_are_closed_after_success(tmp_path):
     source = clip(noise(3))
     write_mp4(source, tmp_path / "out.mp4")
@@ -292,7 +331,7 @@ def test_a_folder_is_no_target(tmp_path):
 
 
 def test_what_ffmpeg_says_is_in_the_error(tmp_path):
-    with pytest.raises(DeliveryFailed, match="(?s)ffmpeg failed with status .*sharp"):
+    with pytest.raises(DeliveryFailed, match=r"(?s)ffmpeg failed with status .*sharp"):
         write_mp4(clip(noise(64, width=256, height=256)), tmp_path / "out.mp4", preset="sharp")
     assert entries(tmp_path) == []
 

@@ -187,6 +187,7 @@ def test_duration_and_num_frames_together_are_refused():
 def test_guidance_fields_in_fast_are_an_error_that_says_so(name):
     value = 1
     assert "mode pro only" in refused(name, value)
+    assert "mode pro only" in problems({"prompt": "a", name: value})[0]  # fast is the default
     assert getattr(Request(prompt="a", mode="pro", **{name: value}), name) == value
     assert getattr(Request.parse({"prompt": "a", name: None}), name) is None
 

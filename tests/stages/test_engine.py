@@ -1,0 +1,223 @@
+"""The engine end to end on the embedded checkpoint: what users get, again and again."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ltx2
+from ltx2.delivery.file import ToFile
+from ltx2.engine import Engine
+from ltx2.progress import Progress
+from ltx2.session import execute, generate, prepare
+
+SMALL = {"prompt": "a red ball rolls left", "seed": 7, "width": 128, "height": 64, "num_frames": 17}
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "picture.png"
+    gradient = np.linspace(0, 255, 96 * 150 * 3).reshape(96, 150, 3).astype(np.uint8)
+    Image.fromarray(gradient).save(path)
+    return str(path)
+
+
+def request(**changes):
+    return ltx2.Request(**{**SMALL, **changes})
+
+
+@pytest.mark.parametrize("mode", ["fast", "pro"])
+@pytest.mark.parametrize("conditioned", [False, True])
+@pytest.mark.parametrize("stages", [1, 2])
+def test_every_graph_gives_the_planned_clip(engine, picture, mode, conditioned, stages):
+    changes = {"mode": mode, "spatial_upscaler": stages == 2}
+    if conditioned:
+        changes |= {"image": picture, "last_image": picture}
+    result = engine.generate(request(**changes))
+    assert result.frames.shape == (17, 64, 128, 3)
+    assert result.frames.dtype == np.uint8
+    assert result.frames.std() > 1
+    channels, samples = result.audio.shape
+    assert channels == 2
+    assert samples / result.audio_sample_rate == pytest.approx(17 / 24, abs=0.05)
+    assert np.abs(result.audio).max() <= 1
+    assert set(result.timings) >= {"prompt", "base", "sound", "decode+encode"}
+    assert ("refine" in result.timings) == (stages == 2)
+
+
+def test_the_same_seed_gives_the_same_clip_and_another_seed_does_not(engine):
+    first, again = (engine.generate(request()) for _ in range(2))
+    assert np.array_equal(first.frames, again.frames)
+    assert np.array_equal(first.audio, again.audio)
+    other = engine.generate(request(seed=8))
+    assert not np.array_equal(first.frames, other.frames)
+    assert not np.array_equal(first.audio, other.audio)
+
+
+def test_another_job_in_between_changes_nothing(engine, picture):
+    first = engine.generate(request())
+    engine.generate(request(mode="pro", image=picture, camera_motion="dolly_in"))
+    assert np.array_equal(first.frames, engine.generate(request()).frames)
+
+
+def test_two_processes_write_the_same_bytes(engine, tiny, tmp_path):
+    mine = generate(request(), engine=engine, deliver=ToFile(tmp_path / "mine.mp4")).as_dict()
+    target = tmp_path / "theirs.mp4"
+    options = [str(part) for part in ("--seed", 7, "--width", 128, "--height", 64, "--num-frames", 17)]
+    command = [sys.executable, "-m", "ltx2", "generate", SMALL["prompt"], *options]
+    done = subprocess.run(
+        [*command, "--checkpoint", str(tiny), "-o", str(target), "--json"], capture_output=True, check=True
+    )
+    theirs = json.loads(done.stdout)
+    assert theirs["sha256"] == mine["sha256"] == hashlib.sha256(target.read_bytes()).hexdigest()
+
+
+def test_no_sound_when_none_was_asked_for(engine, tmp_path):
+    silent = request(generate_audio=False)
+    result = engine.generate(silent)
+    assert result.audio is None
+    receipt = generate(silent, engine=engine, deliver=ToFile(tmp_path / "out.mp4")).as_dict()
+    assert receipt["has_audio"] is False
+    assert receipt["audio_sample_rate"] is None
+
+
+def test_the_first_frame_is_held(engine, picture):
+    """Random weights decode to anything, so the latent tells: it is the picture's at full strength."""
+    prepared = prepare(
+        request(image=picture, spatial_upscaler=False),
+        checkpoint=engine.checkpoint, limits=engine.limits, media=engine.media_limits,
+    )  # fmt: skip
+    from pipelines.stages.condition import place
+    from pipelines.stages.denoise import denoise
+    from pipelines.stages.prompt import encode_prompts
+
+    plan, model = prepared.plan, engine.components
+    placed = place(model, plan.base, prepared.inputs)
+    latents = denoise(
+        model, plan.base, encode_prompts(model, plan.prompt, None), seconds=plan.duration,
+        noise=torch.Generator().manual_seed(1), placed=placed, progress=Progress(),
+    )  # fmt: skip
+    torch.testing.assert_close(latents.video[:, :, :1], placed[0].latent, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("strength", [0.3, 1.0])
+def test_a_camera_move_changes_the_clip_and_is_taken_off_again(engine, strength):
+    plain = engine.generate(request())
+    moved = engine.generate(request(camera_motion="dolly_left", camera_strength=strength))
+    assert not np.array_equal(plain.frames, moved.frames)
+    assert np.array_equal(plain.frames, engine.generate(request()).frames)
+
+
+def test_a_run_stops_between_steps_and_leaves_no_file(engine, tmp_path):
+    called_off = threading.Event()
+    seen = []
+
+    def listener(event):
+        seen.append((event.stage, event.step))
+        if event.stage == "base" and event.step == 3:
+            called_off.set()
+
+    with pytest.raises(ltx2.Cancelled, match="base, step 3 of 8"):
+        generate(
+            request(), engine=engine, deliver=ToFile(tmp_path / "out.mp4"),
+            progress=Progress(listener, cancelled=called_off.is_set),
+        )  # fmt: skip
+    assert seen[-1] == ("base", 3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_stops_between_decoded_chunks_and_leaves_no_file(engine, tmp_path):
+    stages = []
+    with pytest.raises(ltx2.Cancelled, match=r"decode\+encode"):
+        generate(
+            request(), engine=engine, deliver=ToFile(tmp_path / "out.mp4"),
+            progress=Progress(lambda event: stages.append(event.stage), cancelled=lambda: "decode+encode" in stages),
+        )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_clean_run_follows_a_cancelled_one(engine):
+    before = engine.generate(request(mode="pro"))
+    count = 0
+
+    def soon() -> bool:
+        nonlocal count
+        count += 1
+        return count > 14
+
+    prepared = prepare(
+        request(mode="pro"), checkpoint=engine.checkpoint, limits=engine.limits, media=engine.media_limits
+    )
+    with pytest.raises(ltx2.Cancelled):
+        engine.run(prepared.plan, prepared.inputs, Progress(cancelled=soon))
+    assert np.array_equal(before.frames, engine.generate(request(mode="pro")).frames)
+
+
+@pytest.mark.parametrize(("stage", "message"), [("base", "latents"), ("vae", "frames"), ("vocoder", "sound")])
+def test_nan_is_an_error_that_names_its_stage_never_a_black_clip(tiny, tmp_path, stage, message):
+    engine = Engine.load(str(tiny))
+    model = engine.components
+    broken = model.part("transformer:distilled" if stage == "base" else stage)
+    with torch.no_grad():
+        next(broken.parameters() if stage != "vae" else broken.decoder.parameters()).fill_(float("nan"))
+    with pytest.raises(ltx2.GenerationFailed, match=f"{message} are not finite|{message} is not finite"):
+        generate(request(), engine=engine, deliver=ToFile(tmp_path / "out.mp4"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_moves_forward_to_the_end(engine, tmp_path):
+    events = []
+    generate(request(), engine=engine, deliver=ToFile(tmp_path / "out.mp4"), progress=Progress(events.append))
+    percents = [event.percent for event in events]
+    assert percents == sorted(percents)
+    assert percents[-1] > 99
+    assert [event.stage for event in events if event.stage == "refine"][1:] == ["refine"] * 3
+    assert all(event.eta is None or event.eta >= 0 for event in events)
+
+
+def test_offload_gives_the_same_clip(engine, tiny):
+    from ltx2.settings import Settings
+
+    settings = replace(Settings.from_env({}), residency="offload")
+    offloaded = Engine.load(str(tiny), settings=settings)
+    assert np.array_equal(offloaded.generate(request()).frames, engine.generate(request()).frames)
+
+
+def test_the_pipeline_inside_is_made_of_the_same_parts(engine):
+    pipe = engine.pipe
+    assert type(pipe).__name__ == "LTX2ConditionPipeline"
+    assert pipe.transformer is engine.components.part("transformer:distilled")
+    assert pipe.vae is engine.components.part("vae")
+
+
+def test_a_result_saves_what_it_holds(engine, tmp_path):
+    result = engine.generate(request())
+    made = result.save(tmp_path / "out.mp4")
+    assert (made.width, made.height, made.num_frames) == (128, 64, 17)
+    assert result.seed == result.plan.seed == 7
+    straight = generate(request(), engine=engine, deliver=ToFile(tmp_path / "straight.mp4"))
+    assert straight.encoded.sha256 == made.sha256
+
+
+def test_a_prompt_that_is_too_long_is_reported(engine, tmp_path):
+    receipt = generate(
+        request(prompt="word " * 400), engine=engine, deliver=ToFile(tmp_path / "out.mp4")
+    ).as_dict()
+    assert "prompt was cut at 256 tokens" in receipt["warnings"]
+
+
+def test_execute_needs_only_what_was_prepared(engine, tmp_path):
+    prepared = prepare(
+        request(generation_id="abc"), checkpoint=engine.checkpoint, limits=engine.limits, media=engine.media_limits
+    )
+    receipt = execute(prepared, engine=engine, deliver=ToFile(tmp_path / "out.mp4"), progress=Progress()).as_dict()
+    assert receipt["generation_id"] == "abc"
+    assert receipt["plan_id"] == prepared.plan.id
+    assert receipt["video_url"] == (tmp_path / "out.mp4").as_uri()
