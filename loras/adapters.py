@@ -322,7 +322,7 @@ def _attach_pair(module: nn.Module, pair: Pair, name: str, content: Any) -> None
         layer.lora_alpha[name] = content.get_tensor(pair.alpha).item()
         layer.set_scale(name, 1.0)
     linear = layer.get_base_layer()
-    for holder, tensor in ((layer.lora_A, pair.A), (layer.lora_B, pair.B)):
+    for holder, tensor in ((layer.lora_A, pair.down), (layer.lora_B, pair.up)):
         # A copy, so that no weight is a view of the mapped file.
         weight = content.get_tensor(tensor).to(linear.weight.device, _dtype(linear), copy=True)
         holder[name].weight = nn.Parameter(weight, requires_grad=False)

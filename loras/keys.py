@@ -68,7 +68,8 @@ _OTHER_KINDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\.diff(_b)?$"), "whole-weight difference"),
 )
 _CONNECTORS = re.compile(
-    r"(video|audio)_(embeddings_)?connector[._]|text_embedding_projection[._]|(video_|audio_)?text_proj_in$"
+    r"(video|audio)_(embeddings_)?connector[._]|text_embedding_projection[._]|"
+    r"(video_|audio_)?(text_proj_in|aggregate_embed)$"
 )
 _EXAMPLES = 5
 
@@ -83,8 +84,8 @@ class Pair:
 
     component: str  # "transformer" or "connectors"
     path: str  # of the layer in the diffusers module
-    A: str  # (rank, inputs)
-    B: str  # (outputs, rank)
+    down: str  # A, (rank, inputs)
+    up: str  # B, (outputs, rank)
     alpha: str | None  # scalar: the update is alpha / rank * B @ A; None: B @ A
     rank: int
 
@@ -236,8 +237,8 @@ def _pairs(
         yield Pair(
             component=component,
             path=path,
-            A=roles["A"],
-            B=roles["B"],
+            down=roles["A"],
+            up=roles["B"],
             alpha=roles.get("alpha"),
             rank=rank,
         )

@@ -18,6 +18,7 @@ from ltx2.session import counted, prepare
 from ltx2.settings import Settings
 from ltx2.weights import Resolved, lora_file, resolve
 from pipelines.checkpoints.files import Weights, find
+from pipelines.checkpoints.headers import CheckpointError
 from pipelines.components import Components
 from pipelines.models import Checkpoint
 from pipelines.plan import Mode, Plan
@@ -78,7 +79,10 @@ class Engine:
     ) -> Self:
         """An engine for weights that were already found."""
         target = torch.device(device or settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        weights = find(resolved.path, resolved.row, text_encoder=resolved.text_encoder)
+        try:
+            weights = find(resolved.path, resolved.row, text_encoder=resolved.text_encoder)
+        except (CheckpointError, FileNotFoundError) as error:
+            raise ConfigError(str(error)) from error
         components = Components(
             weights,
             device=target,
@@ -113,7 +117,7 @@ class Engine:
         prompts: dict[str, str | None] = {"prompt": plan.prompt}
         if plan.negative_prompt != DEFAULT_NEGATIVE:
             prompts["negative_prompt"] = plan.negative_prompt
-        texts = {name: self.components.prompts.get(text) for name, text in prompts.items() if text is not None}
+        texts = {name: self.components.prompts.get(plan.base.variant, text) for name, text in prompts.items() if text is not None}
         return tuple(
             f"{name} was cut at {text.tokens} tokens" for name, text in texts.items() if text and text.truncated
         )
@@ -169,6 +173,8 @@ def translated(plan: Plan) -> Iterator[None]:
         yield
     except NonFinite as error:
         raise GenerationFailed(f"{error}; plan {plan.id}, seed {plan.seed}") from error
+    except (CheckpointError, FileNotFoundError) as error:
+        raise ConfigError(str(error)) from error
     except LoraMismatch as error:
         raise BadRequest(f"loras: {error}") from error
     except torch.OutOfMemoryError as error:

@@ -18,14 +18,14 @@ from pipelines.plan import Adapter, Variant
 from pipelines.prompt_cache import PromptCache
 
 Residency = Literal["resident", "offload"]
-PIPE_PARTS = ("vae", "audio_vae", "text_encoder", "tokenizer", "connectors", "vocoder")
+PIPE_PARTS = ("vae", "audio_vae", "text_encoder", "tokenizer", "vocoder")
 
 
 class Components:
     """Parts of a checkpoint by name: "vae", "text_encoder", "transformer:dev", ...
 
     `residency` "resident" keeps every part on the device; "offload" keeps parts in host memory and moves one to the device
-    while a stage uses it. One transformer variant is held at a time unless `keep_variants`.
+    while a stage uses it. Parts that differ by variant are held for one variant at a time unless `keep_variants`.
     `find_adapter` turns the source of a plan's adapter into a local file.
     """
 
@@ -97,6 +97,7 @@ class Components:
         return LTX2ConditionPipeline(
             scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
             transformer=self.part(f"transformer:{variant}"),
+            connectors=self.part(f"connectors:{variant}"),
             **{name: self.part(name) for name in PIPE_PARTS},
         )
 

@@ -16,7 +16,7 @@ def run(model: Components, plan: Plan, inputs: Inputs, progress: Progress) -> Cl
     """The graph from prompt and pictures to a lazily decoded clip."""
     noise = torch.Generator().manual_seed(plan.seed)
     with progress.stage("prompt"):
-        prompts = encode_prompts(model, plan.prompt, plan.negative_prompt)
+        prompts = encode_prompts(model, plan)
     with progress.stage("condition"):
         placed = place(model, plan.base, inputs)
     with progress.stage("base", plan.base.steps):

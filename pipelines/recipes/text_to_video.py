@@ -15,7 +15,7 @@ def run(model: Components, plan: Plan, _inputs: Inputs, progress: Progress) -> C
     """The graph from prompt to a lazily decoded clip."""
     noise = torch.Generator().manual_seed(plan.seed)
     with progress.stage("prompt"):
-        prompts = encode_prompts(model, plan.prompt, plan.negative_prompt)
+        prompts = encode_prompts(model, plan)
     with progress.stage("base", plan.base.steps):
         step_noise = torch.Generator().manual_seed(plan.ancestral_seed)
         base = denoise(

@@ -4,28 +4,31 @@ import torch
 from torch import Tensor
 
 from pipelines.components import Components
+from pipelines.plan import Plan, Variant
 from pipelines.upstream.prompt_tokens import prompt_tokens
 from pipelines.values import Prompts, Text
 
 
-def encode_prompts(model: Components, prompt: str, negative: str | None) -> Prompts:
-    """Both prompts of a plan; `negative` None where no pass is guided."""
+def encode_prompts(model: Components, plan: Plan) -> Prompts:
+    """Both prompts of a plan; the negative one only where a pass is guided."""
+    variant = plan.base.variant
+    negative = plan.negative_prompt
     return Prompts(
-        positive=encode_prompt(model, prompt),
-        negative=None if negative is None else encode_prompt(model, negative),
+        positive=encode_prompt(model, plan.prompt, variant),
+        negative=None if negative is None else encode_prompt(model, negative, variant),
     )
 
 
-def encode_prompt(model: Components, prompt: str) -> Text:
-    """One prompt, from the cache where it was seen before."""
-    if (known := model.prompts.get(prompt)) is not None:
+def encode_prompt(model: Components, prompt: str, variant: Variant) -> Text:
+    """One prompt through the connectors of a variant, from the cache where it was seen before."""
+    if (known := model.prompts.get(variant, prompt)) is not None:
         return known
     with model.using("tokenizer") as tokenizer:
         tokens = prompt_tokens(tokenizer, prompt)
     hidden = hidden_states(model, tokens.ids, tokens.mask)
-    video, audio = connect(model, hidden, tokens.mask)
+    video, audio = connect(model, hidden, tokens.mask, variant)
     text = Text(video=video, audio=audio, tokens=tokens.length, truncated=tokens.truncated)
-    model.prompts.put(prompt, text)
+    model.prompts.put(variant, prompt, text)
     return text
 
 
@@ -46,12 +49,14 @@ def hidden_states(model: Components, ids: Tensor, mask: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def connect(model: Components, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def connect(
+    model: Components, hidden: Tensor, mask: Tensor, variant: Variant
+) -> tuple[Tensor, Tensor]:
     """Hidden states (1, tokens, width, layers + 1), left padded, to the contexts of video and audio (1, tokens, width).
 
     Registers fill the padding, so the contexts need no mask.
     """
-    with model.using("connectors") as connectors:
+    with model.using(f"connectors:{variant}") as connectors:
         video, audio, _ = connectors(
             hidden.to(model.device, connectors.dtype), mask.to(model.device), padding_side="left"
         )

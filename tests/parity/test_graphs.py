@@ -61,7 +61,7 @@ def prompts(model: Components, case: Case) -> Prompts:
     """The case's hidden states through our connectors."""
 
     def text(prefix: str) -> Text:
-        video, audio = connect(model, case[f"{prefix}hidden"], case[f"{prefix}mask"])
+        video, audio = connect(model, case[f"{prefix}hidden"], case[f"{prefix}mask"], "dev")
         return Text(video=video, audio=audio, tokens=int(case[f"{prefix}mask"].sum()), truncated=False)
 
     return Prompts(positive=text("text_"), negative=text("neg_") if "neg_hidden" in case else None)

@@ -134,7 +134,8 @@ def test_a_lora_with_alpha(model, version, strength, suffix):
 def test_connectors(model, version):
     case = load(version, "connectors")
     for row in range(2):
-        video, audio = connect(model, case["text_hidden"][row : row + 1], case["text_mask"][row : row + 1])
+        hidden, mask = (case[name][row : row + 1] for name in ("text_hidden", "text_mask"))
+        video, audio = connect(model, hidden, mask, "dev")
         assert_close(video, case["out_video"][row : row + 1], "video")
         assert_close(audio, case["out_audio"][row : row + 1], "audio")
 

@@ -3,7 +3,7 @@
 import torch
 
 from pipelines.prompt_cache import PromptCache
-from pipelines.stages.prompt import encode_prompt, encode_prompts, hidden_states
+from pipelines.stages.prompt import encode_prompt, hidden_states
 from pipelines.upstream.prompt_tokens import prompt_tokens
 from pipelines.values import Text
 
@@ -24,16 +24,15 @@ def test_a_prompt_is_encoded_once(tiny_model):
     calls = []
     hook = tiny_model.part("text_encoder").model.register_forward_hook(lambda *_: calls.append(1))
     try:
-        first = encode_prompt(tiny_model, "only once, please")
-        assert encode_prompt(tiny_model, "only once, please") is first
-        assert encode_prompts(tiny_model, "only once, please", None).negative is None
+        first = encode_prompt(tiny_model, "only once, please", "dev")
+        assert encode_prompt(tiny_model, "only once, please", "dev") is first
     finally:
         hook.remove()
     assert len(calls) == 1
 
 
 def test_different_prompts_have_different_contexts(tiny_model):
-    red, blue = encode_prompt(tiny_model, "a red ball"), encode_prompt(tiny_model, "a blue cube")
+    red, blue = encode_prompt(tiny_model, "a red ball", "dev"), encode_prompt(tiny_model, "a blue cube", "dev")
     assert float((red.video - blue.video).abs().max()) > 1e-3
     assert float((red.audio - blue.audio).abs().max()) > 1e-3
 
@@ -45,18 +44,24 @@ def text(count: int) -> Text:
 def test_the_cache_is_bounded_and_forgets_the_least_recently_used():
     cache = PromptCache(max_bytes=3 * text(10).video.nbytes * 2)
     for prompt in "abc":
-        cache.put(prompt, text(10))
-    assert cache.get("a") is not None
-    cache.put("d", text(10))
-    assert cache.get("b") is None
-    assert cache.get("a") is not None
+        cache.put("dev", prompt, text(10))
+    assert cache.get("dev", "a") is not None
+    cache.put("dev", "d", text(10))
+    assert cache.get("dev", "b") is None
+    assert cache.get("dev", "a") is not None
     assert len(cache) == 3
     assert cache.nbytes == 3 * 2 * 10 * 4 * 4
 
 
 def test_one_prompt_larger_than_the_bound_is_still_kept():
     cache = PromptCache(max_bytes=1)
-    cache.put("a", text(10))
-    cache.put("b", text(10))
-    assert cache.get("a") is None
-    assert cache.get("b") is not None
+    cache.put("dev", "a", text(10))
+    cache.put("dev", "b", text(10))
+    assert cache.get("dev", "a") is None
+    assert cache.get("dev", "b") is not None
+
+
+def test_variants_do_not_share_their_contexts():
+    cache = PromptCache()
+    cache.put("dev", "a", text(1))
+    assert cache.get("distilled", "a") is None
