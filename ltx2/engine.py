@@ -1,7 +1,7 @@
 """The engine: a checkpoint's weights on a device, ready to run plans."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -128,7 +128,7 @@ class Engine:
         report = Progress(progress)
         report.expect(expected_work(prepared.plan))
         clip = self.run(prepared.plan, prepared.inputs, report)
-        with report.stage("decode+encode", clip.chunks):
+        with closing(clip.frames), report.stage("decode+encode", clip.chunks):
             frames = np.concatenate(list(counted(clip.frames, report)))
         return Result(
             plan=prepared.plan,
@@ -184,11 +184,6 @@ def translated(plan: Plan) -> Iterator[None]:
         ) from error
 
 
-def _translated_frames(frames: Iterator[np.ndarray], plan: Plan) -> Iterator[np.ndarray]:
-    with translated(plan):
-        try:
-            yield from frames
-        finally:
-            close: Callable[[], None] | None = getattr(frames, "close", None)
-            if close is not None:
-                close()
+def _translated_frames(frames: Generator[np.ndarray], plan: Plan) -> Generator[np.ndarray]:
+    with translated(plan), closing(frames):
+        yield from frames

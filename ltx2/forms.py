@@ -11,7 +11,8 @@ LoraForm = Literal["catalogue", "repository", "url", "path"]
 
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://.*", re.DOTALL)
 _URL = re.compile(r"https?://[^\s/]+.*", re.IGNORECASE | re.DOTALL)
-_BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]{16,}={0,2}\s*")
+# Blanks have one place each here: where two parts could take them the match would be quadratic.
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]{16,}(?:=\s*){0,2}")
 _REPOSITORY = re.compile(r"[\w.\-]+/[\w.\-]+:.*", re.DOTALL)
 _REPOSITORY_FILE = re.compile(r"[\w.\-]+/[\w.\-]+:(?!/)(?:(?!\.\.)[^:\\])+\.safetensors")
 _CATALOGUE_ID = re.compile(r"[A-Za-z0-9][\w\-]*")

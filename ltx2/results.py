@@ -1,6 +1,6 @@
 """What a generation answers: a Receipt where a file was delivered, a Result where the frames are wanted in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,7 +92,7 @@ class Result:
             audio_sample_rate=self.audio_sample_rate,
         )
 
-    def _chunks(self) -> Iterator["np.ndarray"]:
+    def _chunks(self) -> Generator["np.ndarray"]:
         yield self.frames
 
     def save(self, path: str | Path) -> "Encoded":

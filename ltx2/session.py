@@ -1,11 +1,15 @@
 """The one flow behind every door: request, plan, fetch, run, encode, deliver."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ltx2.delivery import Delivery
+from ltx2.forms import lora_form
 from ltx2.media.encode import write_mp4
+from ltx2.errors import BadRequest
 from ltx2.extent import Limits, PictureFacts
 from ltx2.media.fetch import MediaLimits, fetch_all
 from ltx2.planner import plan
@@ -43,8 +47,20 @@ def prepare(
         for name, p in pictures.items()
     }
     decided = plan(request, checkpoint=checkpoint, limits=limits, pictures=facts)
+    if problems := list(_lora_problems(request)):
+        raise BadRequest(problems)
     images = {name: picture.image for name, picture in pictures.items()}
     return Prepared(plan=decided, inputs=Inputs(images=images), generation_id=request.generation_id)
+
+
+def _lora_problems(request: Request) -> Iterator[str]:
+    """LoRAs that are well-formed but not here. Nothing fetches them yet, so it must be a local file."""
+    for index, lora in enumerate(request.loras):
+        form = lora_form(lora.source)
+        if form in ("url", "repository"):
+            yield f"loras[{index}]: {lora.source} is not on this machine; give a local .safetensors file"
+        elif form == "path" and not Path(lora.source).is_file():
+            yield f"loras[{index}]: there is no file {lora.source}"
 
 
 def generate(
@@ -62,8 +78,9 @@ def execute(prepared: Prepared, *, engine: "Engine", deliver: Delivery, progress
     decided = prepared.plan
     progress.expect(expected_work(decided))
     clip = engine.run(decided, prepared.inputs, progress)
-    with progress.stage("decode+encode", clip.chunks):
-        clip.frames = counted(clip.frames, progress)
+    decoded = clip.frames
+    with closing(decoded), progress.stage("decode+encode", clip.chunks):
+        clip.frames = counted(decoded, progress)
         encoded = write_mp4(
             clip, deliver.path(decided), metadata=mp4_metadata(decided), **engine.encoder_options
         )
@@ -77,13 +94,8 @@ def execute(prepared: Prepared, *, engine: "Engine", deliver: Delivery, progress
     )
 
 
-def counted(frames: "Iterator[np.ndarray]", progress: Progress) -> "Iterator[np.ndarray]":
+def counted(frames: "Iterable[np.ndarray]", progress: Progress) -> "Generator[np.ndarray]":
     """The chunks of a clip, with a progress step after each, which is also where decoding can be cancelled."""
-    try:
-        for chunk in frames:
-            yield chunk
-            progress.step()
-    finally:
-        close = getattr(frames, "close", None)
-        if close is not None:
-            close()
+    for chunk in frames:
+        yield chunk
+        progress.step()

@@ -168,7 +168,7 @@ class Settings:
         "LTX2_X264_PRESET", _choice(Preset), "Speed of the H.264 encoder.", default="veryfast"
     )
     crf: int = _row(
-        "LTX2_X264_CRF", _whole(0, 51), "Quality of the H.264 encoder; lower is better.", default=19
+        "LTX2_X264_CRF", _whole(1, 51), "Quality of the H.264 encoder; lower is better.", default=19
     )
     max_pixels: int = _row(
         "LTX2_MAX_PIXELS",

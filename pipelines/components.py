@@ -11,7 +11,6 @@ from diffusers import FlowMatchEulerDiscreteScheduler, LTX2ConditionPipeline
 from torch import nn
 
 from loras.adapters import AdapterStore
-from pipelines.checkpoints import keys
 from pipelines.checkpoints.files import Weights
 from pipelines.checkpoints.load import load
 from pipelines.plan import Adapter, Variant
@@ -46,7 +45,7 @@ class Components:
         self.prompts = PromptCache()
         self._keep_variants = keep_variants
         self._find_adapter = find_adapter
-        self._adapters = AdapterStore(original_path)
+        self._adapters = AdapterStore()
         self._parts: dict[str, Any] = {}
 
     def part(self, name: str) -> Any:  # noqa: ANN401 - modules and tokenizers alike
@@ -100,11 +99,6 @@ class Components:
             connectors=self.part(f"connectors:{variant}"),
             **{name: self.part(name) for name in PIPE_PARTS},
         )
-
-
-def original_path(module: str) -> str:
-    """A transformer module's path in Lightricks' spelling, as LoRA files name it."""
-    return keys.to_original("transformer", module).removeprefix(keys.TRANSFORMER_PREFIX)
 
 
 def free_memory(device: torch.device) -> None:

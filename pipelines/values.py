@@ -1,6 +1,6 @@
 """What stages hand to one another, and the progress protocol. Tensors say their layout here."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -54,7 +54,7 @@ class Placed:
 class Clip:
     """A decoded clip. `frames` is lazy: the decoder runs while it is read, and is freed when it is closed."""
 
-    frames: Iterator["np.ndarray"]  # chunks of uint8 (frames, height, width, 3), RGB
+    frames: Generator["np.ndarray"]  # chunks of uint8 (frames, height, width, 3), RGB
     chunks: int  # how many chunks `frames` yields
     width: int
     height: int

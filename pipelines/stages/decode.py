@@ -1,6 +1,6 @@
 """Latents to frames and sound. The frames are lazy: the decoder runs while the encoder of the file reads them."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -43,7 +43,9 @@ def _tile_latents(plan: DecodePlan) -> tuple[int, int]:
     return plan.tile_frames // TEMPORAL, plan.overlap_frames // TEMPORAL
 
 
-def decode_video(model: Components, video: Tensor, plan: DecodePlan, seed: int) -> Iterator[np.ndarray]:
+def decode_video(
+    model: Components, video: Tensor, plan: DecodePlan, seed: int
+) -> Generator[np.ndarray]:
     """Yield uint8 (n, height, width, 3). Memory is bounded by the tile, whatever the length of the clip."""
     with model.using("vae") as vae, _tiles_in_space(vae, plan):
         latent, timestep = _decoder_input(vae, video, seed)

@@ -131,7 +131,7 @@ def test_a_lora_with_alpha(model, version, strength, suffix):
         assert float((value - ignored).abs().max()) > 1e-2
 
 
-def test_connectors(model, version):
+def test_connectors_give_both_contexts(model, version):
     case = load(version, "connectors")
     for row in range(2):
         hidden, mask = (case[name][row : row + 1] for name in ("text_hidden", "text_mask"))
@@ -141,7 +141,7 @@ def test_connectors(model, version):
 
 
 @torch.inference_mode()
-def test_video_vae(model, version):
+def test_video_vae_both_ways(model, version):
     case = load(version, "video_vae")
     pixels = case["pixels"].permute(0, 4, 1, 2, 3).float() / 127.5 - 1
     assert_close(encode_pixels(model, pixels), case["out_latent"], "clip")
@@ -152,7 +152,7 @@ def test_video_vae(model, version):
 
 
 @torch.inference_mode()
-def test_audio_vae(model, version):
+def test_audio_vae_both_ways(model, version):
     case = load(version, "audio_vae")
     with model.using("audio_vae") as audio_vae:
         latent = audio_vae.encode(case["mel"]).latent_dist.mode()
@@ -162,7 +162,7 @@ def test_audio_vae(model, version):
 
 
 @torch.inference_mode()
-def test_vocoder(model, version):
+def test_vocoder_at_both_volumes(model, version):
     case = load(version, "vocoder")
     extended = version != "2.0"  # periodic activations amplify last-bit differences
     with model.using("vocoder") as vocoder:
@@ -173,7 +173,7 @@ def test_vocoder(model, version):
 
 
 @torch.inference_mode()
-def test_upscalers(model, weights, version, checkpoints):
+def test_upscalers_alone_and_on_normalised_latents(model, weights, version, checkpoints):
     case = load(version, "upsamplers")
     files = case.recipe["files"]
     for kind, file in files.items():

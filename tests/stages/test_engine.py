@@ -221,3 +221,26 @@ def test_execute_needs_only_what_was_prepared(engine, tmp_path):
     assert receipt["generation_id"] == "abc"
     assert receipt["plan_id"] == prepared.plan.id
     assert receipt["video_url"] == (tmp_path / "out.mp4").as_uri()
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("missing.safetensors", "there is no file"),
+        ("https://example.com/style.safetensors", "not on this machine"),
+        ("someone/loras:style.safetensors", "not on this machine"),
+    ],
+)
+def test_a_lora_that_is_not_here_is_refused_before_the_run(engine, source, message):
+    asked = request(loras=[{"source": source}])
+    with pytest.raises(ltx2.BadRequest, match=message):
+        prepare(asked, checkpoint=engine.checkpoint, limits=engine.limits, media=engine.media_limits)
+
+
+def test_a_lora_from_a_local_file_acts_in_the_passes_it_was_given(engine, tiny):
+    file = str(tiny / "ltx-2-tiny-lora-camera-control-jib-up.safetensors")
+    plain = engine.generate(request())
+    for stages in ("base", "refine", "both"):
+        styled = engine.generate(request(loras=[{"source": file, "strength": 0.7, "stages": stages}]))
+        assert not np.array_equal(plain.frames, styled.frames)
+    assert np.array_equal(plain.frames, engine.generate(request()).frames)

@@ -84,9 +84,7 @@ def test_camera_files_exist_where_the_models_say_so(row):
 def test_an_unknown_id_is_answered_with_those_that_fit_the_generation():
     with pytest.raises(LookupError, match=r"'dolly_in' for 2\.5; the catalogue has distilled$"):
         catalog.get("dolly_in", "2.5")
-    with pytest.raises(
-        LookupError, match=r"'zoom' for 2\.0; the catalogue has dolly_in, dolly"
-    ):
+    with pytest.raises(LookupError, match=r"'zoom' for 2\.0; the catalogue has dolly_in, dolly"):
         catalog.get("zoom", "2.0")
     with pytest.raises(LookupError, match="the catalogue has none"):
         catalog.get("dolly_in", "9.9")

@@ -1,0 +1,504 @@
+"""LoRAs on a real, small transformer: exact, switched by strength, gone without a trace."""
+
+import copy
+import gc
+import logging
+
+import pytest
+import torch
+from diffusers import LTX2VideoTransformer3DModel
+from diffusers.pipelines.ltx2 import LTX2TextConnectors
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import save_file
+from torch import nn
+
+from loras.adapters import AdapterStore, LoraMismatch, applied, load, metadata, unload
+
+Q, OUT, FF, GATE = (
+    "transformer_blocks.0.attn1.to_q",
+    "transformer_blocks.1.audio_attn2.to_out.0",
+    "transformer_blocks.1.ff.net.0.proj",
+    "av_cross_attn_video_a2v_gate.linear",
+)
+THEIRS = {GATE: "av_ca_a2v_gate_adaln_single.linear"}
+LAYERS = (Q, OUT, FF, GATE)
+TOLERANCE = 1e-5
+
+
+def build() -> LTX2VideoTransformer3DModel:
+    torch.manual_seed(0)
+    model = LTX2VideoTransformer3DModel(
+        in_channels=16,
+        out_channels=16,
+        num_layers=2,
+        num_attention_heads=2,
+        attention_head_dim=24,
+        cross_attention_dim=48,
+        audio_in_channels=12,
+        audio_out_channels=12,
+        audio_num_attention_heads=2,
+        audio_attention_head_dim=12,
+        audio_cross_attention_dim=24,
+        caption_channels=20,
+        rope_type="split",
+    )
+    return model.eval()
+
+
+@pytest.fixture
+def model():
+    return build()
+
+
+@torch.no_grad()
+def run(model, dtype=torch.float32):
+    """Both velocities of one forward pass, end to end in one tensor."""
+    generator = torch.Generator().manual_seed(1)
+
+    def tokens(*shape):
+        return torch.randn(shape, generator=generator).to(dtype)
+
+    video, audio = model(
+        hidden_states=tokens(1, 8, 16),
+        audio_hidden_states=tokens(1, 5, 12),
+        encoder_hidden_states=tokens(1, 6, 20),
+        audio_encoder_hidden_states=tokens(1, 6, 20),
+        timestep=torch.full((1, 8), 700.0),
+        audio_timestep=torch.full((1, 5), 700.0),
+        num_frames=2,
+        height=2,
+        width=2,
+        audio_num_frames=5,
+        return_dict=False,
+    )
+    return torch.cat((video.flatten(), audio.flatten()))
+
+
+def size(model, path):
+    linear = model.get_submodule(path)
+    return linear.out_features, linear.in_features
+
+
+def factors(model, layers=LAYERS, ranks=(4, 4, 4, 4), seed=2):
+    """Random factors of some layers: path -> (A, B)."""
+    generator = torch.Generator().manual_seed(seed)
+    found = {}
+    for path, rank in zip(layers, ranks, strict=True):
+        outputs, inputs = size(model, path)
+        down = torch.randn(rank, inputs, generator=generator)
+        found[path] = (down, torch.randn(outputs, rank, generator=generator) / 4)
+    return found
+
+
+def write(file, pairs, alphas=None, **notes):
+    """A LoRA file in Lightricks' spelling."""
+    tensors = {}
+    for path, (down, up) in pairs.items():
+        name = f"diffusion_model.{THEIRS.get(path, path)}"
+        tensors[f"{name}.lora_A.weight"] = down.contiguous()
+        tensors[f"{name}.lora_B.weight"] = up.contiguous()
+        if alphas and path in alphas:
+            tensors[f"{name}.alpha"] = torch.tensor(alphas[path])
+    save_file(tensors, file, metadata=notes or None)
+    return file
+
+
+@torch.no_grad()
+def fused(model, *weighted):
+    """The output of a copy whose weights are W + strength * alpha / rank * B @ A."""
+    model = copy.deepcopy(model)
+    for pairs, strength, alphas in weighted:
+        for path, (down, up) in pairs.items():
+            scale = strength * alphas.get(path, down.shape[0]) / down.shape[0]
+            model.get_submodule(path).weight += scale * up @ down
+    return run(model)
+
+
+def state(model):
+    """Everything that adapters could have changed."""
+    return {
+        path: (tuple(layer.active_adapters), dict(layer.scaling), layer.disable_adapters)
+        for path, layer in model.named_modules()
+        if isinstance(layer, LoraLayer)
+    }
+
+
+def test_the_update_is_strength_times_alpha_over_rank_times_b_a(model, tmp_path):
+    pairs = factors(model, ranks=(2, 4, 8, 3))
+    alphas = {Q: 1.5, FF: 16.0}
+    base = run(model)
+    expected = {s: fused(model, (pairs, s, alphas)) for s in (1.0, 0.5, -0.75)}
+    loaded = load(model, write(tmp_path / "a.safetensors", pairs, alphas), "a")
+    assert (loaded.name, loaded.rank, loaded.layers) == ("a", 8, 4)
+    assert loaded.nbytes == 4 * sum(a.numel() + b.numel() for a, b in pairs.values())
+    for strength, reference in expected.items():
+        with applied(model, [("a", strength)]):
+            difference = (run(model) - reference).abs().max()
+        assert difference < TOLERANCE
+        assert (base - reference).abs().max() > 100 * TOLERANCE
+
+
+def test_several_adapters_add_up_on_the_layers_they_share(model, tmp_path):
+    one = factors(model, seed=3)
+    two = factors(model, layers=(Q, OUT), ranks=(2, 6), seed=4)
+    reference = fused(model, (one, 0.5, {}), (two, 2.0, {}))
+    load(model, write(tmp_path / "one.safetensors", one), "one")
+    load(model, write(tmp_path / "two.safetensors", two), "two")
+    with applied(model, [("two", 1.5), ("one", 0.5), ("two", 0.5)]):
+        assert (run(model) - reference).abs().max() < TOLERANCE
+
+
+def test_without_an_active_adapter_the_output_is_bit_identical(model, tmp_path):
+    before, parameters = run(model), {id(p): p.requires_grad for p in model.parameters()}
+    file = write(tmp_path / "a.safetensors", factors(model))
+    load(model, file, "a")
+    assert torch.equal(run(model), before)
+    with applied(model, [("a", 1.0)]):
+        assert not torch.equal(run(model), before)
+    assert torch.equal(run(model), before)
+    with applied(model, [("a", 0.0)]):
+        assert torch.equal(run(model), before)
+    with applied(model, []):
+        assert torch.equal(run(model), before)
+    now = {id(p): p.requires_grad for p in model.parameters()}
+    assert {key: now[key] for key in parameters} == parameters
+    assert not any(now[key] for key in now.keys() - parameters.keys())
+
+
+def test_unloading_leaves_the_very_modules_of_before(model, tmp_path):
+    modules, names = list(model.modules()), list(model.state_dict())
+    load(model, write(tmp_path / "a.safetensors", factors(model)), "a")
+    load(model, write(tmp_path / "b.safetensors", factors(model, (Q,), (2,))), "b")
+    unload(model, "a")
+    assert [path for path in state(model)] == [Q]
+    assert state(model)[Q] == ((), {"b": 1.0}, False)
+    unload(model, "b")
+    assert [id(module) for module in model.modules()] == [id(module) for module in modules]
+    assert list(model.state_dict()) == names
+
+
+def test_strengths_and_adapters_are_restored_after_an_error(model, tmp_path):
+    load(model, write(tmp_path / "a.safetensors", factors(model)), "a")
+    load(model, write(tmp_path / "b.safetensors", factors(model, (Q, FF), (2, 2))), "b")
+    with applied(model, [("a", 0.25)]):
+        outer = state(model)
+        assert outer[OUT] == (("a",), {"a": 0.25}, False)
+        assert outer[Q][0] == ("a",)
+        with pytest.raises(RuntimeError, match="cancelled"), applied(model, [("b", 2.0)]):
+            assert state(model)[Q][:2] == (("b",), {"a": 0.25, "b": 2.0})
+            assert state(model)[OUT][0] == ()
+            raise RuntimeError("cancelled")
+        assert state(model) == outer
+    assert all(active == () for active, _, _ in state(model).values())
+
+
+def test_loading_while_another_is_applied_changes_nothing(model, tmp_path):
+    load(model, write(tmp_path / "a.safetensors", factors(model, (Q,), (4,))), "a")
+    with applied(model, [("a", 1.0)]):
+        before = run(model)
+        load(model, write(tmp_path / "b.safetensors", factors(model, seed=9)), "b")
+        assert torch.equal(run(model), before)
+        unload(model, "b")
+        assert torch.equal(run(model), before)
+
+
+def test_adapters_that_were_disabled_act_inside_and_are_disabled_again(model, tmp_path):
+    pairs = factors(model)
+    reference = fused(model, (pairs, 1.0, {}))
+    load(model, write(tmp_path / "a.safetensors", pairs), "a")
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer):
+            layer.enable_adapters(False)
+    before = state(model)
+    with applied(model, [("a", 1.0)]):
+        assert (run(model) - reference).abs().max() < TOLERANCE
+    assert state(model) == before
+
+
+def test_names_that_are_not_loaded_are_refused_with_those_that_are(model, tmp_path):
+    load(model, write(tmp_path / "a.safetensors", factors(model)), "a")
+    before = state(model)
+    with (
+        pytest.raises(LookupError, match="not loaded: b; there are a"),
+        applied(model, [("a", 1.0), ("b", 1.0)]),
+    ):
+        pytest.fail("unreachable")
+    with pytest.raises(ValueError, match="no finite number"), applied(model, [("a", float("nan"))]):
+        pytest.fail("unreachable")
+    for name in ("a", "", "x.y"):
+        with pytest.raises(ValueError, match="is taken, empty or has a dot"):
+            load(model, tmp_path / "a.safetensors", name)
+    assert state(model) == before
+
+
+def test_fused_adapters_are_refused(model, tmp_path):
+    load(model, write(tmp_path / "a.safetensors", factors(model)), "a")
+    layer = model.get_submodule(Q)
+    layer.set_adapter(["a"])
+    layer.merge()
+    with pytest.raises(RuntimeError, match="unfuse"), applied(model, [("a", 1.0)]):
+        pytest.fail("unreachable")
+
+
+@pytest.mark.parametrize(
+    ("stored", "factor"), [(torch.bfloat16, torch.bfloat16), (torch.float8_e4m3fn, torch.bfloat16)]
+)
+def test_factors_have_the_type_of_their_layer(model, tmp_path, stored, factor):
+    file = write(tmp_path / "a.safetensors", factors(model))
+    model.get_submodule(Q).to(stored)
+    loaded = load(model, file, "a")
+    layer = model.get_submodule(Q)
+    assert layer.lora_A["a"].weight.dtype == layer.lora_B["a"].weight.dtype == factor
+    assert model.get_submodule(FF).lora_A["a"].weight.dtype == torch.float32
+    parameters = [p for name, p in model.named_parameters() if ".lora_" in name]
+    assert loaded.nbytes == sum(p.numel() * p.element_size() for p in parameters)
+
+
+def test_a_half_precision_model_runs_with_an_adapter(tmp_path):
+    model = build().to(torch.bfloat16)
+    load(model, write(tmp_path / "a.safetensors", factors(model)), "a")
+    base = run(model, torch.bfloat16)
+    with applied(model, [("a", 1.0)]):
+        with_lora = run(model, torch.bfloat16)
+    assert with_lora.dtype == torch.bfloat16
+    assert with_lora.isfinite().all()
+    assert (with_lora - base).abs().max() > 0.01
+
+
+def test_weights_outlive_their_file(model, tmp_path):
+    file = write(tmp_path / "a.safetensors", factors(model))
+    load(model, file, "a")
+    with applied(model, [("a", 1.0)]):
+        before = run(model)
+        with file.open("r+b") as stream:
+            stream.seek(-4096, 2)
+            stream.write(bytes(4096))
+        assert torch.equal(run(model), before)
+
+
+def test_adapters_loaded_in_inference_mode_serve_outside_of_it(model, tmp_path):
+    file = write(tmp_path / "a.safetensors", factors(model))
+    with torch.inference_mode():
+        load(model, file, "a")
+    assert not any(p.is_inference() for p in model.parameters())
+
+
+def foreign(model):
+    pairs = factors(model)
+    outputs, _ = size(model, Q)
+    pairs[Q] = (torch.randn(4, 99), torch.randn(outputs, 4))
+    return pairs
+
+
+@pytest.mark.parametrize("bad", ["shape", "name", "kind", "pickle", "short", "size"])
+def test_a_file_that_does_not_fit_leaves_the_model_untouched(model, tmp_path, bad):
+    before, modules = run(model), [id(module) for module in model.modules()]
+    file = write(tmp_path / "bad.safetensors", foreign(model) if bad == "shape" else factors(model))
+    limit = 2**20
+    if bad == "name":
+        save_file({"diffusion_model.blocks.0.self_attn.q.lora_A.weight": torch.zeros(1, 1)}, file)
+    elif bad == "kind":
+        save_file({f"diffusion_model.{Q}.lokr_w1": torch.zeros(1, 1)}, file)
+    elif bad == "pickle":
+        torch.save({"a": torch.zeros(1)}, file)
+    elif bad == "short":
+        file.write_bytes(file.read_bytes()[:-1])
+    elif bad == "size":
+        limit = 1000
+    reasons = {
+        "shape": "other shapes than 1 layer",
+        "name": "none of its 1 tensor fits .* made for Wan",
+        "kind": "a LoKr adapter",
+        "pickle": "not a safetensors file",
+        "short": "its header promises",
+        "size": "the limit is",
+    }
+    with pytest.raises(LoraMismatch, match=f"bad.safetensors.*{reasons[bad]}"):
+        load(model, file, "a", max_file_bytes=limit)
+    assert [id(module) for module in model.modules()] == modules
+    assert torch.equal(run(model), before)
+
+
+def test_a_load_that_breaks_halfway_is_undone(model, tmp_path, monkeypatch):
+    file = write(tmp_path / "a.safetensors", factors(model))
+    modules = [id(module) for module in model.modules()]
+    # The last layer of the file cannot take a weight on a device that does not exist here.
+    broken = model.get_submodule(OUT)
+    kept = broken.weight
+    broken.weight = nn.Parameter(torch.empty_like(kept, device="meta"))
+    device = torch.Tensor.to
+
+    def no_room(tensor, *args, **options):
+        if args and args[0] == torch.device("meta"):
+            raise torch.OutOfMemoryError("no room")
+        return device(tensor, *args, **options)
+
+    monkeypatch.setattr(torch.Tensor, "to", no_room)
+    with pytest.raises(torch.OutOfMemoryError):
+        load(model, file, "a")
+    monkeypatch.undo()
+    broken.weight = kept
+    assert [id(module) for module in model.modules()] == modules
+    assert load(model, file, "a").layers == len(LAYERS)
+
+
+def test_a_files_metadata_come_with_it(model, tmp_path):
+    file = write(tmp_path / "a.safetensors", factors(model), reference_downscale_factor="2")
+    assert metadata(file)["reference_downscale_factor"] == "2"
+    assert load(model, file, "a").metadata["reference_downscale_factor"] == "2"
+
+
+def connectors():
+    torch.manual_seed(0)
+    return LTX2TextConnectors(
+        caption_channels=20,
+        text_proj_in_factor=3,
+        video_connector_num_attention_heads=2,
+        video_connector_attention_head_dim=10,
+        video_connector_num_layers=1,
+        audio_connector_num_attention_heads=2,
+        audio_connector_attention_head_dim=10,
+        audio_connector_num_layers=1,
+        rope_type="split",
+    ).eval()
+
+
+def test_connector_layers_are_loaded_where_the_connectors_are_given(model, tmp_path, caplog):
+    text = connectors()
+    path = "video_connector.transformer_blocks.0.attn1.to_q"
+    pair = factors(text, (path,), (4,))[path]
+    name = "video_embeddings_connector.transformer_1d_blocks.0.attn1.to_q"
+    file = write(tmp_path / "a.safetensors", factors(model) | {name: pair})
+
+    with caplog.at_level(logging.WARNING):
+        alone = load(model, file, "alone")
+    assert alone.layers == len(LAYERS)
+    assert len(alone.left_out) == 2
+    assert all(name in left for left in alone.left_out)
+    assert "2 tensors for the text connectors are not used" in caplog.text
+
+    both = {"transformer": model, "connectors": text}
+    whole = load(both, file, "whole")
+    assert (whole.layers, whole.left_out) == (len(LAYERS) + 1, ())
+    x = torch.randn(3, 20)
+    layer = text.get_submodule(path)
+    base = layer(x)
+    with applied(both, [("whole", 0.5)]):
+        torch.testing.assert_close(layer(x), base + 0.5 * x @ pair[0].T @ pair[1].T)
+    assert torch.equal(layer(x), base)
+
+
+# The store
+
+
+@pytest.fixture
+def files(model, tmp_path):
+    """Three files of equal size."""
+    return [write(tmp_path / f"{n}.safetensors", factors(model, seed=n)) for n in range(3)]
+
+
+def names(store, model):
+    return [item.name for item in store.loaded(model)]
+
+
+def test_a_file_is_loaded_once(model, files):
+    store = AdapterStore()
+    first = store.ensure(model, files[0])
+    assert store.ensure(model, files[0]) == first
+    assert store.ensure(model, files[1], digest="one") == store.ensure(
+        model, files[2], digest="one"
+    )
+    assert len(store.loaded(model)) == 2
+
+
+def test_a_file_that_was_replaced_is_loaded_anew(model, files):
+    store = AdapterStore()
+    pairs = factors(model, seed=77)
+    reference = fused(model, (pairs, 1.0, {}))
+    first = store.ensure(model, files[0])
+    write(files[0], pairs, note="of another size")
+    assert store.ensure(model, files[0]) != first
+    with store.applied(model, [(files[0], 1.0)]):
+        assert (run(model) - reference).abs().max() < TOLERANCE
+
+
+def test_files_act_by_strength_inside_the_block_only(model, files):
+    store = AdapterStore()
+    base = run(model)
+    reference = fused(model, (factors(model, seed=0), 0.5, {}), (factors(model, seed=1), -1.0, {}))
+    with store.applied(model, [(files[0], 0.5), (files[1], -1.0)]):
+        assert (run(model) - reference).abs().max() < TOLERANCE
+    assert torch.equal(run(model), base)
+
+
+def test_the_least_recently_used_goes_first(model, files):
+    one = AdapterStore()
+    one.ensure(model, files[0])
+    nbytes = one.loaded(model)[0].nbytes
+    one.forget(model)
+    store = AdapterStore(max_bytes=2 * nbytes)
+    first, second = (
+        store.ensure(build_on, file) for build_on, file in ((model, f) for f in files[:2])
+    )
+    store.ensure(model, files[0])
+    third = store.ensure(model, files[2])
+    assert names(store, model) == [first, third]
+    assert all(second not in scaling for _, scaling, _ in state(model).values())
+
+
+def test_an_adapter_that_is_applied_is_never_evicted(model, files):
+    with AdapterStore().applied(model, [(files[0], 1.0)]):
+        nbytes = 4 * sum(a.numel() + b.numel() for a, b in factors(model).values())
+    store = AdapterStore(max_bytes=2 * nbytes)
+    store.ensure(model, files[1])
+    with store.applied(model, [(files[0], 1.0)]):
+        before = run(model)
+        kept = names(store, model)[-1]
+        store.ensure(model, files[2])
+        store.ensure(model, files[1])
+        assert kept in names(store, model)
+        assert torch.equal(run(model), before)
+    small = AdapterStore(max_bytes=nbytes)
+    with small.applied(model, [(files[0], 1.0)]), pytest.raises(LoraMismatch, match="in use"):
+        small.ensure(model, files[1])
+    small.ensure(model, files[1])
+    assert len(names(small, model)) == 1
+
+
+def test_a_file_beyond_the_bound_is_refused_and_what_is_there_stays(model, files):
+    store = AdapterStore(max_bytes=1000)
+    with pytest.raises(LoraMismatch, match=r"0\.safetensors takes .* all adapters together"):
+        store.ensure(model, files[0])
+    assert store.loaded(model) == []
+    assert state(model) == {}
+
+
+def test_a_mismatch_among_several_files_leaves_nothing_applied(model, files, tmp_path):
+    bad = write(tmp_path / "bad.safetensors", foreign(model))
+    store, base = AdapterStore(), run(model)
+    with pytest.raises(LoraMismatch), store.applied(model, [(files[0], 1.0), (bad, 1.0)]):
+        pytest.fail("unreachable")
+    assert torch.equal(run(model), base)
+    assert all(active == () for active, _, _ in state(model).values())
+
+
+def test_two_models_have_their_own_copies(files):
+    store, one, two = AdapterStore(), build(), build()
+    assert store.ensure(one, files[0]) != store.ensure(two, files[0])
+    store.forget(one)
+    assert (len(store.loaded(one)), len(store.loaded(two))) == (0, 1)
+
+
+def test_a_store_does_not_keep_a_model_alive(files):
+    store, model = AdapterStore(), build()
+    store.ensure(model, files[0])
+    weight = torch.empty(0)
+    for parameter in model.parameters():
+        parameter.data = weight
+    gone = id(model)
+    del model, parameter
+    gc.collect()
+    other = build()
+    store.ensure(other, files[1])
+    assert all(gone not in ids or gone == id(other) for ids, _ in store._residents)
+    assert len(store._residents) == 1
