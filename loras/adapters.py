@@ -34,10 +34,12 @@ logger = logging.getLogger(__name__)
 
 Modules = nn.Module | Mapping[str, nn.Module]  # a bare module is the transformer
 
-# Fits the largest published file (2.5 distilled, rank 450, about 9 GB) and a few others.
+# Room for the largest published files (distilled: 7.1 GB at rank 384, more at 450) and some others.
 MAX_BYTES = 16 * 2**30
 # A weight of another type is stored for a cast before use (float8) or quantised; factors are not.
 _PLAIN = (torch.float32, torch.bfloat16, torch.float16)
+# Plain LoRA for inference; rank and alpha are given with every layer.
+_CONFIG = LoraConfig(init_lora_weights=False, inference_mode=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,14 +309,13 @@ def _attach(parts: Mapping[str, nn.Module], prepared: _Prepared, name: str) -> L
 
 def _attach_pair(module: nn.Module, pair: Pair, name: str, content: Any) -> None:  # noqa: ANN401 - safe_open has no type
     """Wrap the layer if it is not wrapped yet, and give it the pair's weights, switched off."""
-    config = LoraConfig(r=pair.rank, init_lora_weights=False, inference_mode=True)
     layer = module.get_submodule(pair.path)
     with torch.device("meta"):  # the weights come from the file; no memory for others
         if isinstance(layer, LoraLayer):
-            layer.update_layer(name, pair.rank, pair.rank, config)
+            layer.update_layer(name, pair.rank, pair.rank, _CONFIG)
         else:
             base = layer
-            layer = LoraLinear(base, name, config, r=pair.rank, lora_alpha=pair.rank)
+            layer = LoraLinear(base, name, _CONFIG, r=pair.rank, lora_alpha=pair.rank)
             layer.train(base.training)
             _activate(layer, [])
             _put(module, pair.path, layer)

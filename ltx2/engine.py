@@ -33,10 +33,11 @@ SMALL_WEIGHTS = 2 * 2**30  # bytes; below this both transformers are kept instea
 
 
 class Engine:
-    """Runs plans on one checkpoint. Parts load when they are first used and stay: a second clip starts at once.
+    """Runs plans on one checkpoint.
 
-    `checkpoint` is the row that defaults come from, `reason` says why these weights were chosen, `limits` what this machine
-    takes. Not for use from several threads at once.
+    Parts load when they are first used and stay: a second clip starts at once. `checkpoint` is the
+    row that defaults come from, `reason` says why these weights were chosen, `limits` what this
+    machine takes. Not for use from several threads at once.
     """
 
     def __init__(
@@ -59,14 +60,18 @@ class Engine:
         dtype: torch.dtype | None = None,
         settings: Settings | None = None,
     ) -> Self:
-        """An engine for `checkpoint`: "auto", a name of the model table, a folder, a file or a hub repository.
+        """An engine for `checkpoint`.
 
-        `device` defaults to the GPU where there is one; `dtype` to bfloat16 on a GPU and float32 on a CPU. `mode` decides
-        which weights must be there; the other mode's load when they are asked for. Raises BadRequest for a checkpoint that
-        does not exist and ConfigError for files that are missing.
+        `checkpoint` is "auto", a name of the model table, a folder, a file or a hub repository.
+        `device` defaults to the GPU where there is one; `dtype` to bfloat16 on a GPU and float32 on
+        a CPU. `mode` decides which weights must be there; the other mode's load when they are asked
+        for. Raises BadRequest for a checkpoint that does not exist and ConfigError for files that
+        are missing.
         """
         settings = settings or Settings.from_env()
-        return cls.open(resolve(checkpoint, settings, mode=mode), settings, device=device, dtype=dtype)
+        return cls.open(
+            resolve(checkpoint, settings, mode=mode), settings, device=device, dtype=dtype
+        )
 
     @classmethod
     def open(
@@ -78,7 +83,9 @@ class Engine:
         dtype: torch.dtype | None = None,
     ) -> Self:
         """An engine for weights that were already found."""
-        target = torch.device(device or settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        target = torch.device(
+            device or settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        )
         try:
             weights = find(resolved.path, resolved.row, text_encoder=resolved.text_encoder)
         except (CheckpointError, FileNotFoundError) as error:
@@ -95,7 +102,7 @@ class Engine:
 
     @property
     def pipe(self) -> "LTX2ConditionPipeline":
-        """The distilled transformer and all other parts as a diffusers pipeline, for researchers."""
+        """The distilled transformer and all else as a diffusers pipeline, for researchers."""
         return self.components.pipe("distilled")
 
     @property
@@ -104,7 +111,10 @@ class Engine:
         return {"crf": self.settings.crf, "preset": self.settings.preset}
 
     def run(self, plan: Plan, inputs: Inputs, progress: Progress) -> Clip:
-        """Run a plan. The clip's frames are decoded while they are read; errors surface there as they do here."""
+        """Run a plan.
+
+        The clip's frames are decoded while they are read; errors surface there as they do here.
+        """
         if missing := self.components.weights.missing(plan.mode):
             raise ConfigError(f"{plan.mode} needs files that are not there: {', '.join(missing)}")
         with translated(plan):
@@ -117,14 +127,25 @@ class Engine:
         prompts: dict[str, str | None] = {"prompt": plan.prompt}
         if plan.negative_prompt != DEFAULT_NEGATIVE:
             prompts["negative_prompt"] = plan.negative_prompt
-        texts = {name: self.components.prompts.get(plan.base.variant, text) for name, text in prompts.items() if text is not None}
+        texts = {
+            name: self.components.prompts.get(plan.base.variant, text)
+            for name, text in prompts.items()
+            if text is not None
+        }
         return tuple(
-            f"{name} was cut at {text.tokens} tokens" for name, text in texts.items() if text and text.truncated
+            f"{name} was cut at {text.tokens} tokens"
+            for name, text in texts.items()
+            if text and text.truncated
         )
 
     def generate(self, request: Request, *, progress: Listener | None = None) -> Result:
-        """A clip in memory. `progress` is called with an `ltx2.progress.Event` at each stage and step."""
-        prepared = prepare(request, checkpoint=self.checkpoint, limits=self.limits, media=self.media_limits)
+        """A clip in memory.
+
+        `progress` is called with an `ltx2.progress.Event` at each stage and step.
+        """
+        prepared = prepare(
+            request, checkpoint=self.checkpoint, limits=self.limits, media=self.media_limits
+        )
         report = Progress(progress)
         report.expect(expected_work(prepared.plan))
         clip = self.run(prepared.plan, prepared.inputs, report)
@@ -141,7 +162,10 @@ class Engine:
 
 
 def default_dtype(device: torch.device, settings: Settings) -> torch.dtype:
-    """bfloat16 on a GPU, which the models were trained in; float32 on a CPU, which has no fast bfloat16."""
+    """bfloat16 on a GPU, float32 on a CPU.
+
+    The models were trained in bfloat16; a CPU has no fast bfloat16.
+    """
     if settings.dtype is not None:
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[settings.dtype]
     return torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -161,8 +185,8 @@ def adapter_file(source: str, weights: Weights, row: Checkpoint, settings: Setti
         if candidate.is_file():
             return candidate
     raise ConfigError(
-        f"the LoRA {source} needs {entry.file}, which is neither in {weights.root} nor in the hub's cache;"
-        " fetch it with: ltx2 download --loras"
+        f"the LoRA {source} needs {entry.file}, which is neither in {weights.root} nor in the hub's"
+        " cache; fetch it with: ltx2 download --loras"
     )
 
 
@@ -179,8 +203,8 @@ def translated(plan: Plan) -> Iterator[None]:
         raise BadRequest(f"loras: {error}") from error
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(
-            f"{plan.width}x{plan.height} for {plan.duration:.1f} s does not fit the device's memory;"
-            " a lower resolution or a shorter clip needs less"
+            f"{plan.width}x{plan.height} for {plan.duration:.1f} s does not fit the device's"
+            " memory; a lower resolution or a shorter clip needs less"
         ) from error
 
 

@@ -4,7 +4,7 @@ Ltx2Error                INTERNAL           500
 ├── BadRequest           BAD_REQUEST        400   the request; `problems` holds every fault found
 │   ├── UnknownLora      BAD_REQUEST        404   no such LoRA, or not for this model
 │   └── MediaRefused     MEDIA_REFUSED      415   a picture that cannot be fetched or read
-├── TooLarge             TOO_LARGE          413   the media or the clip is larger than this worker takes
+├── TooLarge             TOO_LARGE          413   media or a clip larger than this worker takes
 ├── OutOfMemory          OUT_OF_MEMORY      507   the device ran out of memory
 ├── Cancelled            CANCELLED          499   stopped by the caller between two steps
 ├── DeliveryFailed       DELIVERY_FAILED    502   the finished clip could not be handed over
@@ -23,7 +23,10 @@ class Ltx2Error(Exception):
 
 
 class BadRequest(Ltx2Error):
-    """The request cannot be carried out. `problems` lists every fault, each with what would be accepted."""
+    """The request cannot be carried out.
+
+    `problems` lists every fault, each with what would be accepted.
+    """
 
     code = "BAD_REQUEST"
     status = 400

@@ -1,4 +1,7 @@
-"""Progress of one generation: stages, steps, timings, time left, and the point where a run can be cancelled."""
+"""Progress of one generation: stages, steps, timings, time left.
+
+It is also the point where a run can be cancelled.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,8 +35,9 @@ Listener = Callable[[Event], object]
 class Progress:
     """The `pipelines.values.Progress` that doors use.
 
-    `listener` gets an Event at the start of each stage and after each step. `cancelled` is asked between steps; when it
-    answers True, Cancelled is raised there. `timings` holds seconds per stage; a stage that runs twice is summed.
+    `listener` gets an Event at the start of each stage and after each step. `cancelled` is asked
+    between steps; when it answers True, Cancelled is raised there. `timings` holds seconds per
+    stage; a stage that runs twice is summed.
     """
 
     def __init__(
@@ -97,7 +101,10 @@ class Progress:
 
 
 def expected_work(plan: Plan) -> dict[str, float]:
-    """Rough shares of the stages, for a percentage that moves evenly: token-steps, with attention's growth."""
+    """Rough shares of the stages, for a percentage that moves evenly.
+
+    The unit is token-steps, with attention's growth.
+    """
     work = {"prompt": 2e3, "base": _pass_work(plan.base)}
     if plan.base.conditions:
         work["condition"] = 1e3
@@ -119,4 +126,5 @@ def _pass_work(plan: DenoisePlan) -> float:
         )
     )
     tokens = video_tokens(plan.width, plan.height, plan.frames)
-    return plan.steps * forwards * tokens * (1 + tokens / 40_000)  # attention equals the linears near 40k tokens
+    # Attention equals the linears near 40k tokens.
+    return plan.steps * forwards * tokens * (1 + tokens / 40_000)

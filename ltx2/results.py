@@ -1,4 +1,7 @@
-"""What a generation answers: a Receipt where a file was delivered, a Result where the frames are wanted in memory."""
+"""What a generation answers.
+
+A Receipt where a file was delivered, a Result where the frames are wanted in memory.
+"""
 
 from collections.abc import Generator
 from dataclasses import dataclass, field

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ltx2.delivery import Delivery
-from ltx2.forms import lora_form
-from ltx2.media.encode import write_mp4
 from ltx2.errors import BadRequest
 from ltx2.extent import Limits, PictureFacts
+from ltx2.forms import lora_form
+from ltx2.media.encode import write_mp4
 from ltx2.media.fetch import MediaLimits, fetch_all
 from ltx2.planner import plan
 from ltx2.progress import Progress, expected_work
@@ -36,9 +36,17 @@ class Prepared:
 
 
 def prepare(
-    request: Request, *, checkpoint: Checkpoint, limits: Limits, media: MediaLimits, paths: bool = True
+    request: Request,
+    *,
+    checkpoint: Checkpoint,
+    limits: Limits,
+    media: MediaLimits,
+    paths: bool = True,
 ) -> Prepared:
-    """Fetch the pictures and decide every number. Touches no weights; raises every refusal there is."""
+    """Fetch the pictures and decide every number.
+
+    Touches no weights; raises every refusal there is.
+    """
     pictures = fetch_all(
         {"image": request.image, "last_image": request.last_image}, allow_paths=paths, limits=media
     )
@@ -54,26 +62,46 @@ def prepare(
 
 
 def _lora_problems(request: Request) -> Iterator[str]:
-    """LoRAs that are well-formed but not here. Nothing fetches them yet, so it must be a local file."""
+    """LoRAs that are well-formed but not here.
+
+    Nothing fetches them yet, so it must be a local file.
+    """
     for index, lora in enumerate(request.loras):
         form = lora_form(lora.source)
         if form in ("url", "repository"):
-            yield f"loras[{index}]: {lora.source} is not on this machine; give a local .safetensors file"
+            yield (
+                f"loras[{index}]: {lora.source} is not on this machine;"
+                " give a local .safetensors file"
+            )
         elif form == "path" and not Path(lora.source).is_file():
             yield f"loras[{index}]: there is no file {lora.source}"
 
 
 def generate(
-    request: Request, *, engine: "Engine", deliver: Delivery, progress: Progress | None = None, paths: bool = True
+    request: Request,
+    *,
+    engine: "Engine",
+    deliver: Delivery,
+    progress: Progress | None = None,
+    paths: bool = True,
 ) -> Receipt:
-    """From a request to a delivered MP4. Frames are encoded as they are decoded: the clip is never whole in memory."""
+    """From a request to a delivered MP4.
+
+    Frames are encoded as they are decoded: the clip is never whole in memory.
+    """
     prepared = prepare(
-        request, checkpoint=engine.checkpoint, limits=engine.limits, media=engine.media_limits, paths=paths
+        request,
+        checkpoint=engine.checkpoint,
+        limits=engine.limits,
+        media=engine.media_limits,
+        paths=paths,
     )
     return execute(prepared, engine=engine, deliver=deliver, progress=progress or Progress())
 
 
-def execute(prepared: Prepared, *, engine: "Engine", deliver: Delivery, progress: Progress) -> Receipt:
+def execute(
+    prepared: Prepared, *, engine: "Engine", deliver: Delivery, progress: Progress
+) -> Receipt:
     """The second half of `generate`: run a prepared request and deliver its clip."""
     decided = prepared.plan
     progress.expect(expected_work(decided))
@@ -95,7 +123,10 @@ def execute(prepared: Prepared, *, engine: "Engine", deliver: Delivery, progress
 
 
 def counted(frames: "Iterable[np.ndarray]", progress: Progress) -> "Generator[np.ndarray]":
-    """The chunks of a clip, with a progress step after each, which is also where decoding can be cancelled."""
+    """The chunks of a clip, with a progress step after each.
+
+    There decoding can be cancelled, too.
+    """
     for chunk in frames:
         yield chunk
         progress.step()

@@ -1,1 +1,4 @@
-"""The LTX-2 graphs on diffusers: plan values, schedules, stages and recipes. Importing this loads nothing heavy."""
+"""The LTX-2 graphs on diffusers: plan values, schedules, stages and recipes.
+
+Importing this loads nothing heavy.
+"""

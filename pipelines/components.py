@@ -1,4 +1,7 @@
-"""The loaded weights of one checkpoint: parts come when a stage first uses them and stay as the residency says."""
+"""The loaded weights of one checkpoint.
+
+Parts come when a stage first uses them and stay as the residency says.
+"""
 
 import gc
 from collections.abc import Callable, Iterator
@@ -23,9 +26,10 @@ PIPE_PARTS = ("vae", "audio_vae", "text_encoder", "tokenizer", "vocoder")
 class Components:
     """Parts of a checkpoint by name: "vae", "text_encoder", "transformer:dev", ...
 
-    `residency` "resident" keeps every part on the device; "offload" keeps parts in host memory and moves one to the device
-    while a stage uses it. Parts that differ by variant are held for one variant at a time unless `keep_variants`.
-    `find_adapter` turns the source of a plan's adapter into a local file.
+    `residency` "resident" keeps every part on the device; "offload" keeps parts in host memory and
+    moves one to the device while a stage uses it. Parts that differ by variant are held for one
+    variant at a time unless `keep_variants`. `find_adapter` turns the source of a plan's adapter
+    into a local file.
     """
 
     def __init__(
@@ -57,7 +61,11 @@ class Components:
                     self.drop(other)
             home = self.device if self.residency == "resident" else torch.device("cpu")
             self._parts[name] = load(
-                self.weights, component, variant=variant or "distilled", device=home, dtype=self.dtype
+                self.weights,
+                component,
+                variant=variant or "distilled",
+                device=home,
+                dtype=self.dtype,
             )
         return self._parts[name]
 
@@ -84,15 +92,23 @@ class Components:
             free_memory(self.device)
 
     @contextmanager
-    def using_transformer(self, variant: Variant, adapters: tuple[Adapter, ...]) -> Iterator[nn.Module]:
-        """A transformer with exactly these adapters active; its state is put back afterwards, also on an error."""
+    def using_transformer(
+        self, variant: Variant, adapters: tuple[Adapter, ...]
+    ) -> Iterator[nn.Module]:
+        """A transformer with exactly these adapters active.
+
+        Its state is put back afterwards, also on an error.
+        """
         with self.using(f"transformer:{variant}") as transformer:
             files = [(self._find_adapter(adapter.source), adapter.strength) for adapter in adapters]
             with self._adapters.applied(transformer, files):
                 yield transformer
 
     def pipe(self, variant: Variant) -> LTX2ConditionPipeline:
-        """The same parts as a diffusers pipeline. Its own defaults are not ours: see docs/numerics.md."""
+        """The same parts as a diffusers pipeline.
+
+        Its own defaults are not ours: see docs/numerics.md.
+        """
         return LTX2ConditionPipeline(
             scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
             transformer=self.part(f"transformer:{variant}"),

@@ -34,7 +34,10 @@ def snap_frames(frames: int) -> int:
 
 
 def frames_for(seconds: float, fps: float) -> int:
-    """Frames of a clip of `seconds`: whole latent frames after the first one (recipe rule, 24 fps: 24 s + 1)."""
+    """Frames of a clip of `seconds`: whole latent frames after the first one.
+
+    Recipe rule; at 24 fps it is 24 s + 1.
+    """
     return max(1, int(seconds * fps + 1e-6) // TEMPORAL * TEMPORAL + 1)
 
 
@@ -48,10 +51,26 @@ def pixel_frames(latents: int) -> int:
     return (latents - 1) * TEMPORAL + 1
 
 
-def audio_latents(seconds: float) -> int:
-    """Audio latents that run as long as the clip plays: num_frames / fps, whatever the conditioning rate.
+def tile_spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
+    """[start, end) of tiles that cover `length` cells, neighbours sharing `overlap`.
 
-    At least one: a single frame at 50 or 60 fps is shorter than half a latent.
+    The last may be shorter. Every tile is longer than the overlap: the last one begins before the
+    end of its neighbour and reaches beyond it. Raises ValueError unless 0 < overlap < tile.
+    """
+    if not 0 < overlap < tile:
+        raise ValueError(f"overlap must be between 1 and {tile - 1} cells, not {overlap}")
+    spans = [(0, min(tile, length))]
+    while spans[-1][1] < length:
+        start = spans[-1][1] - overlap
+        spans.append((start, min(start + tile, length)))
+    return spans
+
+
+def audio_latents(seconds: float) -> int:
+    """Audio latents that run as long as the clip plays.
+
+    That is num_frames / fps, whatever the conditioning rate. At least one: a single frame at 50 or
+    60 fps is shorter than half a latent.
     """
     return max(1, round(seconds * AUDIO_LATENTS_PER_SECOND))
 
@@ -62,8 +81,9 @@ def video_tokens(width: int, height: int, frames: int) -> int:
 
 
 def conditioning_fps(fps: float) -> float:
-    """Frame rate to condition on: the model knows 24, 25, 30 and 60, so 48 and 50 are laid out as 60.
+    """Frame rate to condition on.
 
-    Time positions are frame / fps; at 48 the model would stretch what it learned at 30 and 60.
+    The model knows 24, 25, 30 and 60, so 48 and 50 are laid out as 60. Time positions are
+    frame / fps; at 48 the model would stretch what it learned at 30 and 60.
     """
     return float(fps) if fps <= 30 else float(MAX_CONDITIONING_FPS)

@@ -21,7 +21,10 @@ class Generation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Original:
-    """Lightricks' own files of a checkpoint, by component. All lie in one repository but for the text encoder."""
+    """Lightricks' own files of a checkpoint, by component.
+
+    All lie in one repository but for the text encoder.
+    """
 
     repository: str
     dev: str
@@ -65,7 +68,9 @@ LTX_2 = Generation(
     camera_loras=True,
     text_encoder="gemma3",
 )
-LTX_2_3 = replace(LTX_2, name="2.3", version=(2, 3), dev_steps=30, stg_blocks=(28,), camera_loras=False)
+LTX_2_3 = replace(
+    LTX_2, name="2.3", version=(2, 3), dev_steps=30, stg_blocks=(28,), camera_loras=False
+)
 LTX_2_5 = replace(
     LTX_2_3,
     name="2.5",
@@ -161,7 +166,8 @@ CHECKPOINTS = {
 def generation_of(model_version: str) -> Generation:
     """The row for a checkpoint's `model_version` metadata, e.g. "2.3.0" or "2-5".
 
-    Raises ValueError for a text that names no version: guessing would run the wrong recipe without a word.
+    Raises ValueError for a text that names no version: guessing would run the wrong recipe without
+    a word.
     """
     parts = model_version.strip().replace("-", ".").split(".")
     if model_version.startswith("tiny"):
@@ -169,7 +175,9 @@ def generation_of(model_version: str) -> Generation:
     try:
         version = (int(parts[0]), int(parts[1]) if len(parts) > 1 else 0)
     except ValueError:
-        raise ValueError(f"model_version {model_version!r} is not a version such as '2.3.0'") from None
+        raise ValueError(
+            f"model_version {model_version!r} is not a version such as '2.3.0'"
+        ) from None
     for row in (LTX_2_5, LTX_2_3, LTX_2):
         if version >= row.version:
             return row

@@ -1,4 +1,7 @@
-"""The plan: every number of a generation, decided before any weights are touched. Frozen data, no torch."""
+"""The plan: every number of a generation, decided before any weights are touched.
+
+Frozen data, no torch.
+"""
 
 import hashlib
 import json
@@ -23,7 +26,10 @@ class Snap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guidance:
-    """Guidance of one modality, in x0 space. The neutral values switch a term, and its forward pass, off."""
+    """Guidance of one modality, in x0 space.
+
+    The neutral values switch a term, and its forward pass, off.
+    """
 
     cfg: float = 1.0  # classifier-free, 1 = off
     stg: float = 0.0  # spatio-temporal, 0 = off
@@ -44,7 +50,10 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """A picture at a pixel frame. Frame 0 replaces the first latent frame; any other is appended as extra tokens."""
+    """A picture at a pixel frame.
+
+    Frame 0 replaces the first latent frame; any other is appended as extra tokens.
+    """
 
     image: Literal["image", "last_image"]
     frame: int  # pixel frame, 0 .. frames - 1
@@ -79,7 +88,10 @@ class DenoisePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodePlan:
-    """Tiles of the video decoder, in pixels and frames. A tile at least as large as the clip means one tile."""
+    """Tiles of the video decoder, in pixels and frames.
+
+    A tile at least as large as the clip means one tile.
+    """
 
     tile_width: int
     tile_height: int
@@ -90,7 +102,10 @@ class DecodePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A whole generation. Equal work has an equal `id`; `snaps`, `warnings` and `metadata` are not work."""
+    """A whole generation.
+
+    Equal work has an equal `id`; `snaps`, `warnings` and `metadata` are not work.
+    """
 
     task: Task
     mode: Mode
@@ -120,13 +135,20 @@ class Plan:
 
     @property
     def id(self) -> str:
-        """Twelve hex digits that name this work: the hash of everything that decides the pixels and the sound."""
+        """Twelve hex digits that name this work.
+
+        The hash of everything that decides the pixels and the sound.
+        """
         work = asdict(replace(self, snaps=(), warnings=(), metadata=True))
         return hashlib.sha256(canonical_json(work).encode()).hexdigest()[:12]
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as plain JSON types, with its `id` and `duration`."""
-        return {"id": self.id, "duration": self.duration, **json.loads(canonical_json(asdict(self)))}
+        return {
+            "id": self.id,
+            "duration": self.duration,
+            **json.loads(canonical_json(asdict(self))),
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Plan":
@@ -143,17 +165,16 @@ class Plan:
 
 
 def _denoise(data: dict[str, Any]) -> DenoisePlan:
-    return DenoisePlan(
-        **{
-            **data,
-            "sigmas": tuple(data["sigmas"]),
-            "stg_blocks": tuple(data["stg_blocks"]),
-            "video_guidance": Guidance(**data["video_guidance"]),
-            "audio_guidance": Guidance(**data["audio_guidance"]),
-            "adapters": tuple(Adapter(**a) for a in data["adapters"]),
-            "conditions": tuple(Condition(**c) for c in data["conditions"]),
-        }
-    )
+    values: dict[str, Any] = {
+        **data,
+        "sigmas": tuple(data["sigmas"]),
+        "stg_blocks": tuple(data["stg_blocks"]),
+        "video_guidance": Guidance(**data["video_guidance"]),
+        "audio_guidance": Guidance(**data["audio_guidance"]),
+        "adapters": tuple(Adapter(**a) for a in data["adapters"]),
+        "conditions": tuple(Condition(**c) for c in data["conditions"]),
+    }
+    return DenoisePlan(**values)
 
 
 def canonical_json(value: object) -> str:

@@ -7,7 +7,8 @@ import struct
 DISTILLED = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875, 0.0)
 REFINE = (0.909375, 0.725, 0.421875, 0.0)
 
-ANCHOR_TOKENS = 4096  # the reference shifts its guided schedule as for this many tokens, whatever the size
+# The reference shifts its guided schedule as for this many tokens, whatever the size.
+ANCHOR_TOKENS = 4096
 TERMINAL = 0.1  # last sigma before 0.0 of the guided schedules
 
 
@@ -17,10 +18,11 @@ def anchor(steps: int) -> tuple[float, ...]:
 
 
 def shifted(steps: int, tokens: int) -> tuple[float, ...]:
-    """Linear schedule, shifted by exp(mu) and stretched so that the last non-zero sigma is `TERMINAL`.
+    """Linear schedule, shifted by exp(mu), stretched to a last non-zero sigma of `TERMINAL`.
 
-    mu is linear in the token count, 0.95 at 1024 and 2.05 at 4096, unclamped. `steps` is at least 1. Every operation
-    rounds to float32 in the reference's order: guidance amplifies a last-bit difference here to 1e-4 in the latents.
+    mu is linear in the token count, 0.95 at 1024 and 2.05 at 4096, unclamped. `steps` is at least
+    1. Every operation rounds to float32 in the reference's order: guidance amplifies a last-bit
+    difference here to 1e-4 in the latents.
     """
     if steps == 1:
         return (1.0, 0.0)
@@ -32,10 +34,16 @@ def shifted(steps: int, tokens: int) -> tuple[float, ...]:
 
 
 def _linear(steps: int) -> list[float]:
-    """`steps` float32 values from 1 down to, and without, 0; each half is counted from its own end."""
+    """`steps` float32 values from 1 down to, and without, 0.
+
+    Each half is counted from its own end.
+    """
     step = _f32(-1 / steps)
     half = (steps + 1) // 2
-    return [_f32(1 + _f32(step * i)) if i < half else _f32(-_f32(step * (steps - i))) for i in range(steps)]
+    return [
+        _f32(1 + _f32(step * i)) if i < half else _f32(-_f32(step * (steps - i)))
+        for i in range(steps)
+    ]
 
 
 def _f32(value: float) -> float:

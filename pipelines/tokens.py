@@ -1,4 +1,7 @@
-"""Latents as token sequences and back, and the VAEs' statistics. The only place where layouts change."""
+"""Latents as token sequences and back, and the VAEs' statistics.
+
+The only place where layouts change.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -47,7 +50,10 @@ def denormalise_video(vae: "nn.Module", latent: Tensor) -> Tensor:
 
 
 def denormalise_audio(audio_vae: "nn.Module", latent: Tensor) -> Tensor:
-    """The transformer's scale (1, 8, T, 16) to audio VAE latents; the statistics belong to the packed channels."""
+    """The transformer's scale (1, 8, T, 16) to audio VAE latents.
+
+    The statistics belong to the packed channels.
+    """
     packed = pack_audio(latent)
     mean, std = audio_vae.get_buffer("latents_mean"), audio_vae.get_buffer("latents_std")
     return unpack_audio(packed * std.to(packed) + mean.to(packed), latent.shape[1])

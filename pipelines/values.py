@@ -52,7 +52,10 @@ class Placed:
 
 @dataclass(slots=True, kw_only=True)
 class Clip:
-    """A decoded clip. `frames` is lazy: the decoder runs while it is read, and is freed when it is closed."""
+    """A decoded clip.
+
+    `frames` is lazy: the decoder runs while it is read, and is freed when it is closed.
+    """
 
     frames: Generator["np.ndarray"]  # chunks of uint8 (frames, height, width, 3), RGB
     chunks: int  # how many chunks `frames` yields

@@ -1,4 +1,7 @@
-"""Where a finished clip goes. A delivery says where the MP4 is written and what the result carries for it."""
+"""Where a finished clip goes.
+
+A delivery says where the MP4 is written and what the result carries for it.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol

@@ -9,4 +9,7 @@ from pipelines.values import Clip, Inputs, Progress
 
 Recipe = Callable[[Components, Plan, Inputs, Progress], Clip]
 
-RECIPES: dict[Task, Recipe] = {"text_to_video": text_to_video.run, "image_to_video": image_to_video.run}
+RECIPES: dict[Task, Recipe] = {
+    "text_to_video": text_to_video.run,
+    "image_to_video": image_to_video.run,
+}

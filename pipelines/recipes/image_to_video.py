@@ -1,4 +1,4 @@
-"""Image to video: as text to video, with the pictures encoded anew for each pass at its own size."""
+"""Image to video: as text to video, with the pictures encoded anew for each pass, at its size."""
 
 import torch
 

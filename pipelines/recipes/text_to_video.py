@@ -19,7 +19,13 @@ def run(model: Components, plan: Plan, _inputs: Inputs, progress: Progress) -> C
     with progress.stage("base", plan.base.steps):
         step_noise = torch.Generator().manual_seed(plan.ancestral_seed)
         base = denoise(
-            model, plan.base, prompts, seconds=plan.duration, noise=noise, step_noise=step_noise, progress=progress
+            model,
+            plan.base,
+            prompts,
+            seconds=plan.duration,
+            noise=noise,
+            step_noise=step_noise,
+            progress=progress,
         )
     latents = base
     if plan.refine:
@@ -27,7 +33,13 @@ def run(model: Components, plan: Plan, _inputs: Inputs, progress: Progress) -> C
             upscaled = upsample(model, base)
         with progress.stage("refine", plan.refine.steps):
             latents = denoise(
-                model, plan.refine, prompts, seconds=plan.duration, noise=noise, init=upscaled, progress=progress
+                model,
+                plan.refine,
+                prompts,
+                seconds=plan.duration,
+                noise=noise,
+                init=upscaled,
+                progress=progress,
             )
     sound = {"base": base, "refine": latents, None: None}[plan.audio_from]
     with progress.stage("sound"):

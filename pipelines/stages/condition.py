@@ -15,7 +15,10 @@ from pipelines.values import Inputs, Placed
 
 
 def place(model: Components, plan: DenoisePlan, inputs: Inputs) -> tuple[Placed, ...]:
-    """Encode the pictures of a pass at that pass's size. Each pass encodes anew: the picture is never upscaled."""
+    """Encode the pictures of a pass at that pass's size.
+
+    Each pass encodes anew: the picture is never upscaled.
+    """
     return tuple(
         Placed(
             latent=encode_picture(
@@ -29,11 +32,13 @@ def place(model: Components, plan: DenoisePlan, inputs: Inputs) -> tuple[Placed,
     )
 
 
-def encode_picture(model: Components, picture: Image.Image, width: int, height: int, crf: int) -> Tensor:
+def encode_picture(
+    model: Components, picture: Image.Image, width: int, height: int, crf: int
+) -> Tensor:
     """An upright RGB picture to a normalised latent (1, 128, 1, height / 32, width / 32).
 
-    The picture passes through one H.264 frame at `crf` (the model was trained on compressed frames, a cleaner picture
-    freezes the clip), is scaled to cover the frame and cropped at its centre.
+    The picture passes through one H.264 frame at `crf` (the model was trained on compressed frames,
+    a cleaner picture freezes the clip), is scaled to cover the frame and cropped at its centre.
     """
     pixels = np.array(picture.convert("RGB"))
     pixels = apply_image_conditioning_crf(pixels, crf)
@@ -41,14 +46,17 @@ def encode_picture(model: Components, picture: Image.Image, width: int, height: 
 
 
 def cover(frames: np.ndarray, width: int, height: int) -> Tensor:
-    """uint8 (n, h, w, 3) to float (1, 3, n, height, width) in -1..1: scale to cover, crop the centre.
+    """uint8 (n, h, w, 3) to float (1, 3, n, height, width) in -1..1.
 
-    Bilinear without antialiasing and with sizes rounded up, as in the reference.
+    Scale to cover, crop the centre. Bilinear without antialiasing and with sizes rounded up, as in
+    the reference.
     """
     pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float()
     scale = max(height / pixels.shape[2], width / pixels.shape[3])
     size = (math.ceil(pixels.shape[2] * scale), math.ceil(pixels.shape[3] * scale))
-    pixels = torch.nn.functional.interpolate(pixels, size=size, mode="bilinear", align_corners=False)
+    pixels = torch.nn.functional.interpolate(
+        pixels, size=size, mode="bilinear", align_corners=False
+    )
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
     pixels = pixels[:, :, top : top + height, left : left + width]
     return (pixels / 127.5 - 1).transpose(0, 1)[None]

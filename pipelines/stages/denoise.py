@@ -57,11 +57,12 @@ def denoise(
     placed: tuple[Placed, ...] = (),
     progress: Progress,
 ) -> Latents:
-    """Run the plan's schedule from noise (or from `init`, noised to the first sigma) to clean latents.
+    """Run the plan's schedule from noise to clean latents.
 
-    `noise` is a CPU generator: the start is drawn from it in float32 as packed tokens, video first, then audio, appended
-    tokens included. `step_noise` is the ancestral sampler's own. `seconds` is the length of the clip as it plays, which
-    sets the length of the sound.
+    With `init`, it starts from that, noised to the first sigma. `noise` is a CPU generator: the
+    start is drawn from it in float32 as packed tokens, video first, then audio, appended tokens
+    included. `step_noise` is the ancestral sampler's own. `seconds` is the length of the clip as it
+    plays, which sets the length of the sound.
     """
     with ExitStack() as stack:
         transformer = stack.enter_context(model.using_transformer(plan.variant, plan.adapters))
@@ -71,7 +72,9 @@ def denoise(
         schedules = [static_schedule(plan, model.device) for _ in range(2)]
         for sigma, step in zip(plan.sigmas[:-1], schedules[0].timesteps, strict=False):
 
-            def predict(call: Call, sigma: float = sigma, state: tuple[Tensor, Tensor] = (video, audio)) -> Estimate:
+            def predict(
+                call: Call, sigma: float = sigma, state: tuple[Tensor, Tensor] = (video, audio)
+            ) -> Estimate:
                 return _predict(transformer, canvas, plan, sigma, *state, call)
 
             x0 = guided(predict, plan, prompts)
@@ -84,7 +87,9 @@ def denoise(
             audio = schedules[1].step((audio - x0.audio) / sigma, step, audio, **options)[0]
             progress.step()
         latents = Latents(
-            video=unpack_video(video[:, : canvas.tokens], canvas.frames, canvas.height, canvas.width),
+            video=unpack_video(
+                video[:, : canvas.tokens], canvas.frames, canvas.height, canvas.width
+            ),
             audio=unpack_audio(audio, AUDIO_CHANNELS),
         )
     return finite(latents)
@@ -99,12 +104,22 @@ def finite(latents: Latents) -> Latents:
 
 
 def _canvas(
-    transformer: nn.Module, plan: DenoisePlan, seconds: float, placed: tuple[Placed, ...], device: torch.device
+    transformer: nn.Module,
+    plan: DenoisePlan,
+    seconds: float,
+    placed: tuple[Placed, ...],
+    device: torch.device,
 ) -> Canvas:
-    frames, height, width = latent_frames(plan.frames), plan.height // SPATIAL, plan.width // SPATIAL
+    frames, height, width = (
+        latent_frames(plan.frames),
+        plan.height // SPATIAL,
+        plan.width // SPATIAL,
+    )
     sound = audio_latents(seconds)
     base = frames * height * width
-    positions = [transformer.rope.prepare_video_coords(1, frames, height, width, device, fps=plan.fps)]
+    positions = [
+        transformer.rope.prepare_video_coords(1, frames, height, width, device, fps=plan.fps)
+    ]
     clean = torch.zeros(1, base, transformer.config.in_channels, device=device)
     mask = torch.ones(1, base, 1, device=device)
     for item in placed:
@@ -133,9 +148,15 @@ def _canvas(
 def _start(
     canvas: Canvas, plan: DenoisePlan, init: Latents | None, noise: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """First states of both streams: noise mixed into `init` (zeros without one), held tokens at their own level."""
+    """First states of both streams.
+
+    Noise mixed into `init` (zeros without one), held tokens at their own level.
+    """
     device = canvas.clean.device
-    video, audio = torch.zeros_like(canvas.clean), torch.zeros(1, canvas.audio, AUDIO_CHANNELS * AUDIO_MEL_BINS)
+    video, audio = (
+        torch.zeros_like(canvas.clean),
+        torch.zeros(1, canvas.audio, AUDIO_CHANNELS * AUDIO_MEL_BINS),
+    )
     if init is not None:
         video[:, : canvas.tokens] = pack_video(init.video)
         audio = pack_audio(init.audio)
@@ -155,9 +176,15 @@ def _predict(
     audio: Tensor,
     call: Call,
 ) -> Estimate:
-    """One forward pass. Unconditioned streams send one timestep for all tokens; no text mask: registers fill the padding."""
+    """One forward pass.
+
+    Unconditioned streams send one timestep for all tokens; no text mask: registers fill the
+    padding.
+    """
     dtype = transformer.dtype
-    level = torch.full((1, 1), sigma * transformer.config.timestep_scale_multiplier, device=video.device)
+    level = torch.full(
+        (1, 1), sigma * transformer.config.timestep_scale_multiplier, device=video.device
+    )
     with ExitStack() as stack:
         blocks = None
         if call.perturb_video or call.perturb_audio:

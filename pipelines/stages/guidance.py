@@ -19,7 +19,10 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One forward pass: which text it reads, which streams lose self-attention, whether the streams are cut apart."""
+    """One forward pass.
+
+    Which text it reads, which streams lose self-attention, whether the streams are cut apart.
+    """
 
     text: Text
     perturb_video: bool = False
@@ -40,7 +43,9 @@ def guided(predict: Predict, plan: DenoisePlan, prompts: Prompts) -> Estimate:
             raise ValueError("the plan guides by a negative prompt, but none was encoded")
         negative = predict(Call(text=prompts.negative))
     if video.stg != 0 or audio.stg != 0:
-        call = Call(text=prompts.positive, perturb_video=video.stg != 0, perturb_audio=audio.stg != 0)
+        call = Call(
+            text=prompts.positive, perturb_video=video.stg != 0, perturb_audio=audio.stg != 0
+        )
         perturbed = predict(call)
     if video.modality != 1 or audio.modality != 1:
         isolated = predict(Call(text=prompts.positive, isolate=True))
@@ -49,7 +54,10 @@ def guided(predict: Predict, plan: DenoisePlan, prompts: Prompts) -> Estimate:
             _combine(
                 scales,
                 getattr(cond, stream),
-                *(None if other is None else getattr(other, stream) for other in (negative, perturbed, isolated)),
+                *(
+                    None if other is None else getattr(other, stream)
+                    for other in (negative, perturbed, isolated)
+                ),
             )
             for stream, scales in (("video", video), ("audio", audio))
         )
@@ -57,9 +65,16 @@ def guided(predict: Predict, plan: DenoisePlan, prompts: Prompts) -> Estimate:
 
 
 def _combine(
-    scale: Guidance, cond: Tensor, negative: Tensor | None, perturbed: Tensor | None, isolated: Tensor | None
+    scale: Guidance,
+    cond: Tensor,
+    negative: Tensor | None,
+    perturbed: Tensor | None,
+    isolated: Tensor | None,
 ) -> Tensor:
-    """Sum of the guidance terms; the rescale keeps a share of the standard deviation of the whole tensor."""
+    """Sum of the guidance terms.
+
+    The rescale keeps a share of the standard deviation of the whole tensor.
+    """
     x0 = cond
     if negative is not None:
         x0 = x0 + (scale.cfg - 1) * (cond - negative)

@@ -1,4 +1,7 @@
-"""A prompt to what the transformer reads: Gemma's hidden states through the connectors, once per prompt."""
+"""A prompt to what the transformer reads.
+
+Gemma's hidden states through the connectors, once per prompt.
+"""
 
 import torch
 from torch import Tensor
@@ -36,7 +39,8 @@ def encode_prompt(model: Components, prompt: str, variant: Variant) -> Text:
 def hidden_states(model: Components, ids: Tensor, mask: Tensor) -> Tensor:
     """Every hidden state of the text encoder, (1, tokens, width, layers + 1).
 
-    Calls the decoder under the language head: the head would compute logits over the whole vocabulary for nothing.
+    Calls the decoder under the language head: the head would compute logits over the whole
+    vocabulary for nothing.
     """
     with model.using("text_encoder") as encoder:
         output = encoder.model(
@@ -52,9 +56,10 @@ def hidden_states(model: Components, ids: Tensor, mask: Tensor) -> Tensor:
 def connect(
     model: Components, hidden: Tensor, mask: Tensor, variant: Variant
 ) -> tuple[Tensor, Tensor]:
-    """Hidden states (1, tokens, width, layers + 1), left padded, to the contexts of video and audio (1, tokens, width).
+    """Hidden states to the contexts of video and audio.
 
-    Registers fill the padding, so the contexts need no mask.
+    From (1, tokens, width, layers + 1), left padded, to (1, tokens, width) each. Registers fill the
+    padding, so the contexts need no mask.
     """
     with model.using(f"connectors:{variant}") as connectors:
         video, audio, _ = connectors(

@@ -1,4 +1,7 @@
-"""Write the embedded checkpoint: random weights for now, in Lightricks' file layout, the same bytes everywhere."""
+"""Write the embedded checkpoint.
+
+Random weights for now, in Lightricks' file layout, the same bytes everywhere.
+"""
 
 import hashlib
 import json
@@ -36,7 +39,10 @@ _EXACT = ("latents_mean", "latents_std")  # stored in float32, as in the release
 
 
 def build(folder: Path) -> Path:
-    """The checkpoint in `folder`, built if it is not there yet; the folder appears whole or not at all."""
+    """The checkpoint in `folder`, built if it is not there yet.
+
+    The folder appears whole or not at all.
+    """
     if is_built(folder):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +121,7 @@ def _tensors(component: str, module: nn.Module, seed: str) -> dict[str, Stored]:
 
 
 def _value(name: str, shape: tuple[int, ...], stream: str) -> np.ndarray:
-    """A random tensor that keeps activations near unit size, so that a clip is neither flat nor clipped."""
+    """A random tensor that keeps activations near unit size: a clip is neither flat nor clipped."""
     leaf = name.rpartition(".")[2]
     if leaf == "latents_std":
         value = 0.5 + uniform(stream, shape[0])
@@ -133,9 +139,10 @@ def _value(name: str, shape: tuple[int, ...], stream: str) -> np.ndarray:
 
 
 def _decoder_value(name: str, shape: tuple[int, ...], stream: str) -> np.ndarray:
-    """A random tensor of the video decoder that paints soft patches where independent values would paint white noise.
+    """A random tensor of the video decoder that paints soft patches.
 
-    Kernels are smooth, and the pixels that one cell is spread over share their weights.
+    Independent values would paint white noise. Kernels are smooth, and the pixels that one cell is
+    spread over share their weights.
     """
     spread_over = 16 if name.startswith("decoder.conv_out.") else 8 if ".upsamplers." in name else 1
     rows = shape[0] // spread_over
@@ -150,16 +157,23 @@ def _decoder_value(name: str, shape: tuple[int, ...], stream: str) -> np.ndarray
 
 
 def _write_lora(path: Path, kind: str, lora: str, transformer: nn.Module) -> None:
-    """A LoRA in Lightricks' key format. Camera moves act on the video stream alone, the distilled one on every layer."""
+    """A LoRA in Lightricks' key format.
+
+    Camera moves act on the video stream alone, the distilled one on every layer.
+    """
     rank = sizes.LORA_RANKS[kind]
     tensors = {}
     for module, layer in _linears(transformer, everything=kind == "distilled"):
-        name = "diffusion_model." + keys.to_original("transformer", module).removeprefix(keys.TRANSFORMER_PREFIX)
+        name = "diffusion_model." + keys.to_original("transformer", module).removeprefix(
+            keys.TRANSFORMER_PREFIX
+        )
         down = spread(f"{lora}|{module}|A", (rank, layer.in_features)) / np.sqrt(layer.in_features)
         up = 0.1 * spread(f"{lora}|{module}|B", (layer.out_features, rank))
         for suffix, value in (("lora_A", down), ("lora_B", up)):
             tensors[f"{name}.{suffix}.weight"] = Stored(value.astype(np.float32), exact=False)
-    metadata = {"reference_downscale_factor": str(sizes.DETAILER_DOWNSCALE)} if kind == "detailer" else {}
+    metadata = (
+        {"reference_downscale_factor": str(sizes.DETAILER_DOWNSCALE)} if kind == "detailer" else {}
+    )
     stored.write(path, tensors, metadata)
 
 
@@ -199,10 +213,13 @@ def _write_text_encoder(folder: Path) -> None:
     with init_empty_weights():
         model = Gemma3ForConditionalGeneration(config)
     state = {
-        name: torch.from_numpy(_value(name, tuple(tensor.shape), f"{sizes.MODEL_VERSION}|text|{name}"))
+        name: torch.from_numpy(
+            _value(name, tuple(tensor.shape), f"{sizes.MODEL_VERSION}|text|{name}")
+        )
         for name, tensor in model.state_dict().items()
     }
-    state["lm_head.weight"] = state["model.language_model.embed_tokens.weight"]  # tied, as in every Gemma
+    # Tied, as in every Gemma.
+    state["lm_head.weight"] = state["model.language_model.embed_tokens.weight"]
     model.to_empty(device="cpu")
     model.load_state_dict(state)
     model.to(torch.bfloat16).save_pretrained(folder)

@@ -1,6 +1,7 @@
-"""Tensors that are a function of a name: the same numbers on every machine and with every library version.
+"""Tensors that are a function of a name.
 
-A splitmix64 counter, keyed by the SHA-256 of the name, in exact integer arithmetic; one uniform per counter value.
+The same numbers on every machine and with every library version. A splitmix64 counter, keyed by the
+SHA-256 of the name, in exact integer arithmetic; one uniform per counter value.
 """
 
 import hashlib

@@ -1,7 +1,8 @@
-"""Every size of the embedded checkpoint, in one table. The grid is the real one: 32x32 pixels, 8 frames, 128 channels.
+"""Every size of the embedded checkpoint, in one table.
 
-The layout is LTX-2.0's. `ORIGINAL` is the configuration as Lightricks' files carry it; the diffusers constructor arguments
-are derived from it by the real loader, so the two cannot drift apart.
+The grid is the real one: 32x32 pixels, 8 frames, 128 channels. The layout is LTX-2.0's. `ORIGINAL`
+is the configuration as Lightricks' files carry it; the diffusers constructor arguments are derived
+from it by the real loader, so the two cannot drift apart.
 """
 
 from typing import Any
@@ -146,8 +147,8 @@ UPSCALERS: dict[str, dict[str, Any]] = {
     for name in ("spatial_upscaler", "temporal_upscaler")
 }
 
-# Constructor arguments of the modules that name and shape the tensors; the loader reads ORIGINAL instead, and a test
-# holds the two together.
+# Constructor arguments of the modules that name and shape the tensors; the loader reads ORIGINAL
+# instead, and a test holds the two together.
 MODULES: dict[str, dict[str, Any]] = {
     "transformer": {
         "num_layers": BLOCKS,

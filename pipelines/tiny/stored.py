@@ -1,4 +1,7 @@
-"""Safetensors files whose bytes follow from their content alone: a fixed order of tensors and of metadata."""
+"""Safetensors files whose bytes follow from their content alone.
+
+The order of tensors and of metadata is fixed.
+"""
 
 import json
 from collections.abc import Mapping
@@ -21,12 +24,15 @@ def write(path: Path, tensors: Mapping[str, Stored], metadata: Mapping[str, Any]
     safetensors' own writer orders the metadata by chance.
     """
     texts = {
-        key: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), sort_keys=True)
+        key: value
+        if isinstance(value, str)
+        else json.dumps(value, separators=(",", ":"), sort_keys=True)
         for key, value in metadata.items()
     }
     header: dict[str, Any] = {"__metadata__": {"format": "pt", **texts}}
     blobs, offset = [], 0
-    for key in sorted(tensors, key=lambda name: (not tensors[name].exact, name)):  # float32 first: aligned
+    # float32 first: aligned.
+    for key in sorted(tensors, key=lambda name: (not tensors[name].exact, name)):
         values, exact = tensors[key]
         blob = values.astype("<f4").tobytes() if exact else _bfloat16(values).tobytes()
         header[key] = {
@@ -47,4 +53,6 @@ def write(path: Path, tensors: Mapping[str, Stored], metadata: Mapping[str, Any]
 def _bfloat16(values: np.ndarray) -> np.ndarray:
     """float32 to the bits of bfloat16, rounded to nearest even."""
     bits = np.ascontiguousarray(values, "<f4").view("<u4")
-    return ((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)).astype("<u2")
+    return (
+        (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+    ).astype("<u2")

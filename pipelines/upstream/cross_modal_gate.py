@@ -1,11 +1,12 @@
 """The audio-video cross-attention gate reads the other modality's noise level.
 
-What differs: the reference takes scale and shift of the cross-modal attention from a stream's own per-token timesteps
-and its gate from the other stream's sigma. diffusers takes both from the same source: both own
-(`use_cross_timestep=False`) or both the other's (`True`). Equal while every token has the same noise level; different as
-soon as a token is conditioned or a stream is frozen.
+What differs: the reference takes scale and shift of the cross-modal attention from a stream's own
+per-token timesteps and its gate from the other stream's sigma. diffusers takes both from the same
+source: both own (`use_cross_timestep=False`) or both the other's (`True`). Equal while every token
+has the same noise level; different as soon as a token is conditioned or a stream is frozen.
 Cure: run the "own" branch and hand the gate modules the other stream's sigma.
-End: when diffusers separates the two timesteps, `test_stock_gate_still_differs` fails and this file goes.
+End: when diffusers separates the two timesteps, `test_stock_gate_still_differs` fails and this file
+goes.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,15 +15,22 @@ from typing import Any
 
 from torch import Tensor, nn
 
-Hook = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]]
+Hook = Callable[
+    [nn.Module, tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]
+]
 
 
 @contextmanager
 def cross_modal_gate(transformer: nn.Module) -> Iterator[None]:
-    """Correct the gates of `transformer` inside the block. Calls must pass `sigma` and `audio_sigma`, shape (batch,)."""
+    """Correct the gates of `transformer` inside the block.
+
+    Calls must pass `sigma` and `audio_sigma`, shape (batch,).
+    """
     for name in ("av_cross_attn_video_a2v_gate", "av_cross_attn_audio_v2a_gate"):
         if not hasattr(transformer, name):
-            raise RuntimeError(f"diffusers' LTX-2 transformer has no `{name}` any more; revisit {__name__}")
+            raise RuntimeError(
+                f"diffusers' LTX-2 transformer has no `{name}` any more; revisit {__name__}"
+            )
     config = transformer.config
     ratio = config.cross_attn_timestep_scale_multiplier / config.timestep_scale_multiplier
     sigma: dict[str, Tensor] = {}

@@ -1,9 +1,11 @@
-"""Spatio-temporal guidance perturbs only the streams that are guided by it, and must perturb something.
+"""Spatio-temporal guidance perturbs only the streams it guides, and must perturb something.
 
-What differs: (1) diffusers skips the self-attention of video and audio alike in the perturbed pass; the reference only that
-of the streams whose STG scale is not zero. (2) A transformer built with `perturbed_attn=False`, the class default, ignores
-the perturbation without a word: the pass is paid for and changes nothing. The flag needs no weights.
-End: when the transformer's forward takes the perturbed modalities, `test_stock_stg_still_perturbs_both_streams` fails.
+What differs: (1) diffusers skips the self-attention of video and audio alike in the perturbed pass;
+the reference only that of the streams whose STG scale is not zero. (2) A transformer built with
+`perturbed_attn=False`, the class default, ignores the perturbation without a word: the pass is paid
+for and changes nothing. The flag needs no weights.
+End: when the transformer's forward takes the perturbed modalities,
+`test_stock_stg_still_perturbs_both_streams` fails.
 """
 
 from collections.abc import Iterator
@@ -17,12 +19,15 @@ from torch import nn
 def perturbed_streams(
     transformer: nn.Module, blocks: tuple[int, ...], *, video: bool, audio: bool
 ) -> Iterator[list[int]]:
-    """Yields the block list for `spatio_temporal_guidance_blocks`; only the named streams are perturbed inside.
+    """Yields the block list for `spatio_temporal_guidance_blocks`.
 
-    Raises ValueError for blocks the model does not have, RuntimeError where STG would be a no-op.
+    Only the named streams are perturbed inside. Raises ValueError for blocks the model does not
+    have, RuntimeError where STG would be a no-op.
     """
     if not transformer.config.perturbed_attn:
-        raise RuntimeError("the transformer was built with perturbed_attn=False, so STG would do nothing")
+        raise RuntimeError(
+            "the transformer was built with perturbed_attn=False, so STG would do nothing"
+        )
     count = len(transformer.transformer_blocks)
     if beyond := [block for block in blocks if not 0 <= block < count]:
         raise ValueError(f"STG blocks {beyond} do not exist: the model has blocks 0 to {count - 1}")

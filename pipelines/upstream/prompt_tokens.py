@@ -1,8 +1,10 @@
 """A prompt becomes the same tokens in every generation.
 
-What differs: the reference forces a leading BOS and adds no EOS; diffusers relies on the tokenizer, and Gemma 4's adds no BOS.
-Prompts beyond the encoder's length are cut by both without a word; here the cut is reported.
-End: when diffusers prepends the missing BOS itself, the test on a tokenizer without one fails and this can go.
+What differs: the reference forces a leading BOS and adds no EOS; diffusers relies on the tokenizer,
+and Gemma 4's adds no BOS. Prompts beyond the encoder's length are cut by both without a word; here
+the cut is reported.
+End: when diffusers prepends the missing BOS itself, the test on a tokenizer without one fails and
+this can go.
 """
 
 from typing import Any, NamedTuple

@@ -47,7 +47,9 @@ def names(version: str) -> list[str]:
 
 def assert_close(ours: Tensor, reference: Tensor, what: str, limit: float = 1e-4) -> None:
     """max |ours - reference| <= limit * max(1, std(reference))."""
-    assert ours.shape == reference.shape, f"{what}: {tuple(ours.shape)}, not {tuple(reference.shape)}"
+    assert ours.shape == reference.shape, (
+        f"{what}: {tuple(ours.shape)}, not {tuple(reference.shape)}"
+    )
     allowed = limit * max(1.0, float(reference.std()))
     error = float((ours.float() - reference).abs().max())
     assert error <= allowed, f"{what}: off by {error:.2e}, allowed {allowed:.2e}"

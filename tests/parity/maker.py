@@ -1,6 +1,9 @@
-"""Write the parity checkpoints: tiny random weights in Lightricks' file layout, byte for byte the same everywhere.
+"""Write the parity checkpoints.
 
-`data/checkpoints.json.gz` has the name, shape and rule of every tensor; the values follow from the names.
+Tiny random weights in Lightricks' file layout, byte for byte the same everywhere.
+
+`data/checkpoints.json.gz` has the name, shape and rule of every tensor; the values follow from the
+names.
 """
 
 import gzip

@@ -1,4 +1,4 @@
-"""Our graphs, through our loaders and our seeds, against the numbers of Lightricks' own implementation."""
+"""Our graphs, loaders and seeds against the numbers of Lightricks' own implementation."""
 
 from contextlib import nullcontext
 from dataclasses import replace
@@ -62,7 +62,9 @@ def prompts(model: Components, case: Case) -> Prompts:
 
     def text(prefix: str) -> Text:
         video, audio = connect(model, case[f"{prefix}hidden"], case[f"{prefix}mask"], "dev")
-        return Text(video=video, audio=audio, tokens=int(case[f"{prefix}mask"].sum()), truncated=False)
+        return Text(
+            video=video, audio=audio, tokens=int(case[f"{prefix}mask"].sum()), truncated=False
+        )
 
     return Prompts(positive=text("text_"), negative=text("neg_") if "neg_hidden" in case else None)
 
@@ -73,7 +75,11 @@ def base_plan(case: Case, generation: Generation, **changes: object) -> DenoiseP
     guided = "guidance_video" in recipe
     table = sigmas.anchor(STEPS) if guided else sigmas.DISTILLED
     two_stages = "upsampler" in recipe
-    sampler = "ancestral_euler" if "ancestral" in recipe.get("sampler_s1", recipe.get("sampler", "")) else "euler"
+    sampler = (
+        "ancestral_euler"
+        if "ancestral" in recipe.get("sampler_s1", recipe.get("sampler", ""))
+        else "euler"
+    )
 
     def scale(stream: str) -> Guidance:
         given = recipe.get(f"guidance_{stream}")
@@ -87,7 +93,8 @@ def base_plan(case: Case, generation: Generation, **changes: object) -> DenoiseP
         )
 
     values: dict[str, Any] = {
-        "variant": "dev",  # the pack's distilled cases are the dev weights with the distilled recipe
+        # The pack's distilled cases are the dev weights with the distilled recipe.
+        "variant": "dev",
         "width": recipe["width"] // (2 if two_stages else 1),
         "height": recipe["height"] // (2 if two_stages else 1),
         "frames": recipe["frames"],
@@ -107,13 +114,18 @@ def base_plan(case: Case, generation: Generation, **changes: object) -> DenoiseP
 
 def conditions(case: Case, generation: Generation) -> tuple[Condition, ...]:
     return tuple(
-        Condition(image="image", frame=c["pixel_frame"], strength=c["strength"], crf=generation.image_crf)
+        Condition(
+            image="image", frame=c["pixel_frame"], strength=c["strength"], crf=generation.image_crf
+        )
         for c in case.recipe.get("conditions", ())
     )
 
 
 def inputs(case: Case) -> Inputs:
-    """The picture after the reference's own codec round trip where ours may differ by the build of libx264."""
+    """The picture after the reference's own codec round trip.
+
+    Ours may differ there by the build of libx264.
+    """
     return Inputs(images={"image": Image.fromarray(case["image0"].numpy())})
 
 
@@ -138,7 +150,9 @@ def check(case: Case, latents: Latents, suffix: str = "") -> None:
     assert_close(latents.audio, case[f"out_audio{suffix}"], "audio")
 
 
-@pytest.mark.parametrize("name", ["t2v_distilled", "t2v_guided", "t2v_lora_camera_10", "t2v_lora_camera_05"])
+@pytest.mark.parametrize(
+    "name", ["t2v_distilled", "t2v_guided", "t2v_lora_camera_10", "t2v_lora_camera_05"]
+)
 def test_text_to_video_in_one_stage(model, version, generation, name):
     case = load(version, name)
     check(case, run(model, case, base_plan(case, generation)))

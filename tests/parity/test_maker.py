@@ -1,4 +1,4 @@
-"""The parity data stand for what they say: the checkpoints are the reference's, every case is whole."""
+"""The parity data are what they say: the checkpoints are the reference's, every case is whole."""
 
 import hashlib
 import json
@@ -40,4 +40,6 @@ def test_a_wrong_number_is_noticed():
 
 
 def test_the_data_stay_small():
-    assert sum(path.stat().st_size for path in maker.DATA.rglob("*") if path.is_file()) <= 12_000_000
+    assert (
+        sum(path.stat().st_size for path in maker.DATA.rglob("*") if path.is_file()) <= 12_000_000
+    )

@@ -1,4 +1,7 @@
-"""Each part alone, through our loader, against the reference: what a failing graph would be traced to."""
+"""Each part alone, through our loader, against the reference.
+
+A failing graph would be traced to one of these.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +56,10 @@ def velocity(
     isolate: bool = False,
     adapters: tuple[Adapter, ...] = (),
 ) -> tuple[Tensor, Tensor]:
-    """One forward pass. `mask` is that of the first latent frame, `audio_sigma` 0 freezes the sound."""
+    """One forward pass.
+
+    `mask` is that of the first latent frame, `audio_sigma` 0 freezes the sound.
+    """
     recipe = case.recipe
     frames, height, width = (recipe[f"latent_{name}"] for name in ("frames", "height", "width"))
     sigma = recipe["sigma"] if sigma is None else sigma
@@ -115,7 +121,9 @@ def test_positions_are_those_of_the_reference(model, version):
     recipe = case.recipe
     with model.using_transformer("dev", ()) as transformer:
         grid = [recipe[f"latent_{name}"] for name in ("frames", "height", "width")]
-        video = transformer.rope.prepare_video_coords(1, *grid, torch.device("cpu"), fps=recipe["fps"])
+        video = transformer.rope.prepare_video_coords(
+            1, *grid, torch.device("cpu"), fps=recipe["fps"]
+        )
         audio = transformer.audio_rope.prepare_audio_coords(1, 18, torch.device("cpu"))
     assert_close(video, case["positions_video"], "video", 1e-6)
     assert_close(audio, case["positions_audio"], "audio", 1e-6)
@@ -166,7 +174,9 @@ def test_vocoder_at_both_volumes(model, version):
     case = load(version, "vocoder")
     extended = version != "2.0"  # periodic activations amplify last-bit differences
     with model.using("vocoder") as vocoder:
-        assert_close(vocoder(case["mel"])[0][None], case["out_wave"], "wave", 5e-4 if extended else 1e-4)
+        assert_close(
+            vocoder(case["mel"])[0][None], case["out_wave"], "wave", 5e-4 if extended else 1e-4
+        )
         loud = vocoder(case["mel"] * 30)
         assert_close(loud, case["out_wave_loud"], "loud", 2e-3 if extended else 1e-4)
         assert vocoder.config.output_sampling_rate == case.recipe["sampling_rate"]
@@ -182,7 +192,9 @@ def test_upscalers_alone_and_on_normalised_latents(model, weights, version, chec
         staged = Components(weights.with_file(component, path))
         raw = load_part(staged.weights, component)(case["latent"])
         assert_close(raw, case[f"out_{kind}_raw"], f"{kind} alone")
-        scaled = upsample(staged, Latents(video=case["latent"], audio=torch.zeros(1, 8, 1, 16)), component)
+        scaled = upsample(
+            staged, Latents(video=case["latent"], audio=torch.zeros(1, 8, 1, 16)), component
+        )
         assert_close(scaled.video, case[f"out_{kind}"], kind)
     assert {"spatial", "temporal"} <= set(files)
 
@@ -213,7 +225,12 @@ def test_split_files_of_2_5_hold_the_same_model(checkpoints, component):
     }[component]
     part = "transformer:dev" if component == "transformer" else component
     split = whole.with_file(part, *(folder / f"{name}.safetensors" for name in names))
-    ours, theirs = load_part(split, component, variant="dev"), load_part(whole, component, variant="dev")
+    ours, theirs = (
+        load_part(split, component, variant="dev"),
+        load_part(whole, component, variant="dev"),
+    )
     assert ours.config == theirs.config
-    for (name, a), (_, b) in zip(ours.state_dict().items(), theirs.state_dict().items(), strict=True):
+    for (name, a), (_, b) in zip(
+        ours.state_dict().items(), theirs.state_dict().items(), strict=True
+    ):
         assert torch.equal(a, b), name

@@ -70,10 +70,14 @@ def test_another_job_in_between_changes_nothing(engine, picture):
 def test_two_processes_write_the_same_bytes(engine, tiny, tmp_path):
     mine = generate(request(), engine=engine, deliver=ToFile(tmp_path / "mine.mp4")).as_dict()
     target = tmp_path / "theirs.mp4"
-    options = [str(part) for part in ("--seed", 7, "--width", 128, "--height", 64, "--num-frames", 17)]
+    options = [
+        str(part) for part in ("--seed", 7, "--width", 128, "--height", 64, "--num-frames", 17)
+    ]
     command = [sys.executable, "-m", "ltx2", "generate", SMALL["prompt"], *options]
     done = subprocess.run(
-        [*command, "--checkpoint", str(tiny), "-o", str(target), "--json"], capture_output=True, check=True
+        [*command, "--checkpoint", str(tiny), "-o", str(target), "--json"],
+        capture_output=True,
+        check=True,
     )
     theirs = json.loads(done.stdout)
     assert theirs["sha256"] == mine["sha256"] == hashlib.sha256(target.read_bytes()).hexdigest()
@@ -89,7 +93,10 @@ def test_no_sound_when_none_was_asked_for(engine, tmp_path):
 
 
 def test_the_first_frame_is_held(engine, picture):
-    """Random weights decode to anything, so the latent tells: it is the picture's at full strength."""
+    """The latent tells: it is the picture's at full strength.
+
+    Random weights decode to anything, so the pixels would not.
+    """
     prepared = prepare(
         request(image=picture, spatial_upscaler=False),
         checkpoint=engine.checkpoint, limits=engine.limits, media=engine.media_limits,
@@ -138,7 +145,10 @@ def test_a_run_stops_between_decoded_chunks_and_leaves_no_file(engine, tmp_path)
     with pytest.raises(ltx2.Cancelled, match=r"decode\+encode"):
         generate(
             request(), engine=engine, deliver=ToFile(tmp_path / "out.mp4"),
-            progress=Progress(lambda event: stages.append(event.stage), cancelled=lambda: "decode+encode" in stages),
+            progress=Progress(
+                lambda event: stages.append(event.stage),
+                cancelled=lambda: "decode+encode" in stages,
+            ),
         )  # fmt: skip
     assert list(tmp_path.iterdir()) == []
 
@@ -153,28 +163,42 @@ def test_a_clean_run_follows_a_cancelled_one(engine):
         return count > 14
 
     prepared = prepare(
-        request(mode="pro"), checkpoint=engine.checkpoint, limits=engine.limits, media=engine.media_limits
+        request(mode="pro"),
+        checkpoint=engine.checkpoint,
+        limits=engine.limits,
+        media=engine.media_limits,
     )
     with pytest.raises(ltx2.Cancelled):
         engine.run(prepared.plan, prepared.inputs, Progress(cancelled=soon))
     assert np.array_equal(before.frames, engine.generate(request(mode="pro")).frames)
 
 
-@pytest.mark.parametrize(("stage", "message"), [("base", "latents"), ("vae", "frames"), ("vocoder", "sound")])
+@pytest.mark.parametrize(
+    ("stage", "message"), [("base", "latents"), ("vae", "frames"), ("vocoder", "sound")]
+)
 def test_nan_is_an_error_that_names_its_stage_never_a_black_clip(tiny, tmp_path, stage, message):
     engine = Engine.load(str(tiny))
     model = engine.components
     broken = model.part("transformer:distilled" if stage == "base" else stage)
     with torch.no_grad():
-        next(broken.parameters() if stage != "vae" else broken.decoder.parameters()).fill_(float("nan"))
-    with pytest.raises(ltx2.GenerationFailed, match=f"{message} are not finite|{message} is not finite"):
+        next(broken.parameters() if stage != "vae" else broken.decoder.parameters()).fill_(
+            float("nan")
+        )
+    with pytest.raises(
+        ltx2.GenerationFailed, match=f"{message} are not finite|{message} is not finite"
+    ):
         generate(request(), engine=engine, deliver=ToFile(tmp_path / "out.mp4"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_progress_moves_forward_to_the_end(engine, tmp_path):
     events = []
-    generate(request(), engine=engine, deliver=ToFile(tmp_path / "out.mp4"), progress=Progress(events.append))
+    generate(
+        request(),
+        engine=engine,
+        deliver=ToFile(tmp_path / "out.mp4"),
+        progress=Progress(events.append),
+    )
     percents = [event.percent for event in events]
     assert percents == sorted(percents)
     assert percents[-1] > 99
@@ -215,9 +239,14 @@ def test_a_prompt_that_is_too_long_is_reported(engine, tmp_path):
 
 def test_execute_needs_only_what_was_prepared(engine, tmp_path):
     prepared = prepare(
-        request(generation_id="abc"), checkpoint=engine.checkpoint, limits=engine.limits, media=engine.media_limits
+        request(generation_id="abc"),
+        checkpoint=engine.checkpoint,
+        limits=engine.limits,
+        media=engine.media_limits,
     )
-    receipt = execute(prepared, engine=engine, deliver=ToFile(tmp_path / "out.mp4"), progress=Progress()).as_dict()
+    receipt = execute(
+        prepared, engine=engine, deliver=ToFile(tmp_path / "out.mp4"), progress=Progress()
+    ).as_dict()
     assert receipt["generation_id"] == "abc"
     assert receipt["plan_id"] == prepared.plan.id
     assert receipt["video_url"] == (tmp_path / "out.mp4").as_uri()
@@ -234,13 +263,17 @@ def test_execute_needs_only_what_was_prepared(engine, tmp_path):
 def test_a_lora_that_is_not_here_is_refused_before_the_run(engine, source, message):
     asked = request(loras=[{"source": source}])
     with pytest.raises(ltx2.BadRequest, match=message):
-        prepare(asked, checkpoint=engine.checkpoint, limits=engine.limits, media=engine.media_limits)
+        prepare(
+            asked, checkpoint=engine.checkpoint, limits=engine.limits, media=engine.media_limits
+        )
 
 
 def test_a_lora_from_a_local_file_acts_in_the_passes_it_was_given(engine, tiny):
     file = str(tiny / "ltx-2-tiny-lora-camera-control-jib-up.safetensors")
     plain = engine.generate(request())
     for stages in ("base", "refine", "both"):
-        styled = engine.generate(request(loras=[{"source": file, "strength": 0.7, "stages": stages}]))
+        styled = engine.generate(
+            request(loras=[{"source": file, "strength": 0.7, "stages": stages}])
+        )
         assert not np.array_equal(plain.frames, styled.frames)
     assert np.array_equal(plain.frames, engine.generate(request()).frames)

@@ -16,8 +16,9 @@ PROMPTS = Prompts(positive=POSITIVE, negative=NEGATIVE)
 
 def plan(video: Guidance, audio: Guidance) -> DenoisePlan:
     return DenoisePlan(
-        variant="dev", width=64, height=64, frames=9, fps=24.0, sigmas=(1.0, 0.0), sampler="euler", eta=0.0,
-        noise_scale=1.0, video_guidance=video, audio_guidance=audio, stg_blocks=(1,), adapters=(), conditions=(),
+        variant="dev", width=64, height=64, frames=9, fps=24.0, sigmas=(1.0, 0.0),
+        sampler="euler", eta=0.0, noise_scale=1.0, video_guidance=video, audio_guidance=audio,
+        stg_blocks=(1,), adapters=(), conditions=(),
     )  # fmt: skip
 
 
@@ -29,9 +30,19 @@ class Model:
 
     def __call__(self, call: Call) -> Estimate:
         self.calls.append(call)
-        kind = 1 if call.text is NEGATIVE else 2 if call.perturb_video or call.perturb_audio else 3 if call.isolate else 0
+        kind = (
+            1
+            if call.text is NEGATIVE
+            else 2
+            if call.perturb_video or call.perturb_audio
+            else 3
+            if call.isolate
+            else 0
+        )
         noise = torch.Generator().manual_seed(kind)
-        return Estimate(torch.randn(1, 6, 4, generator=noise), torch.randn(1, 5, 4, generator=noise))
+        return Estimate(
+            torch.randn(1, 6, 4, generator=noise), torch.randn(1, 5, 4, generator=noise)
+        )
 
 
 def test_an_unguided_step_is_one_forward_pass():
@@ -65,7 +76,8 @@ def test_terms_add_up_in_x0_space_and_rescale_restores_the_spread():
     scale = Guidance(cfg=3.0, stg=0.5, modality=2.0, rescale=0.7)
     out = guided(Model(), plan(scale, scale), PROMPTS).video.double()
     cond, negative, perturbed, isolated = (
-        torch.randn(1, 6, 4, generator=torch.Generator().manual_seed(kind)).double() for kind in range(4)
+        torch.randn(1, 6, 4, generator=torch.Generator().manual_seed(kind)).double()
+        for kind in range(4)
     )
     x0 = cond + 2 * (cond - negative) + 0.5 * (cond - perturbed) + (cond - isolated)
     expected = x0 * (0.7 * cond.std() / x0.std() + 0.3)

@@ -32,13 +32,18 @@ def test_a_prompt_is_encoded_once(tiny_model):
 
 
 def test_different_prompts_have_different_contexts(tiny_model):
-    red, blue = encode_prompt(tiny_model, "a red ball", "dev"), encode_prompt(tiny_model, "a blue cube", "dev")
+    red, blue = (
+        encode_prompt(tiny_model, "a red ball", "dev"),
+        encode_prompt(tiny_model, "a blue cube", "dev"),
+    )
     assert float((red.video - blue.video).abs().max()) > 1e-3
     assert float((red.audio - blue.audio).abs().max()) > 1e-3
 
 
 def text(count: int) -> Text:
-    return Text(video=torch.zeros(1, count, 4), audio=torch.zeros(1, count, 4), tokens=1, truncated=False)
+    return Text(
+        video=torch.zeros(1, count, 4), audio=torch.zeros(1, count, 4), tokens=1, truncated=False
+    )
 
 
 def test_the_cache_is_bounded_and_forgets_the_least_recently_used():

@@ -59,7 +59,9 @@ def test_the_files_alone_tell_that_it_is_tiny(tiny):
 def test_the_loader_reads_the_sizes_of_the_table(tiny, name):
     config = load(find(tiny, CHECKPOINTS["tiny"]), name).config
     for argument, value in sizes.MODULES[name].items():
-        assert config[argument] == (list(value) if isinstance(config[argument], list) else value), argument
+        assert config[argument] == (list(value) if isinstance(config[argument], list) else value), (
+            argument
+        )
 
 
 def test_dev_and_distilled_differ_in_the_transformer_alone(tiny):
@@ -75,10 +77,14 @@ def test_every_tiny_lora_of_the_catalogue_is_there(tiny):
     assert {entry.kind for entry in entries} == {"camera", "detailer", "distilled"}
     assert all((tiny / entry.file).is_file() for entry in entries)
     detailer = catalog.get("detailer", "tiny")
-    assert metadata(tiny / detailer.file)["reference_downscale_factor"] == str(sizes.DETAILER_DOWNSCALE)
+    assert metadata(tiny / detailer.file)["reference_downscale_factor"] == str(
+        sizes.DETAILER_DOWNSCALE
+    )
 
 
-@pytest.mark.parametrize("prompt", ["a red ball", "  eine rote Kugel, groß  ", "赤いボール 🔴", "a\nb\tc"])
+@pytest.mark.parametrize(
+    "prompt", ["a red ball", "  eine rote Kugel, groß  ", "赤いボール 🔴", "a\nb\tc"]
+)
 def test_the_tokenizer_reads_any_prompt_back(tiny, prompt):
     tokenizer = load(find(tiny, CHECKPOINTS["tiny"]), "tokenizer")
     ids = tokenizer(prompt)["input_ids"]

@@ -29,7 +29,11 @@ GENERATIONS: dict[str, dict[str, Any]] = {
         "audio_cross_attn_mod": True,
     },
 }
-GENERATIONS["2.5"] = {**GENERATIONS["2.3"], "use_keyframes_abs_pos_embedding": True, "ff_bias": False}
+GENERATIONS["2.5"] = {
+    **GENERATIONS["2.3"],
+    "use_keyframes_abs_pos_embedding": True,
+    "ff_bias": False,
+}
 
 GRID = (3, 2, 3)  # latent frames, rows, columns
 AUDIO = 5
@@ -42,7 +46,9 @@ def build() -> Build:
 
     def make(generation: str, **overrides: object) -> LTX2VideoTransformer3DModel:
         torch.manual_seed(0)
-        model = LTX2VideoTransformer3DModel(**{**SIZES, **GENERATIONS[generation], **overrides}).eval()
+        model = LTX2VideoTransformer3DModel(
+            **{**SIZES, **GENERATIONS[generation], **overrides}
+        ).eval()
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.2)
         return model
@@ -52,7 +58,10 @@ def build() -> Build:
 
 @pytest.fixture
 def call() -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
-    """One forward pass; `held` is how far the first latent frame is held, keywords go to the transformer."""
+    """One forward pass.
+
+    `held` is how far the first latent frame is held, keywords go to the transformer.
+    """
 
     @torch.inference_mode()
     def forward(

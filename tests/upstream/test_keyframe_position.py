@@ -1,4 +1,7 @@
-"""pipelines.upstream.keyframe_position: appended pictures at their pixel frame, references on the clip's grid."""
+"""pipelines.upstream.keyframe_position.
+
+Appended pictures at their pixel frame, references on the clip's grid.
+"""
 
 import inspect
 
@@ -21,7 +24,12 @@ def test_a_picture_covers_one_pixel_frame_in_seconds(build):
 def test_a_reference_lies_on_the_grid_of_the_clip_it_is_smaller_than(build):
     model = build("2.0")
     small = Placed(
-        latent=torch.zeros(1, 128, 3, 1, 2), strength=1.0, frame=0, append=True, reference=True, downscale=2
+        latent=torch.zeros(1, 128, 3, 1, 2),
+        strength=1.0,
+        frame=0,
+        append=True,
+        reference=True,
+        downscale=2,
     )
     grid = appended_positions(model, small, 24.0)
     clip = model.rope.prepare_video_coords(1, 3, 2, 4, torch.device("cpu"), fps=24.0)
@@ -30,4 +38,6 @@ def test_a_reference_lies_on_the_grid_of_the_clip_it_is_smaller_than(build):
 
 
 def test_stock_index_still_counts_latents():
-    assert "(latent_idx - 1) * frame_scale_factor + 1" in inspect.getsource(LTX2ConditionPipeline.prepare_latents)
+    assert "(latent_idx - 1) * frame_scale_factor + 1" in inspect.getsource(
+        LTX2ConditionPipeline.prepare_latents
+    )

@@ -1,4 +1,4 @@
-"""pipelines.upstream.perturbed_attention: one stream at a time, never a no-op, and the day it may go."""
+"""pipelines.upstream.perturbed_attention: one stream at a time, never a no-op, when it may go."""
 
 import pytest
 import torch
@@ -13,7 +13,8 @@ def perturbed(model, call, **streams):
 
 def test_only_the_named_stream_is_perturbed(build, call):
     model = build("2.3")
-    plain = call(model, isolate_modalities=True)  # cut apart, so that one stream cannot change the other
+    # Cut apart, so that one stream cannot change the other.
+    plain = call(model, isolate_modalities=True)
     video_only = perturbed(model, call, video=True, audio=False)
     audio_only = perturbed(model, call, video=False, audio=True)
     assert float((video_only[0] - plain[0]).abs().max()) > 1e-3
@@ -36,15 +37,17 @@ def test_a_model_that_ignores_stg_is_refused(build, call):
     model = build("2.0", perturbed_attn=False)
     stock = call(model, spatio_temporal_guidance_blocks=[1])
     assert torch.equal(stock[0], call(model)[0])  # the silent no-op that is refused
-    with pytest.raises(RuntimeError, match="perturbed_attn=False"), perturbed_streams(
-        model, (1,), video=True, audio=True
+    with (
+        pytest.raises(RuntimeError, match="perturbed_attn=False"),
+        perturbed_streams(model, (1,), video=True, audio=True),
     ):
         pass
 
 
 def test_blocks_beyond_the_model_are_refused(build):
-    with pytest.raises(ValueError, match="blocks 0 to 1"), perturbed_streams(
-        build("2.0"), (29,), video=True, audio=True
+    with (
+        pytest.raises(ValueError, match="blocks 0 to 1"),
+        perturbed_streams(build("2.0"), (29,), video=True, audio=True),
     ):
         pass
 

@@ -1,4 +1,4 @@
-"""pipelines.upstream.static_schedule: tables are used as they are, where stock schedulers change them."""
+"""pipelines.upstream.static_schedule: tables are used as they are; stock schedulers change them."""
 
 import pytest
 import torch
@@ -15,16 +15,21 @@ def plan(table, sampler="euler"):
     return DenoisePlan(
         variant="distilled", width=64, height=64, frames=9, fps=24.0, sigmas=table, sampler=sampler,
         eta=1.0 if sampler == "ancestral_euler" else 0.0, noise_scale=table[0],
-        video_guidance=GUIDANCE_OFF, audio_guidance=GUIDANCE_OFF, stg_blocks=(), adapters=(), conditions=(),
+        video_guidance=GUIDANCE_OFF, audio_guidance=GUIDANCE_OFF, stg_blocks=(), adapters=(),
+        conditions=(),
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("sampler", ["euler", "ancestral_euler"])
-@pytest.mark.parametrize("table", [sigmas.DISTILLED, sigmas.REFINE, sigmas.anchor(40), sigmas.anchor(30)])
+@pytest.mark.parametrize(
+    "table", [sigmas.DISTILLED, sigmas.REFINE, sigmas.anchor(40), sigmas.anchor(30)]
+)
 def test_the_table_is_used_as_it_is(table, sampler):
     scheduler = static_schedule(plan(table, sampler), CPU)
     assert torch.equal(scheduler.sigmas, torch.tensor(table))
-    torch.testing.assert_close(scheduler.timesteps[: len(table) - 1], torch.tensor(table[:-1]) * 1000)
+    torch.testing.assert_close(
+        scheduler.timesteps[: len(table) - 1], torch.tensor(table[:-1]) * 1000
+    )
 
 
 def test_an_euler_step_follows_the_velocity():

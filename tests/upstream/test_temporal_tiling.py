@@ -1,4 +1,4 @@
-"""pipelines.upstream.temporal_tiling: no frame moves, none is lost, memory is bounded by the tile."""
+"""pipelines.upstream.temporal_tiling: no frame moves or is lost, the tile bounds the memory."""
 
 from types import SimpleNamespace
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 from diffusers import AutoencoderKLLTX2Video
 
-from pipelines.upstream.temporal_tiling import decode_in_time, temporal_tiles
+from pipelines.geometry import tile_spans
+from pipelines.upstream.temporal_tiling import decode_in_time
 
 
 def index_latent(latents):
@@ -15,7 +16,10 @@ def index_latent(latents):
 
 
 def index_decoder(latent):
-    """Decodes latent i to pixel frames 8 (i - 1) + 1 .. 8 i, and the first of a tile to its last frame alone."""
+    """Decodes latent i to pixel frames 8 (i - 1) + 1 .. 8 i.
+
+    The first of a tile is decoded to its last frame alone.
+    """
     first = latent[0, 0, 0, 0, 0] * 8
     frames = (latent.shape[2] - 1) * 8 + 1
     return (first + torch.arange(frames, dtype=torch.float32)).view(1, 1, -1, 1, 1)
@@ -27,7 +31,7 @@ def test_every_frame_is_decoded_once_and_in_its_place(latents, tile, overlap):
     chunks = list(decode_in_time(index_decoder, index_latent(latents), tile, overlap))
     frames = torch.cat(chunks, dim=2).flatten()
     torch.testing.assert_close(frames, torch.arange((latents - 1) * 8 + 1, dtype=torch.float32))
-    assert len(chunks) == len(temporal_tiles(latents, tile, overlap))
+    assert len(chunks) == len(tile_spans(latents, tile, overlap))
 
 
 def test_neighbours_are_cross_faded_over_the_overlap():
@@ -43,13 +47,13 @@ def test_neighbours_are_cross_faded_over_the_overlap():
 
 
 def test_no_tile_is_larger_than_asked():
-    assert max(end - start for start, end in temporal_tiles(61, 10, 3)) == 10
+    assert max(end - start for start, end in tile_spans(61, 10, 3)) == 10
 
 
 @pytest.mark.parametrize("overlap", [0, 10, 11])
 def test_an_overlap_that_cannot_work_is_refused(overlap):
     with pytest.raises(ValueError, match="overlap"):
-        temporal_tiles(61, 10, overlap)
+        tile_spans(61, 10, overlap)
 
 
 def test_stock_framewise_decoding_still_shifts_frames():
@@ -59,5 +63,7 @@ def test_stock_framewise_decoding_still_shifts_frames():
         tile_sample_stride_num_frames=56, decoder=lambda tile, temb, causal: index_decoder(tile),
         blend_t=lambda a, b, extent: AutoencoderKLLTX2Video.blend_t(None, a, b, extent),
     )  # fmt: skip
-    frames = AutoencoderKLLTX2Video._temporal_tiled_decode(vae, index_latent(16), None).sample.flatten()
+    frames = AutoencoderKLLTX2Video._temporal_tiled_decode(
+        vae, index_latent(16), None
+    ).sample.flatten()
     assert not torch.allclose(frames, torch.arange(121, dtype=torch.float32))

@@ -1,0 +1,119 @@
+"""pipelines.stages.decode on the embedded checkpoint: streamed, tiled, put back, in float32."""
+
+import gc
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.plan import DecodePlan
+from pipelines.stages.decode import decode_audio, decode_video, tile_count, to_uint8
+from pipelines.tokens import denormalise_video
+
+WHOLE = DecodePlan(tile_width=768, tile_height=768, overlap=64, tile_frames=800, overlap_frames=24)
+TILED = DecodePlan(tile_width=768, tile_height=768, overlap=64, tile_frames=80, overlap_frames=24)
+
+
+def latent(frames, height=2, width=3):
+    return torch.randn(1, 128, frames, height, width, generator=torch.Generator().manual_seed(3))
+
+
+def test_one_tile_is_the_decoder_alone(tiny_model):
+    video = latent(4)
+    vae = tiny_model.part("vae")
+    with torch.inference_mode():
+        plain = to_uint8(vae.decode(denormalise_video(vae, video), return_dict=False)[0])
+    (chunk,) = decode_video(tiny_model, video, WHOLE, 0)
+    assert np.array_equal(chunk, plain)
+    assert chunk.shape == (25, 64, 96, 3)
+
+
+@pytest.mark.parametrize("frames", [1, 10, 11, 24])
+def test_tiles_in_time_give_every_frame(tiny_model, frames):
+    chunks = list(decode_video(tiny_model, latent(frames), TILED, 0))
+    assert sum(len(chunk) for chunk in chunks) == (frames - 1) * 8 + 1
+    assert len(chunks) == tile_count((frames - 1) * 8 + 1, TILED)
+
+
+def test_far_from_a_seam_a_tiled_clip_is_the_whole_clip(tiny_model):
+    video = latent(14)
+    (whole,) = decode_video(tiny_model, video, WHOLE, 0)
+    tiled = np.concatenate(list(decode_video(tiny_model, video, TILED, 0)))
+    assert np.array_equal(tiled[:24], whole[:24])
+    assert (
+        np.abs(tiled.astype(int) - whole).mean() < 8
+    )  # random kernels see further than trained ones
+
+
+def test_tiles_in_space_cover_the_frame(tiny_model):
+    small = replace(WHOLE, tile_width=128, tile_height=96, overlap=32)
+    video = latent(2, 5, 7)
+    (tiled,) = decode_video(tiny_model, video, small, 0)
+    (whole,) = decode_video(tiny_model, video, WHOLE, 0)
+    assert tiled.shape == whole.shape == (9, 160, 224, 3)
+    assert np.abs(tiled.astype(int) - whole).mean() < 16
+
+
+def test_the_vae_is_left_as_it_was_also_when_reading_stops_early(tiny_model):
+    vae = tiny_model.part("vae")
+    vae.enable_tiling()
+    try:
+        frames = decode_video(tiny_model, latent(24), TILED, 0)
+        next(frames)
+        assert not vae.use_tiling
+        frames.close()
+        assert vae.use_tiling
+    finally:
+        vae.disable_tiling()
+
+
+def test_memory_does_not_grow_with_the_clip(tiny_model):
+    """The most float pixels alive while a chunk is handed over.
+
+    Of a clip, and of one three times as long.
+    """
+
+    def alive():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # looking at every object wakes deprecated ones
+            tensors = (t for t in gc.get_objects() if isinstance(t, torch.Tensor))
+            return sum(t.nbytes for t in tensors if t.ndim == 5 and t.shape[1] == 3)
+
+    def peak(frames):
+        return max(alive() for _ in decode_video(tiny_model, latent(frames), TILED, 0))
+
+    short, long = peak(24), peak(72)
+    assert short > 0
+    assert long <= short
+
+
+def test_pixels_are_clamped_and_rounded():
+    pixels = (
+        torch.tensor([-2.0, -1.0, 0.0, 1.0, 1.0001, 0.5 / 127.5 + 1e-4])
+        .view(1, 1, 1, 1, 6)
+        .expand(1, 3, 1, 1, 6)
+    )
+    assert to_uint8(pixels)[0, 0, :, 0].tolist() == [0, 0, 128, 255, 255, 128]
+
+
+def test_sound_is_decoded_in_float32_at_the_vocoders_own_rate(tiny_model):
+    wave, rate = decode_audio(
+        tiny_model, torch.randn(1, 8, 25, 16, generator=torch.Generator().manual_seed(3))
+    )
+    assert rate == tiny_model.part("vocoder").config.output_sampling_rate == 24000
+    assert wave.dtype == np.float32
+    assert wave.shape[0] == 2
+    assert wave.shape[1] / rate == pytest.approx(1.0, abs=0.05)
+    assert np.abs(wave).max() <= 1
+    assert wave.std() > 1e-3
+
+
+def test_a_vocoder_in_another_precision_is_refused(tiny_model):
+    vocoder = tiny_model.part("vocoder").to(torch.bfloat16)
+    try:
+        with pytest.raises(RuntimeError, match="float32"):
+            decode_audio(tiny_model, torch.zeros(1, 8, 5, 16))
+    finally:
+        vocoder.to(torch.float32)
