@@ -161,17 +161,10 @@ class _Resident:
 class AdapterStore:
     """The adapters of a process: files stay on their modules up to `max_bytes` in all.
 
-    The least recently used go first, never one that is applied. The first argument has no meaning:
-    `loras.keys` knows how Lightricks spell the layers.
+    The least recently used go first, never one that is applied.
     """
 
-    def __init__(
-        self,
-        _spelling: object = None,
-        *,
-        max_bytes: int = MAX_BYTES,
-        max_file_bytes: int = MAX_BYTES,
-    ) -> None:
+    def __init__(self, *, max_bytes: int = MAX_BYTES, max_file_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
         self._max_file_bytes = max_file_bytes
         self._residents: OrderedDict[tuple[tuple[int, ...], str], _Resident] = OrderedDict()

@@ -4,19 +4,31 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 # Limit of the safetensors format; also what an untrusted file may make us read.
 MAX_HEADER_BYTES = 100_000_000
 _LENGTH_BYTES = 8
 
 
+class Entry(NamedTuple):
+    """A tensor as the header describes it."""
+
+    dtype: str  # as safetensors spells it: F32, BF16, F8_E4M3, ...
+    shape: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """What a file says about itself before its data."""
 
-    shapes: Mapping[str, tuple[int, ...]]  # by tensor name
+    tensors: Mapping[str, Entry]
     metadata: Mapping[str, str]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape by tensor name."""
+        return {name: tensor.shape for name, tensor in self.tensors.items()}
 
 
 def read(file: Path) -> Header:
@@ -30,14 +42,14 @@ def read(file: Path) -> Header:
     try:
         content = cast("dict[str, dict[str, object]]", json.loads(text))
         metadata = content.pop("__metadata__", {})
-        shapes = {name: _shape(tensor) for name, tensor in content.items()}
+        tensors = {name: _entry(tensor) for name, tensor in content.items()}
         ends = [_end(tensor) for tensor in content.values()]
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise ValueError(f"{file.name} has a broken safetensors header") from error
     expected = _LENGTH_BYTES + length + max(ends, default=0)
     if size != expected:
         raise ValueError(f"{file.name} has {size} bytes, its header promises {expected}")
-    return Header(shapes=shapes, metadata={key: str(value) for key, value in metadata.items()})
+    return Header(tensors=tensors, metadata={key: str(value) for key, value in metadata.items()})
 
 
 def metadata(file: Path) -> dict[str, str]:
@@ -45,8 +57,9 @@ def metadata(file: Path) -> dict[str, str]:
     return dict(read(file).metadata)
 
 
-def _shape(tensor: dict[str, object]) -> tuple[int, ...]:
-    return tuple(int(size) for size in cast("list[int]", tensor["shape"]))
+def _entry(tensor: dict[str, object]) -> Entry:
+    shape = tuple(int(size) for size in cast("list[int]", tensor["shape"]))
+    return Entry(dtype=str(tensor["dtype"]), shape=shape)
 
 
 def _end(tensor: dict[str, object]) -> int:

@@ -20,6 +20,7 @@ from pipelines.plan import Adapter, Variant
 from pipelines.prompt_cache import PromptCache
 
 Residency = Literal["resident", "offload"]
+_VARIANTS: dict[str, Variant] = {"": "distilled", "distilled": "distilled", "dev": "dev"}
 PIPE_PARTS = ("vae", "audio_vae", "text_encoder", "tokenizer", "vocoder")
 
 
@@ -63,7 +64,7 @@ class Components:
             self._parts[name] = load(
                 self.weights,
                 component,
-                variant=variant or "distilled",
+                variant=_VARIANTS[variant],
                 device=home,
                 dtype=self.dtype,
             )

@@ -1,29 +1,21 @@
 """Safetensors headers: names, shapes and metadata of a file, not its tensors. No torch."""
 
 import json
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
-_LIMIT = (
-    256 * 2**20
-)  # bytes; the largest real header is a few hundred kB, so more means it is another format
+from loras import headers
+from loras.headers import Entry
+
 # Endings of the tensors that hold the scales of quantised weights.
 _SCALES = (".weight_scale", ".weight_scale_2", ".scale_weight", ".input_scale", ".comfy_quant")
 
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used, with what would be accepted instead."""
-
-
-class Entry(NamedTuple):
-    """A tensor as the header describes it."""
-
-    dtype: str  # as safetensors spells it: F32, BF16, F8_E4M3, ...
-    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -77,27 +69,8 @@ def read_header(path: Path) -> Header:
     Raises CheckpointError for another format and for a file that is shorter or longer than its
     header says.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        first = file.read(8)
-        length = struct.unpack("<Q", first)[0] if len(first) == 8 else _LIMIT + 1
-        if length > _LIMIT or 8 + length > size:
-            raise CheckpointError(f"{path} is not a safetensors file, or only the beginning of one")
-        try:
-            content = json.loads(file.read(length))
-        except ValueError as error:
-            raise CheckpointError(
-                f"{path} is not a safetensors file: its header is not JSON"
-            ) from error
-    metadata = content.pop("__metadata__", {})
-    end = max((entry["data_offsets"][1] for entry in content.values()), default=0)
-    if 8 + length + end != size:
-        raise CheckpointError(
-            f"{path} has {size:,} bytes where its header says {8 + length + end:,}; download it "
-            "again"
-        )
-    tensors = {
-        name: Entry(dtype=entry["dtype"], shape=tuple(entry["shape"]))
-        for name, entry in content.items()
-    }
-    return Header(path=path, metadata=metadata, tensors=tensors)
+    try:
+        header = headers.read(path)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}; download it again") from error
+    return Header(path=path, metadata=header.metadata, tensors=header.tensors)

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable
 from typing import Literal, get_args
 
+from loras.keys import CONNECTOR_RENAMES, TRANSFORMER_RENAMES
+
 Component = Literal[
     "transformer",
     "connectors",
@@ -29,33 +31,10 @@ PROJECTION_PREFIX = "text_embedding_projection."
 _CONNECTORS = ("video_embeddings_connector.", "audio_embeddings_connector.")
 
 # Whole path elements, original -> diffusers. Every table is one to one, so that it can be read
-# backwards.
-_NORMS = (("q_norm", "norm_q"), ("k_norm", "norm_k"))
+# backwards. Transformer and connectors share theirs with the LoRA files.
 _ELEMENTS: dict[str, tuple[tuple[str, str], ...]] = {
-    "transformer": (
-        ("patchify_proj", "proj_in"),
-        ("audio_patchify_proj", "audio_proj_in"),
-        ("adaln_single", "time_embed"),
-        ("audio_adaln_single", "audio_time_embed"),
-        ("prompt_adaln_single", "prompt_adaln"),
-        ("audio_prompt_adaln_single", "audio_prompt_adaln"),
-        ("av_ca_video_scale_shift_adaln_single", "av_cross_attn_video_scale_shift"),
-        ("av_ca_a2v_gate_adaln_single", "av_cross_attn_video_a2v_gate"),
-        ("av_ca_audio_scale_shift_adaln_single", "av_cross_attn_audio_scale_shift"),
-        ("av_ca_v2a_gate_adaln_single", "av_cross_attn_audio_v2a_gate"),
-        ("scale_shift_table_a2v_ca_video", "video_a2v_cross_attn_scale_shift_table"),
-        ("scale_shift_table_a2v_ca_audio", "audio_a2v_cross_attn_scale_shift_table"),
-        *_NORMS,
-    ),
-    "connectors": (
-        ("video_embeddings_connector", "video_connector"),
-        ("audio_embeddings_connector", "audio_connector"),
-        ("transformer_1d_blocks", "transformer_blocks"),
-        ("aggregate_embed", "text_proj_in"),  # 2.0: one projection for both streams
-        ("video_aggregate_embed", "video_text_proj_in"),  # 2.3 and later: one each
-        ("audio_aggregate_embed", "audio_text_proj_in"),
-        *_NORMS,
-    ),
+    "transformer": TRANSFORMER_RENAMES,
+    "connectors": CONNECTOR_RENAMES,
     "vae": (("res_blocks", "resnets"),),
     "audio_vae": (),
     "vocoder": (
@@ -68,7 +47,7 @@ _ELEMENTS: dict[str, tuple[tuple[str, str], ...]] = {
     "spatial_upscaler": (),
     "temporal_upscaler": (),
     "duration_head": (),
-    "diffusion_decoder": _NORMS,
+    "diffusion_decoder": (("q_norm", "norm_q"), ("k_norm", "norm_k")),
 }
 _PREFIX = {
     "transformer": TRANSFORMER_PREFIX,
@@ -149,18 +128,6 @@ def to_original(component: str, key: str) -> str:
         key = re.sub(r"attention_pooler\.to_[qkv]\.", "attention_pooler.cross_attn.in_proj_", key)
         key = key.replace("attention_pooler.to_out.", "attention_pooler.cross_attn.out_proj.")
     return prefix + key
-
-
-def lora_module(name: str) -> str:
-    """The diffusers module of a LoRA target, e.g. `diffusion_model.patchify_proj` -> `proj_in`.
-
-    Connector targets come out as `video_connector. ...` and belong to the connectors, all others to
-    the transformer.
-    """
-    bare = _strip(name, (TRANSFORMER_PREFIX, "diffusion_model."))
-    if is_connector(bare):
-        return _elements("connectors", bare.removeprefix(PROJECTION_PREFIX))
-    return _elements("transformer", bare)
 
 
 def is_connector(key: str) -> bool:

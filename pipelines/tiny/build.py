@@ -222,4 +222,4 @@ def _write_text_encoder(folder: Path) -> None:
     state["lm_head.weight"] = state["model.language_model.embed_tokens.weight"]
     model.to_empty(device="cpu")
     model.load_state_dict(state)
-    model.to(torch.bfloat16).save_pretrained(folder)
+    model.bfloat16().save_pretrained(folder)

@@ -23,7 +23,8 @@ def decode_in_space(
 ) -> Tensor:
     """Pixels of a latent (1, C, n, h, w), decoded in tiles and cross-faded.
 
-    `tile` is (rows, columns) and `overlap` the cells that neighbours share. `decode` maps (1, C, n, h, w) to (1, 3, frames, 32 h, 32 w).
+    `tile` is (rows, columns) and `overlap` the cells that neighbours share. `decode` maps
+    (1, C, n, h, w) to (1, 3, frames, 32 h, 32 w).
     """
     rows = tile_spans(latent.shape[3], tile[0], overlap)
     columns = tile_spans(latent.shape[4], tile[1], overlap)

@@ -51,28 +51,3 @@ def test_a_key_of_another_component_is_refused():
         keys.to_diffusers("vocoder", "conv_pre.weight")
     with pytest.raises(ValueError, match="is not a component"):
         keys.to_original("unet", "conv_in.weight")
-
-
-@pytest.mark.parametrize(
-    ("name", "module"),
-    [
-        ("diffusion_model.patchify_proj", "proj_in"),
-        ("diffusion_model.adaln_single.linear", "time_embed.linear"),
-        ("diffusion_model.audio_prompt_adaln_single.linear", "audio_prompt_adaln.linear"),
-        (
-            "diffusion_model.av_ca_a2v_gate_adaln_single.linear",
-            "av_cross_attn_video_a2v_gate.linear",
-        ),
-        (
-            "diffusion_model.transformer_blocks.0.attn1.to_out.0",
-            "transformer_blocks.0.attn1.to_out.0",
-        ),
-        (
-            "diffusion_model.video_embeddings_connector.transformer_1d_blocks.1.attn1.to_q",
-            "video_connector.transformer_blocks.1.attn1.to_q",
-        ),
-        ("text_embedding_projection.aggregate_embed", "text_proj_in"),
-    ],
-)
-def test_a_lora_target_names_its_module(name, module):
-    assert keys.lora_module(name) == module

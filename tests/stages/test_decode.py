@@ -42,9 +42,8 @@ def test_far_from_a_seam_a_tiled_clip_is_the_whole_clip(tiny_model):
     (whole,) = decode_video(tiny_model, video, WHOLE, 0)
     tiled = np.concatenate(list(decode_video(tiny_model, video, TILED, 0)))
     assert np.array_equal(tiled[:24], whole[:24])
-    assert (
-        np.abs(tiled.astype(int) - whole).mean() < 8
-    )  # random kernels see further than trained ones
+    # Random kernels see further than trained ones.
+    assert np.abs(tiled.astype(int) - whole).mean() < 8
 
 
 def test_tiles_in_space_cover_the_frame(tiny_model):

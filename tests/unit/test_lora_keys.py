@@ -250,15 +250,6 @@ def test_renames_agree_with_those_of_the_checkpoints(component, renames, layers)
         assert known >= {path, bare}
 
 
-def test_the_checkpoints_rename_nothing_that_loras_do_not():
-    theirs_to_ours = dict(TRANSFORMER_RENAMES)
-    for original in theirs_to_ours:
-        renamed = checkpoint_keys.lora_module(f"diffusion_model.{original}.linear")
-        assert renamed == f"{theirs_to_ours[original]}.linear"
-    assert set(theirs_to_ours) == set(dict(checkpoint_keys._ELEMENTS["transformer"]))
-    assert set(dict(CONNECTOR_RENAMES)) == set(dict(checkpoint_keys._ELEMENTS["connectors"]))
-
-
 def written(path, header: bytes, data: bytes = b"", length: int | None = None):
     path.write_bytes(struct.pack("<Q", len(header) if length is None else length) + header + data)
     return path
