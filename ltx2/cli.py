@@ -44,9 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     from ltx2.settings import Settings
 
-    arguments = build_parser().parse_args(argv)
+    arguments, rest = build_parser().parse_known_args(argv)
+    arguments.unknown = unknown_problems(rest)
     debug = False
     try:
+        if arguments.unknown and arguments.run not in (run_generate, run_plan):
+            raise BadRequest(arguments.unknown)
         settings = Settings.from_env()
         debug = settings.debug
         return arguments.run(arguments, settings)
@@ -127,7 +130,11 @@ def run_generate(arguments: argparse.Namespace, settings: "Settings") -> int:
     from ltx2.session import prepare
     from ltx2.weights import resolve, row_of
 
-    known = [*output_problems(arguments.output), *device_problems(arguments.device)]
+    known = [
+        *arguments.unknown,
+        *output_problems(arguments.output),
+        *device_problems(arguments.device),
+    ]
     request = read_request(arguments, known)
     wanted = arguments.checkpoint or settings.checkpoint
     row, _ = row_of(wanted, settings, mode=request.mode)
@@ -208,6 +215,22 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
+def unknown_problems(rest: Sequence[str]) -> list[str]:
+    """What argparse did not know, so that it is refused together with everything else."""
+    from ltx2.flags import similar_flag
+
+    problems = []
+    for token in rest:
+        name = token.partition("=")[0]
+        if name.startswith("-"):
+            likely = similar_flag(name)
+            hint = f"; did you mean {likely}?" if likely else "; see the command's --help"
+            problems.append(f"{name} is no option here{hint}")
+        elif not problems:
+            problems.append(f"{token!r} belongs to no option; a prompt of several words needs quotes")
+    return problems
+
+
 def output_problems(path: Path | None) -> list[str]:
     """Why a file could not be written, found before hours are spent on it."""
     if path is None:
@@ -247,7 +270,7 @@ def run_plan(arguments: argparse.Namespace, settings: "Settings") -> int:
     from ltx2.session import prepare
     from ltx2.weights import row_of
 
-    request = read_request(arguments)
+    request = read_request(arguments, arguments.unknown)
     row, reason = row_of(arguments.checkpoint or settings.checkpoint, settings, mode=request.mode)
     limits, media = settings.limits(), settings.media_limits()
     prepared = prepare(request, checkpoint=row, limits=limits, media=media, paths=True)

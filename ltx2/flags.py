@@ -3,6 +3,7 @@ and sentences.
 """
 
 import argparse
+import difflib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -96,6 +97,12 @@ def _is_file(text: str) -> bool:
 def flag(name: str) -> str:
     """The option of a field."""
     return "--" + name.replace("_", "-")
+
+
+def similar_flag(name: str) -> str | None:
+    """The request's option that a mistyped one was probably meant to be; None where none is near."""
+    options = ["--lora", *(flag(field) for field in Request.model_fields if field != "loras")]
+    return next(iter(difflib.get_close_matches(name, options, n=1)), None)
 
 
 def lora(text: str) -> dict[str, Any]:

@@ -27,7 +27,30 @@ AUDIO_BASE = 128  # the packed audio latent has this many channels
 VOCODER_CHANNELS = 32
 UPSCALER_CHANNELS = 32
 LORA_RANKS = {"camera": 4, "detailer": 8, "distilled": 16}
+# How far a LoRA moves a layer, next to the layer's own unit size. The camera moves act on a few
+# layers only and must be seen; the distilled one acts on all of them.
+LORA_UP = {"camera": 0.8, "detailer": 0.8, "distilled": 0.1}
 DETAILER_DOWNSCALE = 2
+
+GEMMA_TEXT: dict[str, Any] = {
+    "hidden_size": TEXT_WIDTH,
+    "intermediate_size": 2 * TEXT_WIDTH,
+    "num_hidden_layers": TEXT_LAYERS,
+    "num_attention_heads": TEXT_HEADS,
+    "num_key_value_heads": TEXT_HEADS,
+    "head_dim": TEXT_WIDTH // TEXT_HEADS,
+    "query_pre_attn_scalar": TEXT_WIDTH // TEXT_HEADS,
+    "max_position_embeddings": MAX_TOKENS,
+}
+# The tower for pictures, which no prompt reaches: the class has one.
+GEMMA_VISION: dict[str, Any] = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
 
 VIDEO_WIDTH = HEADS * VIDEO_HEAD
 AUDIO_WIDTH = HEADS * AUDIO_HEAD
@@ -68,11 +91,11 @@ ORIGINAL: dict[str, Any] = {
         "out_channels": 3,
         "latent_channels": 128,
         "encoder_blocks": [
-            ["res_x", {"num_layers": 1}],
+            ["res_x", {"num_layers": 0}],
             ["compress_space_res", {"multiplier": 1}],
             ["res_x", {"num_layers": 0}],
             ["compress_time_res", {"multiplier": 1}],
-            ["res_x", {"num_layers": 1}],
+            ["res_x", {"num_layers": 0}],
             ["compress_all_res", {"multiplier": 1}],
             ["res_x", {"num_layers": 0}],
             ["compress_all_res", {"multiplier": 1}],
@@ -103,7 +126,7 @@ ORIGINAL: dict[str, Any] = {
                     "out_ch": 2,
                     "in_channels": 2,
                     "ch_mult": [1, 1, 1],
-                    "num_res_blocks": 1,
+                    "num_res_blocks": 0,
                     "attn_resolutions": [],
                     "resolution": 256,
                     "z_channels": 8,
@@ -175,13 +198,13 @@ MODULES: dict[str, dict[str, Any]] = {
     },
     "vae": {
         "block_out_channels": (128, 128, 128, 128),
-        "layers_per_block": (1, 0, 1, 0, 1),
+        "layers_per_block": (0, 0, 0, 0, 1),
         "decoder_block_out_channels": (2 * DECODER_BASE, 4 * DECODER_BASE, 8 * DECODER_BASE),
         "decoder_layers_per_block": (1, 1, 1, 1),
         "decoder_causal": False,
         "spatial_compression_ratio": 32,
         "temporal_compression_ratio": 8,
     },
-    "audio_vae": {"base_channels": AUDIO_BASE, "ch_mult": (1, 1, 1), "num_res_blocks": 1},
+    "audio_vae": {"base_channels": AUDIO_BASE, "ch_mult": (1, 1, 1), "num_res_blocks": 0},
     "vocoder": {"hidden_channels": VOCODER_CHANNELS},
 }

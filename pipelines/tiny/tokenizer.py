@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tokenizers.processors import TemplateProcessing
 from transformers import GemmaTokenizer
 
 from pipelines.tiny.sizes import MAX_TOKENS
@@ -18,6 +19,12 @@ def vocabulary() -> dict[str, int]:
 
 
 def write_tokenizer(folder: Path) -> None:
-    """Write the tokenizer's files into `folder`."""
-    tokenizer = GemmaTokenizer(vocab=vocabulary(), merges=[], model_max_length=MAX_TOKENS)
+    """Write the tokenizer's files into `folder`. It pads on the left and starts with `<bos>`."""
+    tokenizer = GemmaTokenizer(
+        vocab=vocabulary(), merges=[], model_max_length=MAX_TOKENS, padding_side="left"
+    )
+    # The class adds no <bos> of its own: in Gemma's files the definition does.
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", SPECIAL.index("<bos>"))]
+    )
     tokenizer.save_pretrained(folder)

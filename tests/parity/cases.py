@@ -45,11 +45,16 @@ def names(version: str) -> list[str]:
     return sorted(path.stem for path in (DATA / version).glob("*.npz"))
 
 
+def tolerance(reference: Tensor, limit: float = 1e-4) -> float:
+    """The largest difference that is rounding: `limit` of the reference's spread, at least of 1."""
+    return limit * max(1.0, float(reference.std()))
+
+
 def assert_close(ours: Tensor, reference: Tensor, what: str, limit: float = 1e-4) -> None:
-    """max |ours - reference| <= limit * max(1, std(reference))."""
+    """max |ours - reference| <= tolerance(reference, limit), and the shapes are the same."""
     assert ours.shape == reference.shape, (
         f"{what}: {tuple(ours.shape)}, not {tuple(reference.shape)}"
     )
-    allowed = limit * max(1.0, float(reference.std()))
+    allowed = tolerance(reference, limit)
     error = float((ours.float() - reference).abs().max())
     assert error <= allowed, f"{what}: off by {error:.2e}, allowed {allowed:.2e}"

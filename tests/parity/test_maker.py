@@ -39,7 +39,13 @@ def test_a_wrong_number_is_noticed():
         cases.assert_close(reference + 5e-4, reference, "far")
 
 
+def test_not_a_number_is_noticed():
+    reference = cases.load("2.0", "t2v_distilled")["out_video"]
+    with pytest.raises(AssertionError, match="off by nan"):
+        cases.assert_close(reference * float("nan"), reference, "broken")
+
+
 def test_the_data_stay_small():
-    assert (
-        sum(path.stat().st_size for path in maker.DATA.rglob("*") if path.is_file()) <= 12_000_000
-    )
+    held = [path.stat().st_size for path in maker.DATA.rglob("*") if path.is_file()]
+    assert sum(held) <= 12_000_000
+    assert max(held) < 500_000

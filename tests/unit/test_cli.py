@@ -496,3 +496,21 @@ def test_a_run_that_fails_leaves_the_cursor_on_its_own_line() -> None:
 )
 def test_durations_are_for_people(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_unknown_options_are_refused_together_with_everything_else(
+    capsys: pytest.CaptureFixture[str],
+):
+    for command in ("generate", "plan"):
+        assert main([command, "a", "--fps", "23", "--bogus", "3", "--sed=4"]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert any(line.startswith("error: --bogus is no option") for line in lines)
+        assert "error: --sed is no option here; did you mean --seed?" in lines
+        assert any("fps must be one of" in line for line in lines)
+    assert main(["models", "--bogus"]) == 2
+    assert "--bogus is no option" in capsys.readouterr().err
+
+
+def test_an_unquoted_prompt_is_explained(capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", "a", "red", "ball"]) == 2
+    assert "a prompt of several words needs quotes" in capsys.readouterr().err

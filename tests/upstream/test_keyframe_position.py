@@ -1,6 +1,6 @@
-"""pipelines.upstream.keyframe_position.
+"""pipelines.upstream.keyframe_position: appended pictures sit at their pixel frame.
 
-Appended pictures at their pixel frame, references on the clip's grid.
+References sit on the clip's grid.
 """
 
 import inspect
