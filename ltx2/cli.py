@@ -227,7 +227,9 @@ def unknown_problems(rest: Sequence[str]) -> list[str]:
             hint = f"; did you mean {likely}?" if likely else "; see the command's --help"
             problems.append(f"{name} is no option here{hint}")
         elif not problems:
-            problems.append(f"{token!r} belongs to no option; a prompt of several words needs quotes")
+            problems.append(
+                f"{token!r} belongs to no option; a prompt of several words needs quotes"
+            )
     return problems
 
 

@@ -100,7 +100,10 @@ def flag(name: str) -> str:
 
 
 def similar_flag(name: str) -> str | None:
-    """The request's option that a mistyped one was probably meant to be; None where none is near."""
+    """The request's option that a mistyped one was probably meant to be.
+
+    None where none is near.
+    """
     options = ["--lora", *(flag(field) for field in Request.model_fields if field != "loras")]
     return next(iter(difflib.get_close_matches(name, options, n=1)), None)
 

@@ -2,8 +2,9 @@
 
     python -m tests.parity.effects
 
-Prints a row per correction and generation: the error against the reference as it is and without the correction, as
-max |ours - reference| in units of max(1, std(reference)). Random weights: a size says "different", not "visible".
+Prints a row per correction and generation: the error against the reference as it is and without the
+correction, as max |ours - reference| in units of max(1, std(reference)). Random weights: a size
+says "different", not "visible".
 """
 
 import tempfile
@@ -32,7 +33,10 @@ from tests.parity.cases import VERSIONS, Case, load
 
 @dataclass(frozen=True)
 class Without:
-    """A correction to take away: a name of the denoise stage and what stands in for it, or a change of the plan."""
+    """A correction to take away.
+
+    A name of the denoise stage and what stands in for it, or a change of the plan.
+    """
 
     name: str
     case: str
@@ -46,7 +50,9 @@ class Without:
 def other_level(transformer: torch.nn.Module) -> Iterator[None]:
     """Stock `use_cross_timestep=True`: scale, shift and gate from the other stream."""
 
-    def choose(_module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def choose(
+        _module: object, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
         return args, {**kwargs, "use_cross_timestep": True}
 
     hook = transformer.register_forward_pre_hook(choose, with_kwargs=True)
@@ -75,10 +81,17 @@ def real_tokens(plan: DenoisePlan) -> DenoisePlan:
 
 
 CORRECTIONS = (
-    Without("gate: both from the own stream", "i2v_strength1", attribute="cross_modal_gate", instead=nullcontext),
-    Without("gate: both from the other", "i2v_strength1", attribute="cross_modal_gate", instead=other_level),
     Without(
-        "first-frame marker", "t2v_distilled", ("2.5",), attribute="first_frame_marker", instead=lambda *_: None
+        "gate: both from the own stream", "i2v_strength1", attribute="cross_modal_gate",
+        instead=nullcontext,
+    ),
+    Without(
+        "gate: both from the other", "i2v_strength1", attribute="cross_modal_gate",
+        instead=other_level,
+    ),
+    Without(
+        "first-frame marker", "t2v_distilled", ("2.5",), attribute="first_frame_marker",
+        instead=lambda *_: None,
     ),
     Without(
         "held tokens at their own sigma", "i2v_strength08", attribute="to_x0",
@@ -87,7 +100,9 @@ CORRECTIONS = (
     Without("static schedule", "t2v_distilled", attribute="static_schedule", instead=shifted_again),
     Without("one guided schedule for all sizes", "t2v_guided", plan=real_tokens),
     Without("STG pass", "t2v_guided", plan=lambda plan: replace(
-        plan, video_guidance=replace(plan.video_guidance, stg=0.0), audio_guidance=replace(plan.audio_guidance, stg=0.0)
+        plan,
+        video_guidance=replace(plan.video_guidance, stg=0.0),
+        audio_guidance=replace(plan.audio_guidance, stg=0.0),
     )),
     Without("picture through the codec", "i2v_strength1", plan=lambda plan: replace(
         plan, conditions=tuple(replace(condition, crf=0) for condition in plan.conditions)
@@ -119,7 +134,9 @@ def main() -> None:
         for version in VERSIONS:
             for file in maker.files_of(version):
                 maker.write(folder, file)
-            weights = replace(find(folder / f"{dev[version]}.safetensors"), text_width=graphs.TEXT_WIDTH)
+            weights = replace(
+                find(folder / f"{dev[version]}.safetensors"), text_width=graphs.TEXT_WIDTH
+            )
             model = Components(weights, find_adapter=lambda source: folder / source)
             generation = replace(GENERATIONS[version], stg_blocks=(graphs.STG_BLOCK,))
             for row in CORRECTIONS:
