@@ -206,7 +206,8 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        say("\nstopping after this step; Ctrl-C again stops at once")
+        # Not through sys.stderr: the signal may have come in the middle of a write to it.
+        os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")
 
     before = signal.signal(signal.SIGINT, ask)
     try:

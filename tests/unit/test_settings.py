@@ -79,8 +79,8 @@ def test_cache_folders_follow_one_another():
     [
         ("LTX2_DEVICE", "gpu", "cpu, cuda or cuda:N"),
         ("LTX2_DTYPE", "fp8", "one of float32, bfloat16"),
-        ("LTX2_X264_CRF", "52", "a whole number from 0 to 51"),
-        ("LTX2_X264_CRF", "-1", "a whole number from 0 to 51"),
+        ("LTX2_X264_CRF", "52", "a whole number from 1 to 51"),
+        ("LTX2_X264_CRF", "-1", "a whole number from 1 to 51"),
         ("LTX2_MAX_SECONDS", "nan", "seconds from 0.1 to 20"),
         ("LTX2_MAX_SECONDS", "21", "seconds from 0.1 to 20"),
         ("LTX2_MAX_TOKENS", "lots", "a whole number"),
