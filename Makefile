@@ -55,8 +55,9 @@ endif
 video: $(READY)
 	$(LTX2) generate "$(PROMPT)" --checkpoint tiny --seed 7 -o $(VIDEO)
 
+# One process a core, one thread each: more would only wait for one another.
 test: $(READY)
-	$(PY) -m pytest -m "not gpu"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto -m "not gpu"
 
 gpu: $(READY)
 	$(PY) -m pytest -m gpu

@@ -1,8 +1,8 @@
 """Imports follow `handler, gateway, benchmarks -> ltx2 -> pipelines -> loras`, never back."""
 
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -35,7 +35,7 @@ TORCH_FREE = [
 ]
 # Seconds and megabytes that a torch-free module must not cost anyone.
 HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate", "av", "runpod")
-IMPORT_SECONDS = 0.5
+START_SECONDS = 0.5
 TRIES = 5  # the best of several: a busy machine must not fail a correct tree
 
 
@@ -76,31 +76,32 @@ def test_the_contract_imports_without_anything_heavy(module):
 def test_importing_the_package_is_quick():
     code = "from time import perf_counter as now; t = now(); import ltx2; print(now() - t)"
     seconds = min(float(run(code).stdout) for _ in range(TRIES))
-    assert seconds < IMPORT_SECONDS
+    assert seconds < START_SECONDS
 
 
-def test_help_is_quick_and_needs_no_torch():
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["plan", "a red ball", "--checkpoint", "ltx-2.3"]]
+)
+def test_help_and_plan_are_quick_and_need_no_torch(arguments):
+    """In processor seconds, which a busy machine stretches less than those on the clock."""
     code = f"""
 import sys
 from ltx2.cli import main
-sys.argv = ["ltx2", "--help"]
 try:
-    main()
+    code = main({arguments!r})
 except SystemExit as stop:
-    assert not stop.code, stop.code
+    code = stop.code
+assert not code, code
 print("loaded:", *sorted(set({HEAVY!r}) & set(sys.modules)))
 """
     seconds = []
     for _ in range(TRIES):
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = run(code)
-        seconds.append(time.perf_counter() - start)
-        assert "usage" in done.stdout.lower(), done.stdout
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert done.stdout.splitlines()[-1] == "loaded:", done.stdout
-    # An interpreter's own start is not ours to answer for.
-    start = time.perf_counter()
-    run("pass")
-    assert min(seconds) - (time.perf_counter() - start) < IMPORT_SECONDS
+    assert min(seconds) < START_SECONDS
 
 
 def run(code):
