@@ -142,7 +142,6 @@ def run_generate(arguments: argparse.Namespace, settings: "Settings") -> int:
     prepared = prepare(request, checkpoint=row, limits=limits, media=media, paths=True)
     target = arguments.output or new_name(prepared.plan)
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
-        quiet_libraries()
         resolved = resolve(wanted, settings, mode=request.mode)
         if resolved.row != row:
             # `auto` took the GPU for usable until torch was asked: plan again, for the other model.
@@ -183,15 +182,6 @@ def _render(
             prepared, engine=engine, deliver=deliver, progress=Progress(bar, cancelled=stopped)
         )
     return receipt.as_dict()
-
-
-def quiet_libraries() -> None:
-    """Keep the libraries' own bars off the terminal: they would break the one line that is ours."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
 
 
 @contextlib.contextmanager
@@ -296,7 +286,5 @@ def introduce(resolved: "Resolved", wanted: str) -> None:
 def explain(plan: "Plan") -> None:
     """Say what the plan changed and what it warns of."""
     for snap in plan.snaps:
-        say(
-            f"note: {snap.name} {snap.asked:g} became {snap.used:g}, the nearest the model can make"
-        )
+        say(f"note: {snap.name} {snap.asked:g} became {snap.used:g}, on the model's grid")
     say(*(f"warning: {text}" for text in plan.warnings))

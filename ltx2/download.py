@@ -149,6 +149,19 @@ def _lora_sources(row: Checkpoint) -> list[Source]:
         for entry in catalog.entries()
         if row.generation.name in entry.generations and entry.kind != "distilled"
     ]
+    if not entries:
+        others = sorted(
+            name
+            for name, other in CHECKPOINTS.items()
+            if not other.random_weights
+            and any(
+                other.generation.name in entry.generations and entry.kind != "distilled"
+                for entry in catalog.entries()
+            )
+        )
+        raise BadRequest(
+            f"--loras: the catalogue has none for {row.name}; it has some for {', '.join(others)}"
+        )
     return [
         Source(
             repository=entry.repository,

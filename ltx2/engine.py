@@ -186,7 +186,7 @@ def adapter_file(source: str, weights: Weights, row: Checkpoint, settings: Setti
             return candidate
     raise ConfigError(
         f"the LoRA {source} needs {entry.file}, which is neither in {weights.root} nor in the hub's"
-        " cache; fetch it with: ltx2 download --loras"
+        f" cache; fetch it with: ltx2 download --checkpoint {row.name} --loras"
     )
 
 

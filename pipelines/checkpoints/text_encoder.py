@@ -1,6 +1,8 @@
 """The text encoder and its tokenizer: a transformers folder, or 2.5's file that carries both."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from transformers import (
     Gemma4UnifiedTextConfig,
     PreTrainedTokenizerFast,
 )
+from transformers.utils import logging
 
 from pipelines.checkpoints.folders import text_encoder_facts
 from pipelines.checkpoints.headers import CheckpointError, read_header
@@ -63,13 +66,14 @@ def load_text_encoder(path: Path, device: torch.device, dtype: torch.dtype) -> n
         raise ValueError("the text encoder overflows in float16; use bfloat16 or float32")
     facts = text_encoder_facts(path)
     if path.is_dir():
-        model, report = _CLASSES[facts.model_type].from_pretrained(
-            path,
-            dtype=dtype,
-            low_cpu_mem_usage=True,
-            output_loading_info=True,
-            local_files_only=True,
-        )
+        with _no_bar():
+            model, report = _CLASSES[facts.model_type].from_pretrained(
+                path,
+                dtype=dtype,
+                low_cpu_mem_usage=True,
+                output_loading_info=True,
+                local_files_only=True,
+            )
         if report["missing_keys"]:
             listed = ", ".join(sorted(report["missing_keys"])[:10])
             raise CheckpointError(
@@ -79,6 +83,18 @@ def load_text_encoder(path: Path, device: torch.device, dtype: torch.dtype) -> n
     else:
         model = _from_file(path, device, dtype)
     return model.requires_grad_(False).eval()
+
+
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    """Keep transformers' own bar off the terminal: it would break into the line of our progress."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _from_file(path: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:

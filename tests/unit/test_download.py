@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -356,3 +357,10 @@ def test_diffusers_layout_is_refused_where_no_official_repository_holds_the_mode
 def test_the_servers_blob_names_are_gits() -> None:
     # `git hash-object` of a file that holds "hello\n"
     assert blob_name("a.txt", b"hello\n") == "ce013625030ba8dba906f756967f9e9ca394464a"
+
+
+def test_loras_of_a_model_that_has_none_are_refused_with_the_models_that_have():
+    order = Order(checkpoint="ltx-2.3", loras=True)
+    with pytest.raises(BadRequest, match=r"none for ltx-2\.3; it has some for ltx-2$"):
+        sources_of(order)
+    assert any(source.folder == "loras" for source in sources_of(replace(order, checkpoint="ltx-2")))
