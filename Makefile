@@ -4,7 +4,7 @@
 #   make video   a first MP4, made with the tiny checkpoint       make check   lint, format, types
 #   make test    every test that needs no GPU                     make gpu     the tests that do
 #   make golden  rewrite the golden plans                         make sizes   what is getting long
-#   make lock    resolve pyproject.toml into requirements.lock    make setup   only install
+#   make lock    resolve pyproject.toml into the two locks        make setup   only install
 
 PYTHON ?= $(firstword $(foreach name,python$(shell cat .python-version) python3.12 python3.13 \
 	python3,$(shell $(name) -c 'import sys; print(sys.executable)' 2>/dev/null)))

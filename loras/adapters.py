@@ -170,14 +170,6 @@ class AdapterStore:
         self._residents: OrderedDict[tuple[tuple[int, ...], str], _Resident] = OrderedDict()
         self._numbers = count(1)
 
-    def ensure(self, modules: Modules, file: Path, digest: str | None = None) -> str:
-        """The name of a file's adapter on the modules, loaded if it is not there yet, not active.
-
-        `digest` names the content; without it, path, size and time do. Raises LoraMismatch as
-        `load` does, and where the file does not fit beside those in use.
-        """
-        return self._ensure(_parts(modules), file, digest).loaded.name
-
     @contextmanager
     def applied(self, modules: Modules, files: Sequence[tuple[Path, float]]) -> Iterator[None]:
         """Exactly these files act inside the block, each at its strength; see `applied`."""
@@ -185,7 +177,7 @@ class AdapterStore:
         with ExitStack() as stack:
             adapters = []
             for file, strength in files:
-                resident = self._ensure(parts, file, None)
+                resident = self._ensure(parts, file)
                 stack.enter_context(_in_use(resident))
                 adapters.append((resident.loaded.name, strength))
             stack.enter_context(applied(parts, adapters))
@@ -203,9 +195,10 @@ class AdapterStore:
             others = {n: part for n, part in resident.parts().items() if part is not module}
             unload(others, resident.loaded.name)
 
-    def _ensure(self, parts: dict[str, nn.Module], file: Path, digest: str | None) -> _Resident:
+    def _ensure(self, parts: dict[str, nn.Module], file: Path) -> _Resident:
+        """A file's adapter on the modules, loaded if it is not there yet, not active."""
         self._forget_the_dead()
-        key = (_identity(parts), digest or _stamp(file))
+        key = (_identity(parts), _stamp(file))
         if key in self._residents:
             self._residents.move_to_end(key)
             return self._residents[key]

@@ -1,7 +1,8 @@
 """Which LoRAs act in which pass, and the words a camera move adds to the prompt. No torch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from loras import catalog
 from ltx2.errors import BadRequest, UnknownLora
@@ -9,6 +10,12 @@ from ltx2.forms import lora_form
 from ltx2.request import Lora, Request
 from pipelines.models import Checkpoint
 from pipelines.plan import Adapter
+
+# The end of a sentence that begins with a LoRA's name.
+NEEDS_A_PASS = (
+    "is an IC-LoRA: it needs a pass of its own with a reference video, "
+    "which this version does not have; leave it out"
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,12 +29,16 @@ class PassAdapters:
     warnings: list[str] = field(default_factory=list[str])
 
 
-def choose_adapters(request: Request, row: Checkpoint) -> PassAdapters:
+def choose_adapters(
+    request: Request, row: Checkpoint, digests: Mapping[str, str] | None = None
+) -> PassAdapters:
     """The camera move's LoRA, then the request's own as they are.
 
     The move's strengths are the catalogue's, pass by pass, times `camera_strength`. A generation
-    without camera LoRAs gets the move in words, at the end of the prompt.
+    without camera LoRAs gets the move in words, at the end of the prompt. `digests` holds the
+    sha256 of the files that were read, by source.
     """
+    digests = digests or {}
     found = PassAdapters(prompt=request.prompt)
     _camera(request, row, found)
     for index, lora in enumerate(request.loras):
@@ -35,7 +46,12 @@ def choose_adapters(request: Request, row: Checkpoint) -> PassAdapters:
         if problem is not None:
             found.refusals.append(type(problem)(f"loras[{index}]: {problem}"))
         elif lora.strength != 0:
-            adapter = Adapter(source=lora.source, strength=lora.strength)
+            digest = digests.get(lora.source)
+            if digest is None and lora_form(lora.source) == "path":
+                found.warnings.append(
+                    f"loras[{index}] was not read: the plan's id does not name what is in it"
+                )
+            adapter = Adapter(source=lora.source, strength=lora.strength, sha256=digest)
             found.base += (adapter,) if lora.stages in ("both", "base") else ()
             found.refine += (adapter,) if lora.stages in ("both", "refine") else ()
     moves = sorted({lora.source for lora in request.loras if _kind(lora.source) == "camera"})
@@ -104,7 +120,10 @@ def _problem(lora: Lora, request: Request, row: Checkpoint) -> BadRequest | None
         return BadRequest(
             "there is no refine pass with spatial_upscaler false; set stages to base or both"
         )
-    if lora_form(lora.source) != "catalogue":
+    form = lora_form(lora.source)
+    if form == "path":
+        return _file_problem(lora.source, request)
+    if form != "catalogue":
         return None
     kind = _kind(lora.source)
     usable = fitting(row, ("camera",))
@@ -119,11 +138,23 @@ def _problem(lora: Lora, request: Request, row: Checkpoint) -> BadRequest | None
             "and pro's refine pass has it already"
         )
     if kind == "detailer":
-        return BadRequest(
-            f"{lora.source} needs a pass of its own, which this version does not have"
-        )
+        return BadRequest(f"{lora.source} {NEEDS_A_PASS}")
     if kind is None:
         return UnknownLora(f"{lora.source!r} is not in the catalogue; {listed}")
     if lora.source not in usable:
         return UnknownLora(f"{lora.source!r} was not made for {row.name}; {listed}")
+    return None
+
+
+def _file_problem(source: str, request: Request) -> BadRequest | None:
+    """Why a local file of the catalogue's own, known by its name, cannot act."""
+    name = Path(source).name
+    kinds = {entry.kind for entry in catalog.entries() if Path(entry.file).name == name}
+    if "detailer" in kinds:
+        return BadRequest(f"{name} {NEEDS_A_PASS}")
+    if "distilled" in kinds and request.mode == "fast":
+        return BadRequest(
+            f"{name} would distil a distilled model a second time: fast runs one already; "
+            "leave it out or set mode to pro"
+        )
     return None

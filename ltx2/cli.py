@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from ltx2.terminal import say, show
 
 if TYPE_CHECKING:
     from ltx2.delivery import Delivery
-    from ltx2.session import Prepared
+    from ltx2.prepare import Prepared
     from ltx2.settings import Settings
     from ltx2.weights import Resolved
     from pipelines.plan import Plan
@@ -35,24 +36,26 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
-        """Print the refusal and leave with the code of bad input."""
-        say(f"error: {message}", f"see: {self.prog} --help")
-        sys.exit(BAD_INPUT)
+        """Refuse as everything else is refused."""
+        raise BadRequest(f"{message}; see {self.prog} --help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     from ltx2.settings import Settings
 
-    arguments, rest = build_parser().parse_known_args(argv)
-    arguments.unknown = unknown_problems(rest)
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = argparse.Namespace(json="--json" in argv)  # until the options are read
     debug = False
     try:
-        if arguments.unknown and arguments.run not in (run_generate, run_plan):
-            raise BadRequest(arguments.unknown)
-        settings = Settings.from_env()
-        debug = settings.debug
-        return arguments.run(arguments, settings)
+        with terminated_as_interrupted():
+            arguments, rest = build_parser().parse_known_args(argv)
+            arguments.unknown = unknown_problems(rest)
+            if arguments.unknown and arguments.run not in (run_generate, run_plan):
+                raise BadRequest(arguments.unknown)
+            settings = Settings.from_env()
+            debug = settings.debug
+            return arguments.run(arguments, settings)
     except Cancelled as error:
         say(f"stopped: {error}")
         return INTERRUPTED
@@ -127,7 +130,7 @@ def run_generate(arguments: argparse.Namespace, settings: "Settings") -> int:
     """Everything refusable is refused before torch is imported and before weights are touched."""
     from ltx2.delivery.file import ToFile
     from ltx2.flags import read_request
-    from ltx2.session import prepare
+    from ltx2.prepare import prepare
     from ltx2.weights import resolve, row_of
 
     known = [
@@ -137,12 +140,13 @@ def run_generate(arguments: argparse.Namespace, settings: "Settings") -> int:
     ]
     request = read_request(arguments, known)
     wanted = arguments.checkpoint or settings.checkpoint
-    row, _ = row_of(wanted, settings, mode=request.mode)
+    needs = {"mode": request.mode, "spatial_upscaler": request.spatial_upscaler}
+    row, _ = row_of(wanted, settings, **needs)
     limits, media = settings.limits(), settings.media_limits()
     prepared = prepare(request, checkpoint=row, limits=limits, media=media, paths=True)
     target = arguments.output or new_name(prepared.plan)
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
-        resolved = resolve(wanted, settings, mode=request.mode)
+        resolved = resolve(wanted, settings, **needs)
         if resolved.row != row:
             # `auto` took the GPU for usable until torch was asked: plan again, for the other model.
             prepared = prepare(
@@ -177,6 +181,7 @@ def _render(
     from ltx2.session import execute
 
     engine = Engine.open(resolved, settings, device=device)
+    say(f"memory: {engine.components.residency}, {engine.residency_reason}")
     with interruptible() as stopped, ProgressBar(sys.stderr) as bar:
         receipt = execute(
             prepared, engine=engine, deliver=deliver, progress=Progress(bar, cancelled=stopped)
@@ -185,9 +190,19 @@ def _render(
 
 
 @contextlib.contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does, so that nothing half done is left behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C asks the run to stop between two steps, a second one stops at once. Gives the question
-    to ask.
+    """Ctrl-C and SIGTERM ask the run to stop between two steps, a second one stops at once. Gives
+    the question to ask.
     """
     asked = False
 
@@ -199,11 +214,12 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         # Not through sys.stderr: the signal may have come in the middle of a write to it.
         os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")
 
-    before = signal.signal(signal.SIGINT, ask)
+    before = {kind: signal.signal(kind, ask) for kind in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 def unknown_problems(rest: Sequence[str]) -> list[str]:
@@ -225,16 +241,26 @@ def unknown_problems(rest: Sequence[str]) -> list[str]:
 
 
 def output_problems(path: Path | None) -> list[str]:
-    """Why a file could not be written, found before hours are spent on it."""
-    if path is None:
-        return []
-    if path.suffix.lower() != ".mp4":
+    """Why a file could not be written, found before hours are spent on it.
+
+    None stands for a new name in this folder. The only sure answer is to write something: access
+    rights say nothing of a full disk or of one that is mounted to be read only.
+    """
+    if path is not None and path.suffix.lower() != ".mp4":
         return [f"--output must end in .mp4, which is what is written; got {path}"]
-    if path.is_dir():
-        return [f"--output must be a file; {path} is a folder"]
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        return [f"--output must be in a folder that exists; create {folder} first"]
+    folder = Path.cwd() if path is None else path.absolute().parent
+    try:
+        if path is not None and path.is_dir():
+            return [f"--output must be a file; {path} is a folder"]
+        if not folder.is_dir():
+            return [f"--output must be in a folder that exists; create {folder} first"]
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"ltx2")
+    except OSError as error:
+        return [
+            f"--output must be a file that can be written; {path or folder} cannot:"
+            f" {error.strerror or error}"
+        ]
     return []
 
 
@@ -260,11 +286,16 @@ def new_name(plan: "Plan") -> Path:
 def run_plan(arguments: argparse.Namespace, settings: "Settings") -> int:
     """The plan as JSON, without torch and without weights."""
     from ltx2.flags import read_request
-    from ltx2.session import prepare
+    from ltx2.prepare import prepare
     from ltx2.weights import row_of
 
     request = read_request(arguments, arguments.unknown)
-    row, reason = row_of(arguments.checkpoint or settings.checkpoint, settings, mode=request.mode)
+    row, reason = row_of(
+        arguments.checkpoint or settings.checkpoint,
+        settings,
+        mode=request.mode,
+        spatial_upscaler=request.spatial_upscaler,
+    )
     limits, media = settings.limits(), settings.media_limits()
     prepared = prepare(request, checkpoint=row, limits=limits, media=media, paths=True)
     say(f"checkpoint {row.name}: {reason}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltx2.download import free_bytes, gigabytes
-from ltx2.errors import ConfigError
+from ltx2.errors import ConfigError, Ltx2Error
 from ltx2.sources import Modes
 from ltx2.weights import REAL, cuda, missing_files, resolve
 from pipelines.models import CHECKPOINTS
@@ -73,6 +73,7 @@ def examine(settings: "Settings") -> Report:
         *(_library(name) for name in LIBRARIES),
         _torch(),
         _gpu(),
+        _residency(settings),
         _disk(settings.cache),
         _ffmpeg(),
     )
@@ -146,6 +147,26 @@ def _gpu() -> Check:
         name = torch.cuda.get_device_name(index)
         names.append(f"{name}, {total / GIB:.0f} GiB, {free / GIB:.0f} free")
     return Check(name="gpu", fine=True, found="; ".join(names))
+
+
+def _residency(settings: "Settings") -> Check:
+    """Where the parts of the checkpoint would live that a generation takes."""
+    try:
+        from ltx2.engine import find_device, find_residency
+        from pipelines.checkpoints.files import CheckpointError, find
+    except (ImportError, OSError) as error:
+        return Check(name="residency", fine=False, found=f"torch cannot be asked: {error}")
+    try:
+        chosen = resolve(settings.checkpoint, settings, prepare=False)
+        device = find_device(settings.device)
+        weights_bytes = 0  # as good as nothing, which is what the embedded checkpoint takes
+        if chosen.path.exists():
+            weights = find(chosen.path, chosen.row, text_encoder=chosen.text_encoder)
+            weights_bytes = weights.nbytes
+    except (Ltx2Error, CheckpointError, OSError) as error:
+        return Check(name="residency", fine=False, found=f"not known: {error}")
+    mode, reason = find_residency(weights_bytes, device, settings)
+    return Check(name="residency", fine=True, found=f"{mode} for {chosen.name}: {reason}")
 
 
 def nvidia_smi() -> str | None:

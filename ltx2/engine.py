@@ -1,5 +1,6 @@
 """The engine: a checkpoint's weights on a device, ready to run plans."""
 
+import logging
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,15 +12,16 @@ import torch
 from loras import catalog
 from loras.adapters import LoraMismatch
 from ltx2.errors import BadRequest, ConfigError, GenerationFailed, OutOfMemory
-from ltx2.progress import Listener, Progress, expected_work
+from ltx2.lora_files import LoraFiles
+from ltx2.prepare import prepare
+from ltx2.progress import Listener, Progress, counted, expected_work
 from ltx2.request import Request
 from ltx2.results import Result
-from ltx2.session import counted, prepare
 from ltx2.settings import Settings
 from ltx2.weights import Resolved, lora_file, resolve
 from pipelines.checkpoints.files import Weights, find
 from pipelines.checkpoints.headers import CheckpointError
-from pipelines.components import Components
+from pipelines.components import Components, Residency, choose_residency
 from pipelines.models import Checkpoint
 from pipelines.plan import Mode, Plan
 from pipelines.prompts import DEFAULT_NEGATIVE
@@ -29,6 +31,8 @@ from pipelines.values import Clip, Inputs, NonFinite
 if TYPE_CHECKING:
     from diffusers import LTX2ConditionPipeline
 
+logger = logging.getLogger(__name__)
+
 SMALL_WEIGHTS = 2 * 2**30  # bytes; below this both transformers are kept instead of one at a time
 
 
@@ -36,16 +40,24 @@ class Engine:
     """Runs plans on one checkpoint.
 
     Parts load when they are first used and stay: a second clip starts at once. `checkpoint` is the
-    row that defaults come from, `reason` says why these weights were chosen, `limits` what this
-    machine takes. Not for use from several threads at once.
+    row that defaults come from, `reason` says why these weights were chosen, `residency_reason` why
+    their parts live where they do, `limits` what this machine takes. Not for use from several
+    threads at once.
     """
 
     def __init__(
-        self, components: Components, *, checkpoint: Checkpoint, reason: str, settings: Settings
+        self,
+        components: Components,
+        *,
+        checkpoint: Checkpoint,
+        reason: str,
+        residency_reason: str,
+        settings: Settings,
     ) -> None:
         self.components = components
         self.checkpoint = checkpoint
         self.reason = reason
+        self.residency_reason = residency_reason
         self.settings = settings
         self.limits = settings.limits()
         self.media_limits = settings.media_limits()
@@ -53,25 +65,36 @@ class Engine:
     @classmethod
     def load(
         cls,
-        checkpoint: str = "auto",
+        checkpoint: str | None = None,
         *,
         mode: Mode = "fast",
+        spatial_upscaler: bool = True,
         device: str | None = None,
         dtype: torch.dtype | None = None,
         settings: Settings | None = None,
     ) -> Self:
         """An engine for `checkpoint`.
 
-        `checkpoint` is "auto", a name of the model table, a folder, a file or a hub repository.
-        `device` defaults to the GPU where there is one; `dtype` to bfloat16 on a GPU and float32 on
-        a CPU. `mode` decides which weights must be there; the other mode's load when they are asked
-        for. Raises BadRequest for a checkpoint that does not exist and ConfigError for files that
-        are missing.
+        `checkpoint` is "auto", a name of the model table, a folder, a file or a hub repository;
+        None leaves it to the settings. What it became is logged, as a warning where "auto" chose or
+        where the weights are random. `device` defaults to the GPU where there is one; `dtype` to
+        bfloat16 on a GPU and float32 on a CPU. `mode` and `spatial_upscaler` decide which weights
+        must be there; others load when they are asked for. Raises BadRequest for a checkpoint that
+        does not exist and ConfigError for files that are missing or a device that is not there.
         """
         settings = settings or Settings.from_env()
-        return cls.open(
-            resolve(checkpoint, settings, mode=mode), settings, device=device, dtype=dtype
+        wanted = checkpoint or settings.checkpoint
+        resolved = resolve(wanted, settings, mode=mode, spatial_upscaler=spatial_upscaler)
+        chosen = wanted == "auto"
+        logger.log(
+            logging.WARNING if chosen or resolved.random_weights else logging.INFO,
+            "checkpoint %s%s: %s%s",
+            resolved.name,
+            " (auto)" if chosen else "",
+            resolved.reason,
+            "; its weights are random" if resolved.random_weights else "",
         )
+        return cls.open(resolved, settings, device=device, dtype=dtype)
 
     @classmethod
     def open(
@@ -83,22 +106,28 @@ class Engine:
         dtype: torch.dtype | None = None,
     ) -> Self:
         """An engine for weights that were already found."""
-        target = torch.device(
-            device or settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        )
+        target = find_device(device or settings.device)
         try:
             weights = find(resolved.path, resolved.row, text_encoder=resolved.text_encoder)
         except (CheckpointError, FileNotFoundError) as error:
             raise ConfigError(str(error)) from error
+        residency, residency_reason = find_residency(weights.nbytes, target, settings)
+        logger.info("parts are %s: %s", residency, residency_reason)
         components = Components(
             weights,
             device=target,
             dtype=dtype or default_dtype(target, settings),
-            residency=settings.residency,
+            residency=residency,
             keep_variants=weights.nbytes < SMALL_WEIGHTS,
             find_adapter=lambda source: adapter_file(source, weights, resolved.row, settings),
         )
-        return cls(components, checkpoint=resolved.row, reason=resolved.reason, settings=settings)
+        return cls(
+            components,
+            checkpoint=resolved.row,
+            reason=resolved.reason,
+            residency_reason=residency_reason,
+            settings=settings,
+        )
 
     @property
     def pipe(self) -> "LTX2ConditionPipeline":
@@ -110,14 +139,29 @@ class Engine:
         """How MP4s are encoded, from the settings."""
         return {"crf": self.settings.crf, "preset": self.settings.preset}
 
+    @property
+    def lora_files(self) -> LoraFiles:
+        """Where this checkpoint's LoRAs lie and what they must fit."""
+        weights = self.components.weights
+        return LoraFiles(
+            find=lambda source: adapter_file(source, weights, self.checkpoint, self.settings),
+            weights=weights,
+        )
+
     def run(self, plan: Plan, inputs: Inputs, progress: Progress) -> Clip:
         """Run a plan.
 
         The clip's frames are decoded while they are read; errors surface there as they do here.
         """
-        if missing := self.components.weights.missing(plan.mode):
+        refined = plan.refine is not None
+        if missing := self.components.weights.missing(plan.mode, spatial_upscaler=refined):
             raise ConfigError(f"{plan.mode} needs files that are not there: {', '.join(missing)}")
         with translated(plan):
+            parts = needed_parts(plan, self.components)
+            with progress.stage("load", len(parts)):
+                for name in parts:
+                    self.components.part(name)
+                    progress.step()
             clip = RECIPES[plan.task](self.components, plan, inputs, progress)
         clip.frames = _translated_frames(clip.frames, plan)
         return clip
@@ -128,7 +172,7 @@ class Engine:
         if plan.negative_prompt != DEFAULT_NEGATIVE:
             prompts["negative_prompt"] = plan.negative_prompt
         texts = {
-            name: self.components.prompts.get(plan.base.variant, text)
+            name: self.components.known_text(plan.base.variant, text)
             for name, text in prompts.items()
             if text is not None
         }
@@ -144,7 +188,11 @@ class Engine:
         `progress` is called with an `ltx2.progress.Event` at each stage and step.
         """
         prepared = prepare(
-            request, checkpoint=self.checkpoint, limits=self.limits, media=self.media_limits
+            request,
+            checkpoint=self.checkpoint,
+            limits=self.limits,
+            media=self.media_limits,
+            files=self.lora_files,
         )
         report = Progress(progress)
         report.expect(expected_work(prepared.plan))
@@ -157,8 +205,53 @@ class Engine:
             audio=clip.audio,
             audio_sample_rate=clip.audio_sample_rate,
             timings=dict(report.timings),
-            warnings=(*prepared.plan.warnings, *self.run_warnings(prepared.plan)),
+            warnings=(
+                *prepared.plan.warnings,
+                *self.run_warnings(prepared.plan),
+                *clip.warnings,
+            ),
+            encoder_options=self.encoder_options,
         )
+
+
+def find_device(name: str | None) -> torch.device:
+    """The device of that name; for None the GPU where there is one. Raises ConfigError for one that
+    is not on this machine.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    present = [*(["cuda"] if count else []), *(f"cuda:{index}" for index in range(count)), "cpu"]
+    if name is None:
+        return torch.device(present[0])
+    if name not in present:
+        why = "" if torch.version.cuda else "; this torch is built without CUDA"
+        raise ConfigError(
+            f"there is no device {name!r} here; there is {', '.join(present)}"
+            f"{why if name.startswith('cuda') else ''}"
+        )
+    return torch.device(name)
+
+
+def find_residency(
+    weights_bytes: int, device: torch.device, settings: Settings
+) -> tuple[Residency, str]:
+    """Where parts live, and why: as it was set, else as the device's memory allows."""
+    if settings.residency is not None:
+        return settings.residency, "it is set so"
+    return choose_residency(weights_bytes, device)
+
+
+def needed_parts(plan: Plan, components: Components) -> list[str]:
+    """The parts a plan uses, in the order of their use; those of the prompts only for new ones."""
+    variant = plan.base.variant
+    prompts = [plan.prompt, *([] if plan.negative_prompt is None else [plan.negative_prompt])]
+    new = any(components.known_text(variant, prompt) is None for prompt in prompts)
+    return [
+        *(["tokenizer", "text_encoder", f"connectors:{variant}"] if new else []),
+        f"transformer:{variant}",
+        *(["spatial_upscaler"] if plan.refine else []),
+        *(["audio_vae", "vocoder"] if plan.audio_from else []),
+        "vae",
+    ]
 
 
 def default_dtype(device: torch.device, settings: Settings) -> torch.dtype:

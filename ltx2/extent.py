@@ -1,7 +1,7 @@
 """How large and how long a clip is: named sizes, shapes, grids and limits. No torch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ltx2.errors import BadRequest, Ltx2Error, TooLarge
@@ -76,17 +76,22 @@ class Notes:
             self.snaps.append(Snap(name=name, asked=asked, used=used))
 
     def raise_refusals(self) -> None:
-        """Raise one error with every sentence, of the refusals' own class where they agree."""
-        if not self.refusals:
-            return
-        sentences: list[str] = []
-        for each in self.refusals:
-            sentences += each.problems if isinstance(each, BadRequest) else [str(each)]
-        kinds = {type(each) for each in self.refusals}
-        if kinds == {TooLarge}:
-            raise TooLarge("; ".join(sentences))
-        kind = kinds.pop() if len(kinds) == 1 else BadRequest
-        raise (kind if issubclass(kind, BadRequest) else BadRequest)(sentences)
+        """Raise one error with every sentence, as `combined` makes it."""
+        if self.refusals:
+            raise combined(self.refusals)
+
+
+def combined(refusals: Sequence[Ltx2Error]) -> Ltx2Error:
+    """One error with every sentence: of the refusals' own class where they agree, else BadRequest.
+
+    There must be one at least.
+    """
+    sentences: list[str] = []
+    for each in refusals:
+        sentences += each.problems if isinstance(each, BadRequest) else [str(each)]
+    kinds = {type(each) for each in refusals}
+    kind = kinds.pop() if len(kinds) == 1 else BadRequest
+    return kind(sentences) if issubclass(kind, BadRequest) else kind("; ".join(sentences))
 
 
 def frame_size(area: Size, ratio: float) -> Size:
@@ -179,6 +184,8 @@ def frames_of(request: Request, row: Checkpoint, limits: Limits, notes: Notes) -
     if request.num_frames is not None:
         frames = snap_frames(request.num_frames)
         notes.snap("num_frames", request.num_frames, frames)
+        if request.duration is not None:
+            notes.warnings.append("num_frames replaces duration")
     else:
         seconds = row.seconds if request.duration is None else request.duration
         frames = frames_for(seconds, fps)

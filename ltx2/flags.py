@@ -14,6 +14,9 @@ from ltx2.request import PICTURES, Request, picture_form
 
 LORA_FORM = "SOURCE[@STRENGTH[@STAGES]]"
 STAGES = ("both", "base", "refine")
+# The other spellings of a picture by their suffix.
+FORMS = {"url": "an http(s) URL", "base64": "base64 or a data URI", "path": "a path"}
+SPELLINGS = tuple(spelling for spellings in PICTURES.values() for spelling in spellings)
 
 
 def add_request_flags(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +39,7 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
                 help=_escaped(f"{rule.get('description', '')} May be given several times."),
             )
             continue
+        spellings = PICTURES.get(name, ())
         options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
         options["help"] = _sentence(rule)
         if _types(rule) == {"boolean"}:
@@ -44,6 +48,15 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
             choices = _choices(rule)
             metavar = "{" + ",".join(map(str, choices)) + "}" if choices else _metavar(rule)
             group.add_argument(flag(name), metavar=metavar, **options)
+        for spelling in spellings:
+            kind = spelling.rpartition("_")[2]
+            group.add_argument(
+                flag(spelling),
+                dest=spelling,
+                default=argparse.SUPPRESS,
+                metavar="TEXT",
+                help=f"{flag(name)} as {FORMS[kind]} and nothing else.",
+            )
 
 
 def read_request(arguments: argparse.Namespace, problems: Iterable[str] = ()) -> Request:
@@ -69,9 +82,11 @@ def request_fields(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[
     fields: dict[str, Any] = {}
     problems: list[str] = []
     for name, value in vars(arguments).items():
-        if name not in properties:
+        if name in SPELLINGS:
+            fields[name] = value
+        elif name not in properties:
             continue
-        if name == "loras":
+        elif name == "loras":
             fields[name] = []
             for text in value:
                 try:
@@ -80,7 +95,12 @@ def request_fields(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[
                     problems.append(str(error))
         elif isinstance(value, str) and _types(properties[name]) & {"integer", "number"}:
             fields[name] = _number(value)
-        elif name in PICTURES and picture_form(value) == "base64" and _is_file(value):
+        elif (
+            name in PICTURES
+            and not hasattr(arguments, f"{name}_path")
+            and picture_form(value) == "base64"
+            and _is_file(value)
+        ):
             fields[f"{name}_path"] = value  # a file's name may look like base64; the file decides
         else:
             fields[name] = value
@@ -104,7 +124,8 @@ def similar_flag(name: str) -> str | None:
 
     None where none is near.
     """
-    options = ["--lora", *(flag(field) for field in Request.model_fields if field != "loras")]
+    fields = [*(field for field in Request.model_fields if field != "loras"), *SPELLINGS]
+    options = ["--lora", *map(flag, fields)]
     return next(iter(difflib.get_close_matches(name, options, n=1)), None)
 
 

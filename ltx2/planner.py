@@ -52,11 +52,13 @@ def plan(
     checkpoint: Checkpoint | str = "tiny",
     limits: Limits = DEFAULT_LIMITS,
     pictures: Pictures | None = None,
+    loras: Mapping[str, str] | None = None,
 ) -> Plan:
     """Decide every number of a generation. Equal requests with a seed give equal plans.
 
     `pictures` holds the facts of the fetched pictures by field name ("image", "last_image").
-    Without them a plan is made too, with a warning, but its id does not name what they show.
+    `loras` the sha256 of the request's LoRA files by source. Without them a plan is made too, with
+    a warning, but its id does not name what is in them.
     Raises BadRequest, UnknownLora or TooLarge with every refusal of the request.
     """
     row = find_checkpoint(checkpoint)
@@ -67,7 +69,7 @@ def plan(
     frames = frames_of(request, row, limits, notes)
     check_tokens(size, frames, request.fps, limits, notes)
     conditions = _conditions(request, row, frames, pictures, notes)
-    chosen = choose_adapters(request, row)
+    chosen = choose_adapters(request, row, loras)
     notes.refusals += chosen.refusals
     notes.warnings += chosen.warnings
     base = _base(request, row, size, frames, conditions, chosen)

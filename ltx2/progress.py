@@ -3,14 +3,18 @@
 It is also the point where a run can be cancelled.
 """
 
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ltx2.errors import Cancelled
 from pipelines.geometry import video_tokens
 from pipelines.plan import DenoisePlan, Plan
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,7 @@ class Event:
 
 
 Listener = Callable[[Event], object]
+Chunk = TypeVar("Chunk")
 
 
 class Progress:
@@ -47,6 +52,7 @@ class Progress:
         self._listener = listener
         self._cancelled = cancelled
         self._began = time.monotonic()
+        self._aside = 0.0  # seconds in stages that are no part of the expected work
         self._shares: Mapping[str, float] = {}
         self._done: dict[str, float] = {}
         self._stage = ""
@@ -54,7 +60,10 @@ class Progress:
         self._steps = 1
 
     def expect(self, shares: Mapping[str, float]) -> None:
-        """Tell how the work is spread over the stages, in any unit; see `expected_work`."""
+        """Tell how the work is spread over the stages, in any unit; see `expected_work`.
+
+        A stage that is not named is no part of it: its seconds do not count in the time left.
+        """
         total = sum(shares.values())
         self._shares = {name: share / total for name, share in shares.items()}
 
@@ -69,7 +78,11 @@ class Progress:
             yield
             self._done[name] = 1.0
         finally:
-            self.timings[name] = self.timings.get(name, 0.0) + time.monotonic() - started
+            seconds = time.monotonic() - started
+            self.timings[name] = self.timings.get(name, 0.0) + seconds
+            if name not in self._shares:
+                self._aside += seconds
+            logger.info("%s took %.2fs", name, seconds)
 
     def step(self) -> None:
         """One step of the stage is done. Raises Cancelled when the run was called off."""
@@ -87,7 +100,7 @@ class Progress:
             return
         done = sum(self._shares.get(name, 0.0) * part for name, part in self._done.items())
         seconds = time.monotonic() - self._began
-        eta = seconds / done * (1 - done) if done > 0.02 else None
+        eta = (seconds - self._aside) / done * (1 - done) if done > 0.02 else None
         self._listener(
             Event(
                 stage=self._stage,
@@ -128,3 +141,10 @@ def _pass_work(plan: DenoisePlan) -> float:
     tokens = video_tokens(plan.width, plan.height, plan.frames)
     # Attention equals the linears near 40k tokens.
     return plan.steps * forwards * tokens * (1 + tokens / 40_000)
+
+
+def counted(chunks: Iterable[Chunk], progress: Progress) -> Generator[Chunk]:
+    """The chunks of a clip, with a progress step after each, where decoding can be cancelled."""
+    for chunk in chunks:
+        yield chunk
+        progress.step()

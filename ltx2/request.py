@@ -65,8 +65,8 @@ def _printable(text: str) -> str:
 def _lora_source(text: str) -> str:
     if lora_form(text) is None:
         raise ValueError(
-            "must be a catalogue id, an http(s) URL, owner/repository:file.safetensors or a "
-            f".safetensors path; got {shown(text)}"
+            "must be a catalogue id or (from the command line and Python) a path that ends in "
+            f".safetensors; got {shown(text)}"
         )
     return text
 
@@ -111,7 +111,7 @@ class Lora(BaseModel):
     model_config = _STRICT
 
     source: Source = Field(
-        description="A catalogue id, an http(s) URL, owner/repository:file.safetensors, or a path."
+        description="A catalogue id, or from the command line and Python a .safetensors file."
     )
     strength: Annotated[float, Field(ge=-4, le=4)] = Field(
         1.0, description="Scales the LoRA; 0 leaves it out."
@@ -157,7 +157,7 @@ class Request(BaseModel):
         None, description="Seconds, snapped down; null takes the model's default."
     )
     num_frames: Annotated[int, Field(ge=1, le=MAX_FRAMES)] | None = Field(
-        None, description="Frames, snapped down to 8k + 1; takes the place of duration."
+        None, description="Frames, snapped down to 8k + 1; replaces duration."
     )
     fps: Literal[24, 25, 30, 48, 50, 60] = Field(
         24, description="Playback rate in frames a second."
@@ -294,8 +294,8 @@ def _paths(data: Mapping[str, Any]) -> list[str]:
             source = path_text(cast("Mapping[str, object]", item).get("source"))
         if isinstance(source, str) and lora_form(source) == "path":
             problems.append(
-                f"loras[{index}].source must not be a path here: give a catalogue id, an http(s) "
-                f"URL or owner/repository:file.safetensors; got {shown(source)}"
+                f"loras[{index}].source must not be a path here: give a catalogue id; "
+                f"got {shown(source)}"
             )
     return problems
 
@@ -307,8 +307,6 @@ def _conflicts(values: Mapping[str, object]) -> list[str]:
     if len(given & {"width", "height"}) == 1:
         missing = ({"width", "height"} - given).pop()
         problems.append(f"width and height go together: {missing} is missing; give both or neither")
-    if {"duration", "num_frames"} <= given:
-        problems.append("duration and num_frames both set the length; give one of them")
     if values.get("mode", "fast") == "fast":
         problems += [
             f"{name} is for mode pro only: fast runs fixed steps without guidance; "

@@ -3,7 +3,7 @@
 A Receipt where a file was delivered, a Result where the frames are wanted in memory.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +76,7 @@ class Result:
     audio_sample_rate: int | None
     timings: dict[str, float] = field(default_factory=dict)  # seconds per stage
     warnings: tuple[str, ...] = ()
+    encoder_options: Mapping[str, Any] = field(default_factory=dict)  # of `write_mp4`
 
     @property
     def seed(self) -> int:
@@ -102,7 +103,9 @@ class Result:
         """Write the clip as an MP4; the file appears whole or not at all."""
         from ltx2.media.encode import write_mp4
 
-        return write_mp4(self.clip(), Path(path), metadata=mp4_metadata(self.plan))
+        return write_mp4(
+            self.clip(), Path(path), metadata=mp4_metadata(self.plan), **self.encoder_options
+        )
 
 
 def mp4_metadata(plan: Plan) -> dict[str, str] | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ltx2.media.fetch import MediaLimits
 
 Dtype = Literal["float32", "bfloat16"]
-Residency = Literal["resident", "offload"]
+Residency = Literal["resident", "staged", "offload"]
 Preset = Literal[
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
 ]
@@ -158,11 +158,12 @@ class Settings:
         "Type of the weights; the sound is always decoded in float32.",
         shown="bfloat16 on a GPU, float32 on a CPU",
     )
-    residency: Residency = _row(
+    residency: Residency | None = _row(
         "LTX2_RESIDENCY",
         _choice(Residency),
-        "`resident` keeps every part on the device; `offload` moves one there at a time.",
-        default="resident",
+        "`resident` keeps every part on the device; `staged` keeps the text encoder in host memory "
+        "and moves it there for the prompt; `offload` moves one part there at a time.",
+        shown="by the GPU's memory",
     )
     preset: Preset = _row(
         "LTX2_X264_PRESET", _choice(Preset), "Speed of the H.264 encoder.", default="veryfast"

@@ -56,6 +56,26 @@ class Resolved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What is to be run: it decides which files must be there."""
+
+    mode: Modes
+    refine: bool = True  # a second pass, for which the picture is upscaled
+
+    def optional(self, row: Checkpoint) -> tuple[str | None, ...]:
+        """The model's files that these runs can do without."""
+        return () if self.refine else (row.files.spatial_upscaler, row.files.distilled_lora)
+
+    def missing(self, weights: "Weights") -> list[str]:
+        """What a checkpoint on disk lacks for it."""
+        modes: tuple[Mode, ...] = ("fast", "pro") if self.mode == "all" else (self.mode,)
+        lacking = [
+            name for mode in modes for name in weights.missing(mode, spatial_upscaler=self.refine)
+        ]
+        return list(dict.fromkeys(lacking))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """A folder that may hold weights."""
 
@@ -133,27 +153,34 @@ def cuda(*, confirm: bool, devices: Path = Path("/dev")) -> Cuda:
 
 
 def resolve(
-    checkpoint: str, settings: "Settings", *, mode: Modes = "fast", prepare: bool = True
+    checkpoint: str,
+    settings: "Settings",
+    *,
+    mode: Modes = "fast",
+    spatial_upscaler: bool = True,
+    prepare: bool = True,
 ) -> Resolved:
     """Where the weights of a checkpoint are.
 
     `checkpoint` is a name, `auto`, a folder, a file or a repository. Raises BadRequest for what is
     none of these and ConfigError, naming the missing files and the command that fetches them, when
-    the weights are not here. `prepare` builds the embedded checkpoint where it is chosen and lets
+    the weights are not here. Without `spatial_upscaler` only what one pass needs must be
+    there. `prepare` builds the embedded checkpoint where it is chosen and lets
     `auto` ask torch about the GPU; False does neither, so that a plan needs no torch.
     """
+    need = Need(mode=mode, refine=spatial_upscaler)
     if checkpoint == "auto":
-        return _auto(settings, mode, prepare=prepare)
+        return _auto(settings, need, prepare=prepare)
     if checkpoint in CHECKPOINTS:
         row = CHECKPOINTS[checkpoint]
         if row.random_weights:
             return _tiny(settings, "it was asked for by name", prepare=prepare)
-        return _named(row, settings, mode)
+        return _named(row, settings, need)
     path = Path(checkpoint).expanduser()
     if path.exists():
-        return _explicit(checkpoint, path, settings, mode, "it was asked for by its path")
+        return _explicit(checkpoint, path, settings, need, "it was asked for by its path")
     if REPOSITORY_ID.fullmatch(checkpoint):
-        return _repository(checkpoint, settings, mode)
+        return _repository(checkpoint, settings, need)
     raise BadRequest(
         f"checkpoint: {checkpoint!r} is no checkpoint; accepted are auto, "
         f"{', '.join(CHECKPOINTS)}, "
@@ -162,14 +189,20 @@ def resolve(
 
 
 def row_of(
-    checkpoint: str, settings: "Settings", *, mode: Modes = "fast"
+    checkpoint: str,
+    settings: "Settings",
+    *,
+    mode: Modes = "fast",
+    spatial_upscaler: bool = True,
 ) -> tuple[Checkpoint, str]:
     """The row a plan for this checkpoint is made with, and why. A named model need not be on this
     machine.
     """
     if checkpoint in CHECKPOINTS:
         return CHECKPOINTS[checkpoint], "it was asked for by name"
-    found = resolve(checkpoint, settings, mode=mode, prepare=False)
+    found = resolve(
+        checkpoint, settings, mode=mode, spatial_upscaler=spatial_upscaler, prepare=False
+    )
     return found.row, found.reason
 
 
@@ -190,23 +223,24 @@ def lora_file(repository: str, file: str, settings: "Settings") -> Path | None:
 
 def missing_files(row: Checkpoint, settings: "Settings", mode: Modes) -> list[str]:
     """What a mode of a real model lacks in the place that lacks least; empty where it can run."""
-    attempts = [lacking for _, lacking in _attempts(row, settings, mode)]
-    return min(attempts, key=len, default=_everything(row, mode))
+    need = Need(mode=mode)
+    attempts = [lacking for _, lacking in _attempts(row, settings, need)]
+    return min(attempts, key=len, default=_everything(row, need))
 
 
-def _auto(settings: "Settings", mode: Modes, *, prepare: bool) -> Resolved:
+def _auto(settings: "Settings", need: Need, *, prepare: bool) -> Resolved:
     device = cuda(confirm=prepare)
     if not device.usable:
         return _tiny(settings, device.reason, prepare=prepare)
     for name in AUTO_ORDER:
         try:
-            found = _named(CHECKPOINTS[name], settings, mode)
+            found = _named(CHECKPOINTS[name], settings, need)
         except ConfigError:
             continue
         return replace(found, reason=f"{device.reason}, and {found.reason}")
     reason = (
-        f"{device.reason}, but no real model is complete for mode {mode}; "
-        f"fetch one with: {download_command(AUTO_ORDER[0], mode)}"
+        f"{device.reason}, but no real model is complete for mode {need.mode}; "
+        f"fetch one with: {download_command(AUTO_ORDER[0], need.mode)}"
     )
     return _tiny(settings, reason, prepare=prepare)
 
@@ -217,32 +251,38 @@ def _tiny(settings: "Settings", reason: str, *, prepare: bool) -> Resolved:
     if prepare:
         from pipelines.tiny.build import build
 
-        folder = build(folder)
+        try:
+            folder = build(folder)
+        except OSError as error:
+            raise ConfigError(
+                f"{row.name} cannot be built in {settings.cache}: {error}; set LTX2_CACHE to a"
+                " folder that can be written to and has room"
+            ) from error
     return Resolved(name=row.name, path=folder, layout="original", reason=reason, row=row)
 
 
-def _named(row: Checkpoint, settings: "Settings", mode: Modes) -> Resolved:
+def _named(row: Checkpoint, settings: "Settings", need: Need) -> Resolved:
     fewest: list[str] | None = None
-    for found, lacking in _attempts(row, settings, mode):
+    for found, lacking in _attempts(row, settings, need):
         if not lacking:
             return found
         if fewest is None or len(lacking) < len(fewest):
             fewest = lacking
-    files = fewest if fewest is not None else _everything(row, mode)
+    files = fewest if fewest is not None else _everything(row, need)
     looked = ", ".join(f"{place.folder}" for place in places(settings))
     raise ConfigError(
-        f"{row.name}: mode {mode} misses {', '.join(files)} (looked in {looked}); "
-        f"fetch with: {download_command(row.name, mode)}"
+        f"{row.name}: mode {need.mode} misses {', '.join(files)} (looked in {looked}); "
+        f"fetch with: {download_command(row.name, need.mode)}"
     )
 
 
 def _attempts(
-    row: Checkpoint, settings: "Settings", mode: Modes
+    row: Checkpoint, settings: "Settings", need: Need
 ) -> Iterator[tuple[Resolved, list[str]]]:
     """Every folder that may hold this model, with what it lacks."""
     for place in places(settings):
         for folder in _candidates(row, place):
-            names = _everything(row, mode)
+            names = _everything(row, need)
             diffusers = (folder / "model_index.json").is_file()
             if not diffusers and not any((folder / name).is_file() for name in names):
                 continue
@@ -256,7 +296,7 @@ def _attempts(
                 text_encoder=encoder,
             )
             try:
-                weights, lacking = _lacking(folder, row, encoder, mode)
+                weights, lacking = _lacking(folder, row, encoder, need)
             except ConfigError as error:
                 yield found, [str(error)]  # a damaged folder is no reason not to look further
             else:
@@ -275,27 +315,24 @@ def _candidates(row: Checkpoint, place: Place) -> list[Path]:
     return [*(place.folder / name for name in below), place.folder]
 
 
-def _everything(row: Checkpoint, mode: Modes) -> list[str]:
+def _everything(row: Checkpoint, need: Need) -> list[str]:
     encoder = row.files.text_encoder_repository
-    return [*original_files(row, mode), *([encoder] if encoder else [])]
+    spared = need.optional(row)
+    files = [name for name in original_files(row, need.mode) if name not in spared]
+    return [*files, *([encoder] if encoder else [])]
 
 
 def _lacking(
-    path: Path, row: Checkpoint | None, encoder: Path | None, mode: Modes
+    path: Path, row: Checkpoint | None, encoder: Path | None, need: Need
 ) -> "tuple[Weights, list[str]]":
     """What a folder or file holds and lacks, by the loader's own reading of its headers."""
     from pipelines.checkpoints.files import CheckpointError, find
 
     try:
         weights = find(path, row, text_encoder=encoder)
-        lacking = [name for one in _modes(mode) for name in weights.missing(one)]
+        return weights, need.missing(weights)
     except (CheckpointError, OSError) as error:
         raise ConfigError(str(error)) from error
-    return weights, list(dict.fromkeys(lacking))
-
-
-def _modes(mode: Modes) -> tuple[Mode, ...]:
-    return ("fast", "pro") if mode == "all" else (mode,)
 
 
 def _text_encoder_apart(folder: Path, row: Checkpoint, settings: "Settings") -> Path | None:
@@ -337,38 +374,43 @@ def is_transformers_folder(folder: Path) -> bool:
 
 
 def _explicit(
-    checkpoint: str, path: Path, settings: "Settings", mode: Modes, reason: str
+    checkpoint: str, path: Path, settings: "Settings", need: Need, reason: str
 ) -> Resolved:
-    """A folder or file that was named: it is this one or an error, never another."""
-    weights, lacking = _lacking(path, None, None, mode)
+    """A folder or file that was named: it is this one or an error, never another.
+
+    Its plans carry the name of the generation's row: a local path is nobody's business who gets the
+    clip, and equal work in two folders has one id.
+    """
+    weights, lacking = _lacking(path, None, None, need)
     row = next(row for row in CHECKPOINTS.values() if row.generation == weights.generation)
     encoder = None
     if not weights.has("text_encoder"):
         folder = path if path.is_dir() else path.parent
         encoder = _text_encoder_apart(folder, row, settings)
-        weights, lacking = _lacking(path, None, encoder, mode)
+        weights, lacking = _lacking(path, None, encoder, need)
     if lacking:
         raise ConfigError(
-            f"{path}: mode {mode} misses {', '.join(lacking)}; put them beside it, name a folder "
-            f"that holds them, "
-            f"or fetch the whole model with: {download_command(row.name, mode)}"
+            f"{path}: mode {need.mode} misses {', '.join(lacking)}; put them beside it, name a "
+            "folder that holds them, or fetch the whole model with: "
+            f"{download_command(row.name, need.mode)}"
         )
     return Resolved(
         name=checkpoint,
         path=path,
         layout="file" if path.is_file() else weights.layout,
         reason=reason,
-        row=replace(row, name=checkpoint),
+        row=row,
         text_encoder=encoder,
     )
 
 
-def _repository(checkpoint: str, settings: "Settings", mode: Modes) -> Resolved:
+def _repository(checkpoint: str, settings: "Settings", need: Need) -> Resolved:
     for place in places(settings):
         folder = snapshot(place.folder, checkpoint) if place.hub_cache else None
         if folder is not None:
             reason = f"it is in {place.words} ({folder})"
-            return _explicit(checkpoint, folder, settings, mode, reason)
+            found = _explicit(checkpoint, folder, settings, need, reason)
+            return replace(found, row=replace(found.row, name=checkpoint))
     raise ConfigError(
         f"{checkpoint}: no snapshot of this repository is on this machine; "
         f"fetch it with: ltx2 download --checkpoint {checkpoint}"

@@ -79,7 +79,7 @@ LTX_2_5 = replace(
     distilled_sampler="ancestral_euler",
     text_encoder="gemma4",
 )
-# Two blocks instead of 48: the same graph, but STG and the step count must fit the toy.
+# Four blocks instead of 48: the same graph, but STG and the step count must fit the toy.
 TINY = replace(LTX_2, name="tiny", version=(0, 0), stg_blocks=(1,), dev_steps=10)
 
 GENERATIONS = {row.name: row for row in (LTX_2_5, LTX_2_3, LTX_2, TINY)}

@@ -46,6 +46,7 @@ class Adapter:
 
     source: str
     strength: float
+    sha256: str | None = None  # of a path's bytes; a catalogue id names its content itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,7 @@ class Plan:
 
     task: Task
     mode: Mode
-    checkpoint: str  # row of pipelines.models.CHECKPOINTS, a folder, a file or a repository
+    checkpoint: str  # row of pipelines.models.CHECKPOINTS or a hub repository, never a local path
     generation: str  # row of pipelines.models.GENERATIONS
     prompt: str
     negative_prompt: str | None  # None where no pass is guided
@@ -137,7 +138,8 @@ class Plan:
     def id(self) -> str:
         """Twelve hex digits that name this work.
 
-        The hash of everything that decides the pixels and the sound.
+        The hash of everything that decides the pixels and the sound: pictures and LoRA files by
+        their content where they were read.
         """
         work = asdict(replace(self, snaps=(), warnings=(), metadata=True))
         return hashlib.sha256(canonical_json(work).encode()).hexdigest()[:12]

@@ -2,31 +2,30 @@
 
 from collections import OrderedDict
 
-from pipelines.plan import Variant
 from pipelines.values import Text
 
 
 class PromptCache:
-    """Encoded prompts by variant and text, least recently used out first, bounded in bytes.
+    """Encoded prompts by connectors and text, least recently used out first, bounded in bytes.
 
     Holds the connectors' outputs (about 13 MB a prompt at full size), not the hidden states of
     every layer (385 MB).
     """
 
     def __init__(self, max_bytes: int = 512 * 2**20) -> None:
-        self._texts: OrderedDict[tuple[Variant, str], Text] = OrderedDict()
+        self._texts: OrderedDict[tuple[str, str], Text] = OrderedDict()
         self._max_bytes = max_bytes
 
-    def get(self, variant: Variant, prompt: str) -> Text | None:
+    def get(self, connectors: str, prompt: str) -> Text | None:
         """The encoded prompt, or None."""
-        key = (variant, prompt)
+        key = (connectors, prompt)
         if key in self._texts:
             self._texts.move_to_end(key)
         return self._texts.get(key)
 
-    def put(self, variant: Variant, prompt: str, text: Text) -> None:
+    def put(self, connectors: str, prompt: str, text: Text) -> None:
         """Keep `text`, letting go of the oldest others beyond the bound."""
-        self._texts[variant, prompt] = text
+        self._texts[connectors, prompt] = text
         while self.nbytes > self._max_bytes and len(self._texts) > 1:
             self._texts.popitem(last=False)
 

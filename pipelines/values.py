@@ -65,6 +65,7 @@ class Clip:
     fps: int
     audio: "np.ndarray | None" = None  # float32 (channels, samples) in -1..1
     audio_sample_rate: int | None = None
+    warnings: list[str] = field(default_factory=list)  # what decoding found, once it is done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

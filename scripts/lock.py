@@ -1,9 +1,11 @@
-"""Write requirements.lock: every package of pyproject.toml and what it pulls in, at one version.
+"""Write the two locks: every package of pyproject.toml and what it pulls in, at one version.
 
-pip's own resolver decides (`pip install --dry-run --report`); nothing is installed. Two things
-are left out on purpose, so that one file serves a laptop and the CUDA image: the local part of a
-version (`torch 2.13.0+cpu` becomes `torch==2.13.0`, which either build satisfies) and the packages
-that only a CUDA build of torch needs (it names them itself, at exact versions).
+requirements.lock has the tools of developers too; requirements-runtime.lock is the part of it that
+the product needs to run, for the image. pip's own resolver decides (`pip install --dry-run
+--report`); nothing is installed. Two things are left out on purpose, so that one file serves a
+laptop and a machine with CUDA: the local part of a version (`torch 2.13.0+cpu` becomes
+`torch==2.13.0`, which either build satisfies) and the packages that only a CUDA build of torch
+needs (it names them itself, at exact versions).
 """
 
 import json
@@ -16,25 +18,31 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
+RUNTIME_LOCK = ROOT / "requirements-runtime.lock"
 CUDA_ONLY = re.compile(r"(nvidia|cuda)-.*|triton")
-HEADER = """\
-# Every package at one version, for the Makefile, CI and the image alike. Written by `make lock`
-# from pyproject.toml; not edited by hand. A CUDA build of torch adds its own nvidia packages.
+WRITTEN = """\
+# Written by `make lock` from pyproject.toml; not edited by hand. A CUDA build of torch adds its own
+# nvidia packages.
 """
+HEADER = f"# Every package at one version, for the Makefile and CI.\n{WRITTEN}"
+RUNTIME_HEADER = f"# The part of requirements.lock that the product needs to run.\n{WRITTEN}"
 
 
-def requirements() -> list[str]:
-    """The direct pins of pyproject.toml, those of the dev extra included."""
+def requirements(*extras: str) -> list[str]:
+    """The direct pins of pyproject.toml, with those of the extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    optional = (project["optional-dependencies"][extra] for extra in extras)
+    return [*project["dependencies"], *(pin for pins in optional for pin in pins)]
 
 
-def resolve(wanted: list[str]) -> list[dict[str, Any]]:
-    """The metadata of `wanted` and of all that it needs, as pip would install it here."""
+def resolve(wanted: list[str], constraints: Path | None = None) -> list[dict[str, Any]]:
+    """The metadata of `wanted` and of all that it needs, as pip would install it here; at the
+    versions of `constraints` where that is given.
+    """
     # fmt: off
     command = [
         sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet",
-        "--report", "-", *wanted,
+        "--report", "-", *wanted, *(["--constraint", str(constraints)] if constraints else []),
     ]
     # fmt: on
     report = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -53,19 +61,24 @@ def line(metadata: dict[str, Any]) -> str:
     return f'{pin}; python_version < "{below[1]}"' if below else pin
 
 
-def rendered(packages: list[dict[str, Any]]) -> str:
-    """The text of the lock: one sorted pin a line."""
+def rendered(header: str, packages: list[dict[str, Any]]) -> str:
+    """The text of a lock: one sorted pin a line."""
     kept = (item for item in packages if not CUDA_ONLY.fullmatch(normalised(item["name"])))
-    return HEADER + "".join(f"{pin}\n" for pin in sorted(line(item) for item in kept))
+    return header + "".join(f"{pin}\n" for pin in sorted(line(item) for item in kept))
+
+
+def write(lock: Path, text: str) -> None:
+    """Replace a lock in one step."""
+    draft = lock.with_suffix(".lock.new")
+    draft.write_text(text)
+    draft.replace(lock)
+    print(f"{lock.name}: {text.count('==')} packages")
 
 
 def main() -> None:
-    """Resolve, then replace the lock in one step."""
-    text = rendered(resolve(requirements()))
-    draft = LOCK.with_suffix(".lock.new")
-    draft.write_text(text)
-    draft.replace(LOCK)
-    print(f"{LOCK.name}: {text.count('==')} packages")
+    """Resolve everything, then the runtime part at the same versions."""
+    write(LOCK, rendered(HEADER, resolve(requirements("dev"))))
+    write(RUNTIME_LOCK, rendered(RUNTIME_HEADER, resolve(requirements(), LOCK)))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 ACCEPTED = "a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF file"
 MIN_EDGE = 2  # pixels: the picture passes through 4:2:0 video, which halves its edges
+MAX_EDGE = 16_384  # pixels: the largest edge that H.264 encoders take
+MAX_RATIO = 8  # longer to shorter edge: little is left of a longer strip once it covers a frame
+LONGER_EDGE = 1536  # pixels that are kept: what ComfyUI's LTX-2 graphs resize every picture to
 
 # What Pillow's decoders raise over bytes that are not what they claim to be; AVIF's RuntimeError.
 _BROKEN = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError,
@@ -27,11 +30,11 @@ _TEXT_STARTS = {b"<svg": "an SVG", b"<?xml": "an SVG or other XML", b"<!doctype"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A fetched picture: upright, sRGB, 8 bits, without alpha."""
+    """A fetched picture: upright, sRGB, 8 bits, without alpha, its longer edge at most 1536."""
 
     image: "Image"  # mode RGB
     sha256: str  # of the bytes as they came, in hex
-    width: int  # of `image`, that is after rotation
+    width: int  # of `image`, that is after rotation and reduction
     height: int
 
 
@@ -39,8 +42,9 @@ def decode(data: bytes, *, name: str, max_pixels: int) -> "Image":
     """The first picture in `data`, upright and in sRGB, mode RGB. `name` is the field in errors.
 
     Alpha is laid on black; 16 bits become 8; an embedded colour profile is applied (relative
-    colorimetric with black point compensation, as browsers do). The size is read from the header
-    and checked before a pixel is decoded. Raises MediaRefused, or TooLarge above `max_pixels`.
+    colorimetric with black point compensation, as browsers do). A longer edge above 1536 pixels is
+    reduced to that, nothing is enlarged. The size is read from the header and checked before a
+    pixel is decoded. Raises MediaRefused, or TooLarge above `max_pixels` or an edge of 16,384.
     """
     from PIL import Image, ImageOps
 
@@ -54,22 +58,45 @@ def decode(data: bytes, *, name: str, max_pixels: int) -> "Image":
     except _BROKEN as error:
         raise MediaRefused(f"{name} {_what_it_is(data)}; give {ACCEPTED}") from error
     with opened:
-        width, height = opened.size
-        if width * height > max_pixels:
+        if opened.width * opened.height > max_pixels:
             raise too_many
-        if min(width, height) < MIN_EDGE:
-            raise MediaRefused(
-                f"{name} is {width}x{height} pixels; at least {MIN_EDGE}x{MIN_EDGE} are needed"
-            )
+        _check_shape(*opened.size, name)
         try:
             opened.load()
-            return _flatten(ImageOps.exif_transpose(opened), name)
+            return _reduce(_flatten(ImageOps.exif_transpose(opened), name))
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise too_many from error
         except _BROKEN as error:
             raise MediaRefused(
                 f"{name} is a {opened.format} file that is damaged or cut off; send it again whole"
             ) from error
+
+
+def _check_shape(width: int, height: int, name: str) -> None:
+    """Refuse a picture that is too small, too long or too narrow."""
+    short, long = sorted((width, height))
+    if short < MIN_EDGE:
+        raise MediaRefused(
+            f"{name} is {width}x{height} pixels; at least {MIN_EDGE}x{MIN_EDGE} are needed"
+        )
+    if long > MAX_EDGE:
+        raise TooLarge(f"{name} is {width}x{height} pixels; an edge may have {MAX_EDGE:,} at most")
+    if long > MAX_RATIO * short:
+        raise MediaRefused(
+            f"{name} is {width}x{height} pixels; the longer edge may be {MAX_RATIO} times the "
+            "shorter at most, crop it first"
+        )
+
+
+def _reduce(image: "Image") -> "Image":
+    """Lanczos down to a longer edge of 1536 pixels; a smaller picture as it is."""
+    from PIL.Image import Resampling
+
+    long = max(image.size)
+    if long <= LONGER_EDGE:
+        return image
+    width, height = (max(MIN_EDGE, round(edge * LONGER_EDGE / long)) for edge in image.size)
+    return image.resize((width, height), Resampling.LANCZOS)
 
 
 def _what_it_is(data: bytes) -> str:

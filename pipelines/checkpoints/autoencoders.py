@@ -9,6 +9,7 @@ from pipelines.checkpoints.facts import Config, Facts, Shapes, children, part
 # Geometry of the audio path that no transformer config holds; the audio VAE's file confirms it.
 AUDIO_RATE = 16000  # samples per second
 AUDIO_HOP = 160  # samples per mel frame
+NO_TIMESTEPS = "a decoder with timestep conditioning is not supported; LTX-2 has none"
 # compress_<name> -> what diffusers calls it, rows and columns per latent, frames per latent
 _RESAMPLING = {
     "space": ("spatial", 2, 1),
@@ -31,9 +32,7 @@ def vae(facts: Facts, original: Config, shapes: Shapes, _width: int | None) -> d
     ):
         facts.expect(config, field, *accepted)
     if "decoder.scale_shift_table" in shapes or config.get("timestep_conditioning", False):
-        facts.problems.append(
-            "a decoder with timestep conditioning is not supported; LTX-2 has none"
-        )
+        facts.problems.append(NO_TIMESTEPS)
     patch = config.get("patch_size", 4)
     latent = facts.agree(
         config, "latent_channels", facts.shape(shapes, "decoder.conv_in.conv.weight")[1]

@@ -1,6 +1,6 @@
 """What a checkpoint on disk holds: which file or folder serves which component. No torch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from pipelines.checkpoints.folders import (
 from pipelines.checkpoints.headers import CheckpointError
 from pipelines.checkpoints.survey import expected_names, survey_originals
 from pipelines.models import CHECKPOINTS, Checkpoint, Generation
-from pipelines.plan import Mode, Task, Variant
+from pipelines.plan import Mode, Variant
 
 Layout = Literal["diffusers", "original"]
 OTHER: dict[str, Variant] = {"dev": "distilled", "distilled": "dev"}
@@ -37,6 +37,7 @@ class Weights:
     parts: Mapping[str, tuple[Path, ...]]
     expected: Mapping[str, str] = field(default_factory=dict)  # usual file names, for messages
     text_width: int | None = None  # hidden size of the text encoder, where one was found
+    unusable: tuple[str, ...] = ()  # files that serve no part, each with its reason
 
     def files(self, component: str, variant: Variant = "distilled") -> tuple[Path, ...]:
         """The files or the folder of a component.
@@ -51,7 +52,8 @@ class Weights:
         for name in names:
             if name in self.parts:
                 return self.parts[name]
-        raise CheckpointError(f"{self.root} has no {self._described(names[0], component)}")
+        described = self._described(names[0], component)
+        raise CheckpointError(f"{self.root} has no {described}{not_usable(self.unusable)}")
 
     def path(self, name: str) -> Path:
         """The one file of a part such as `distilled_lora`."""
@@ -69,16 +71,9 @@ class Weights:
             names.add(f"{component}:{OTHER[variant]}")
         return not names.isdisjoint(self.parts)
 
-    def missing(
-        self,
-        mode: Mode,
-        task: Task = "text_to_video",  # noqa: ARG002 - both read the same parts
-        *,
-        spatial_upscaler: bool = True,
-        temporal_upscaler: bool = False,
-    ) -> list[str]:
-        """Everything a mode needs and this checkpoint lacks, each with its usual file name; empty
-        where it can run.
+    def missing(self, mode: Mode, *, spatial_upscaler: bool = True) -> list[str]:
+        """Everything a mode needs and this checkpoint lacks, each with its usual file name; the
+        last names the files that could not be used. Empty where it can run.
         """
         variant: Variant = "distilled" if mode == "fast" else "dev"
         wanted = ["transformer", *_ALWAYS]
@@ -86,10 +81,9 @@ class Weights:
             wanted.append("distilled_lora")  # of the refine pass
         if spatial_upscaler:
             wanted.append("spatial_upscaler")
-        if temporal_upscaler:
-            wanted.append("temporal_upscaler")
         lacking = [name for name in wanted if not self.has(name, variant)]
-        return [self._described(f"{name}:{variant}", name) for name in lacking]
+        described = [self._described(f"{name}:{variant}", name) for name in lacking]
+        return described[:-1] + [f"{last}{not_usable(self.unusable)}" for last in described[-1:]]
 
     def with_file(self, name: str, *files: Path) -> "Weights":
         """The same checkpoint with other files for one part, e.g. `transformer:distilled` or
@@ -130,12 +124,13 @@ def find(path: Path, row: Checkpoint | None = None, *, text_encoder: Path | None
     originals = survey_originals(path, row, survey.generation, companions_only=diffusers)
     # Files that the row names come before a folder of the same component, any other file after it.
     parts = {**originals.parts, **survey.parts, **originals.named}
+    unusable = (*survey.unusable, *originals.unusable)
     if not parts:
         raise CheckpointError(
             f"{path} holds nothing that can be loaded; accepted are a folder in diffusers' "
             "format (model_index.json), "
             "a folder with Lightricks' .safetensors files, or one of those files. GGUF and "
-            ".ckpt files are not read"
+            f".ckpt files are not read{not_usable(unusable)}"
         )
     generation = _generation(path, row, survey, originals)
     if text_encoder is not None:
@@ -147,8 +142,14 @@ def find(path: Path, row: Checkpoint | None = None, *, text_encoder: Path | None
         layout="diffusers" if survey.parts else "original",
         parts=parts,
         expected=expected_names(usual),
+        unusable=unusable,
     )
     return _with_text_encoder(weights)
+
+
+def not_usable(reasons: Sequence[str]) -> str:
+    """The end of a message about something missing."""
+    return f"; not usable: {', '.join(reasons)}" if reasons else ""
 
 
 def _generation(path: Path, row: Checkpoint | None, *surveys: Survey) -> Generation:

@@ -27,15 +27,19 @@ _SUBFOLDERS = {
     "duration_head": "duration_head",
     "diffusion_decoder": "diffusion_decoder",
 }
+REFINE_SCALE = 2.0  # between the base pass and the refine pass
 
 
 @dataclass(slots=True)
 class Survey:
-    """What was found. `named` are the parts whose files the wanted row names."""
+    """What was found. `named` are the parts whose files the wanted row names, `unusable` says of
+    the files that serve no part why they cannot.
+    """
 
     parts: Parts = field(default_factory=dict)
     named: Parts = field(default_factory=dict)
     generation: Generation | None = None
+    unusable: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,7 @@ class TextEncoderFacts:
     family: str
     width: int
     layers: int
+    text: dict[str, Any]  # configuration of the language model
     version: str | None = None  # LTX's own name of a tuned Gemma
 
 
@@ -98,6 +103,14 @@ def survey_diffusers(root: Path, row: Checkpoint | None) -> Survey:
     for name, component in _SUBFOLDERS.items():
         if is_complete(root / name):
             parts[component] = (root / name,)
+    unusable: list[str] = []
+    if "spatial_upscaler" in parts:
+        folder = root / "latent_upsampler"
+        config = read_json(folder / "config.json")
+        scale = config.get("rational_spatial_scale", REFINE_SCALE)
+        if config.get("use_rational_resampler") and scale != REFINE_SCALE:
+            del parts["spatial_upscaler"]
+            unusable.append(wrong_scale(folder, scale))
     if is_complete(root / "text_encoder"):
         parts["text_encoder"] = (root / "text_encoder",)
     tokenizer = next(
@@ -105,9 +118,9 @@ def survey_diffusers(root: Path, row: Checkpoint | None) -> Survey:
     )
     if tokenizer:
         parts["tokenizer"] = (tokenizer,)
-    config = root / "transformer" / "config.json"
+    half = root / "transformer" / "config.json"
     full = root / "transformer_full" / "config.json"
-    known = next((one for one in (config, full) if one.is_file()), None)
+    known = next((one for one in (half, full) if one.is_file()), None)
     generation = _diffusers_generation(known) if known else (row.generation if row else None)
     named_distilled = any("distilled" in part.lower() for part in root.absolute().parts[-4:])
     two = full.is_file() or (generation == LTX_2_5)
@@ -117,7 +130,12 @@ def survey_diffusers(root: Path, row: Checkpoint | None) -> Survey:
         )
     if is_complete(root / "transformer_full"):
         parts["transformer:dev"] = (root / "transformer_full",)
-    return Survey(parts=parts, generation=generation)
+    return Survey(parts=parts, generation=generation, unusable=unusable)
+
+
+def wrong_scale(path: Path, scale: float) -> str:
+    """Why a spatial upscaler cannot stand between the two passes."""
+    return f"{path} enlarges by {scale:g}, the refine pass needs a spatial upscaler of 2"
 
 
 def _diffusers_generation(config: Path) -> Generation:
@@ -165,6 +183,7 @@ def text_encoder_facts(path: Path) -> TextEncoderFacts:
         family=TEXT_ENCODERS[kind],
         width=text["hidden_size"],
         layers=text["num_hidden_layers"],
+        text=text,
         version=config.get("gemma_version"),
     )
 

@@ -74,3 +74,12 @@ def read_header(path: Path) -> Header:
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}; download it again") from error
     return Header(path=path, metadata=header.metadata, tensors=header.tensors)
+
+
+def refuse_quantised(header: Header) -> None:
+    """Raise CheckpointError for weights that a plain load would turn into noise."""
+    if header.quantised:
+        raise CheckpointError(
+            f"{header.path} holds quantised weights with separate scales ({header.quantised}); "
+            "use the bf16 file"
+        )

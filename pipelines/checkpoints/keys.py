@@ -91,17 +91,6 @@ def targets(component: str, key: str) -> tuple[str, ...]:
     return (_elements(component, bare),)
 
 
-def to_diffusers(component: str, key: str) -> str:
-    """The diffusers name of an original tensor. Raises ValueError for one that is cut in several or
-    not used at all.
-    """
-    names = targets(component, key)
-    if len(names) != 1:
-        what = f"is cut into {', '.join(names)}" if names else "is not used"
-        raise ValueError(f"{key} of {component} {what}; use targets()")
-    return names[0]
-
-
 def to_original(component: str, key: str) -> str:
     """The monolith name of the original tensor that holds a diffusers tensor; q, k and v may share
     one.
@@ -138,9 +127,8 @@ def is_connector(key: str) -> bool:
     return bare.startswith((*_CONNECTORS, PROJECTION_PREFIX))
 
 
-def component_of(key: str, *, bare: str | None = None) -> str | None:
-    """Which component an original key belongs to; `bare` is the component of keys without a known
-    prefix.
+def component_of(key: str) -> str | None:
+    """Which component an original key belongs to; None without a known prefix.
 
     Of a video VAE's keys only "vae" is answered: whether its decoder is the diffusion one is a
     property of the file.
@@ -152,7 +140,7 @@ def component_of(key: str, *, bare: str | None = None) -> str | None:
             return component
     if key.startswith(("encoder.", "decoder.", _STATISTICS)):
         return "vae"
-    return bare
+    return None
 
 
 def is_diffusion_decoder(keys: Iterable[str]) -> bool:

@@ -23,6 +23,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from pipelines.checkpoints import keys
+from pipelines.checkpoints.autoencoders import NO_TIMESTEPS
 from pipelines.checkpoints.configs import Shapes, diffusers_config
 from pipelines.checkpoints.files import (
     Weights,
@@ -30,7 +31,7 @@ from pipelines.checkpoints.files import (
     check_text_version,
     folder_config,
 )
-from pipelines.checkpoints.headers import CheckpointError, Header, read_header
+from pipelines.checkpoints.headers import CheckpointError, Header, read_header, refuse_quantised
 from pipelines.checkpoints.text_encoder import load_text_encoder, load_tokenizer
 from pipelines.plan import Variant
 from pipelines.upstream.vocoder_clamp import clamp_first_stage
@@ -102,18 +103,25 @@ def _from_folder(
     component: str, folder: Path, device: torch.device, dtype: torch.dtype
 ) -> nn.Module:
     cls: Any = _CLASSES[component]
-    if (
-        component == "vocoder"
-        and folder_config(folder).get("_class_name") == LTX2VocoderWithBWE.__name__
-    ):
+    config = folder_config(folder)
+    if component == "vocoder" and config.get("_class_name") == LTX2VocoderWithBWE.__name__:
         cls = LTX2VocoderWithBWE
+    if component == "vae" and config.get("timestep_conditioning"):
+        raise CheckpointError(f"{folder}: {NO_TIMESTEPS}")
     for file in sorted(folder.glob("*.safetensors")):
-        _refuse_quantised(read_header(file))
+        refuse_quantised(read_header(file))
     # The flag needs no weights; repositories were converted with the class default, which makes STG
     # a no-op.
     options = {"perturbed_attn": True} if component == "transformer" else {}
+    # A map to one device: each tensor goes there as it is read,
+    # and the whole never lies in host memory.
     module, report = cls.from_pretrained(
-        folder, torch_dtype=dtype, low_cpu_mem_usage=True, output_loading_info=True, **options
+        folder,
+        torch_dtype=dtype,
+        device_map={"": device},
+        low_cpu_mem_usage=True,
+        output_loading_info=True,
+        **options,
     )
     _refuse_differences(str(folder), report["missing_keys"], report["unexpected_keys"])
     stored = {
@@ -125,8 +133,8 @@ def _from_folder(
         if (
             name in module._buffers
         ):  # read only; there is no public view of one module's own buffers
-            module.register_buffer(name, value.float())
-    return module.to(device)
+            module.register_buffer(name, value.to(device, torch.float32))
+    return module
 
 
 def _statistics(file: Path) -> Iterator[tuple[str, Tensor]]:
@@ -144,7 +152,7 @@ def _from_originals(
 ) -> nn.Module:
     headers = [read_header(file) for file in files]
     for header in headers:
-        _refuse_quantised(header)
+        refuse_quantised(header)
     shapes = component_shapes(component, headers)
     config = {name: value for header in reversed(headers) for name, value in header.config.items()}
     arguments = diffusers_config(component, config, shapes, text_width=weights.text_width)
@@ -165,14 +173,6 @@ def _from_originals(
             if buffer is not None and buffer.device != device:
                 owner._buffers[name] = buffer.to(device)
     return module
-
-
-def _refuse_quantised(header: Header) -> None:
-    if header.quantised:
-        raise CheckpointError(
-            f"{header.path} holds quantised weights with separate scales ({header.quantised}); "
-            "use the bf16 file"
-        )
 
 
 def owned_keys(component: str, header: Header) -> list[str]:

@@ -1,11 +1,17 @@
 """Original files in a folder: what each is and which one serves which component. No torch."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.checkpoints.folders import Survey, subfolders, text_encoder_folder
+from pipelines.checkpoints.folders import (
+    REFINE_SCALE,
+    Survey,
+    subfolders,
+    text_encoder_folder,
+    wrong_scale,
+)
 from pipelines.checkpoints.headers import CheckpointError, Header, read_header
 from pipelines.checkpoints.keys import (
     PROJECTION_PREFIX,
@@ -66,12 +72,13 @@ def survey_originals(
     """
     single = path.is_file()
     root = path.parent if single else path
-    headers = [
-        read_header(file) for file in _files(root, 0 if companions_only else _DEPTH) if file != path
-    ]
-    found = [one for one in map(_classify, headers) if one.parts]
+    found, unusable = _companions(
+        file for file in _files(root, 0 if companions_only else _DEPTH) if file != path
+    )
     if single:
         own = _classify(read_header(path))
+        if scale := _other_scale(own):
+            raise CheckpointError(wrong_scale(path, scale))
         if not own.parts:
             raise CheckpointError(f"{path} is no LTX-2 checkpoint: it has none of its tensors")
         _refuse_quantised(own, row)
@@ -85,10 +92,39 @@ def survey_originals(
         wanted = _only_generation(path, found)
     else:
         found = _of_generation(path, found, wanted)
+    scaled = [(one, scale) for one in found if (scale := _other_scale(one))]
+    found = [one for one in found if not _other_scale(one)]
     survey = _Chooser(row or _row_of(wanted)).choose(found)
     if not companions_only:
         survey.parts |= text_encoder_folder(root, row or _row_of(wanted), wanted)
+    survey.unusable = unusable
+    if "spatial_upscaler" not in survey.parts:
+        survey.unusable += [wrong_scale(one.path, scale) for one, scale in scaled]
     return survey
+
+
+def _companions(files: Iterable[Path]) -> tuple[list[_Found], list[str]]:
+    """The files that serve some part, and why others cannot be read: whether that matters depends
+    on what is missing in the end.
+    """
+    found: list[_Found] = []
+    unusable: list[str] = []
+    for file in files:
+        try:
+            one = _classify(read_header(file))
+        except (CheckpointError, OSError) as error:
+            unusable.append(str(error))
+        else:
+            if one.parts:
+                found.append(one)
+    return found, unusable
+
+
+def _other_scale(one: _Found) -> float | None:
+    """The factor of a spatial upscaler that does not double; None for everything else."""
+    config = one.header.config if "spatial_upscaler" in one.parts else {}
+    scale = config.get("spatial_scale", REFINE_SCALE)
+    return scale if config.get("rational_resampler") and scale != REFINE_SCALE else None
 
 
 def _overlaps(one: _Found, own: _Found) -> bool:

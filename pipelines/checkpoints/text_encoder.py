@@ -1,7 +1,7 @@
 """The text encoder and its tokenizer: a transformers folder, or 2.5's file that carries both."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from pipelines.checkpoints.folders import text_encoder_facts
-from pipelines.checkpoints.headers import CheckpointError, read_header
+from pipelines.checkpoints.folders import TextEncoderFacts, text_encoder_facts
+from pipelines.checkpoints.headers import CheckpointError, read_header, refuse_quantised
 from pipelines.checkpoints.survey import TOKENIZER_TENSOR
+from pipelines.upstream.prompt_tokens import MAX_TOKENS
 
 _CLASSES: dict[str, type[Any]] = {
     "gemma3": Gemma3ForConditionalGeneration,
@@ -37,11 +38,16 @@ _ASSET = "hf_asset__"  # prefix of further files that 2.5's text encoder carries
 # connectors own.
 _UNUSED = (
     "vision_model.",
+    "vision_tower.",
+    "vision_embedder.",
+    "embed_vision.",
+    "embed_audio.",
     "audio_projector.",
     "multi_modal_projector.",
     "text_embedding_projection.",
     _ASSET,
 )
+_SHOWN = 10  # names in an error
 # Entries of a tokenizer_config.json that are not constructor arguments of the plain fast tokenizer.
 _NOT_ARGUMENTS = {
     "added_tokens_decoder",
@@ -53,7 +59,6 @@ _NOT_ARGUMENTS = {
     "processor_class",
     "tokenizer_class",
 }
-MAX_TOKENS = 1024  # what the connectors were trained on
 
 
 def load_text_encoder(path: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -65,24 +70,50 @@ def load_text_encoder(path: Path, device: torch.device, dtype: torch.dtype) -> n
     if dtype == torch.float16:
         raise ValueError("the text encoder overflows in float16; use bfloat16 or float32")
     facts = text_encoder_facts(path)
-    if path.is_dir():
-        with _no_bar():
-            model, report = _CLASSES[facts.model_type].from_pretrained(
-                path,
-                dtype=dtype,
-                low_cpu_mem_usage=True,
-                output_loading_info=True,
-                local_files_only=True,
-            )
-        if report["missing_keys"]:
-            listed = ", ".join(sorted(report["missing_keys"])[:10])
-            raise CheckpointError(
-                f"{path} lacks {len(report['missing_keys'])} tensors of its model: {listed}"
-            )
-        model = model.to(device)
-    else:
-        model = _from_file(path, device, dtype)
+    model = (_from_folder if path.is_dir() else _from_file)(facts, device, dtype)
     return model.requires_grad_(False).eval()
+
+
+def _from_folder(facts: TextEncoderFacts, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """A transformers folder, each tensor to the device as it is read."""
+    for file in sorted(facts.path.glob("*.safetensors")):
+        refuse_quantised(read_header(file))
+    with _no_bar():
+        model, report = _CLASSES[facts.model_type].from_pretrained(
+            facts.path,
+            dtype=dtype,
+            device_map={"": device},
+            ignore_mismatched_sizes=True,  # so that they come in the report
+            low_cpu_mem_usage=True,
+            output_loading_info=True,
+            local_files_only=True,
+        )
+    unknown = [
+        name
+        for name in report["unexpected_keys"]
+        if not name.removeprefix("model.").startswith(_UNUSED)
+    ]
+    wrong = [
+        f"{name} {tuple(stored)} instead of {tuple(built)}"
+        for name, stored, built in report["mismatched_keys"]
+    ]
+    _refuse_differences(facts.path, report["missing_keys"], unknown, wrong)
+    return model
+
+
+def _refuse_differences(
+    path: Path, missing: Iterable[str], unknown: Iterable[str], wrong: Iterable[str], hint: str = ""
+) -> None:
+    kinds = (("missing", missing), ("unknown", unknown), ("of another shape", wrong))
+    problems = [
+        f"{len(names)} {word} ({', '.join(names[:_SHOWN])}{', ...' if names[_SHOWN:] else ''})"
+        for word, names in ((word, sorted(names)) for word, names in kinds)
+        if names
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{path} does not fit transformers' model, tensors: {'; '.join(problems)}{hint}"
+        )
 
 
 @contextmanager
@@ -97,35 +128,39 @@ def _no_bar() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _from_file(path: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def _from_file(facts: TextEncoderFacts, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """2.5's file: metadata `gemma_config`, the language model under `model.`, no head."""
-    header = read_header(path)
-    if header.quantised:
-        raise CheckpointError(
-            f"{path} holds quantised weights ({header.quantised}); use the bf16 file"
-        )
-    config = Gemma4UnifiedTextConfig.from_dict(header.json("gemma_config")["text_config"])
+    header = read_header(facts.path)
+    refuse_quantised(header)
+    config = Gemma4UnifiedTextConfig.from_dict(facts.text)
     with init_empty_weights(include_buffers=False):
         model = Gemma4UnifiedForCausalLM(config)
     language = model.model
-    wanted = set(language.state_dict())
-    held = {name for name in header.tensors if name.startswith("model.")}
-    rest = [
-        name
-        for name in header.tensors
-        if name not in held and not name.startswith((*_UNUSED, TOKENIZER_TENSOR))
-    ]
-    missing = sorted(wanted - {name.removeprefix("model.") for name in held})
-    unknown = sorted([*(name for name in held if name.removeprefix("model.") not in wanted), *rest])
-    if missing or unknown:
-        raise CheckpointError(
-            f"{path} does not fit transformers' Gemma 4: {len(missing)} tensors missing "
-            f"({', '.join(missing[:10])}), "
-            f"{len(unknown)} unknown ({', '.join(unknown[:10])}); the repository in diffusers' "
-            "format "
-            "(Lightricks/LTX-2.5-Diffusers) loads through transformers itself"
-        )
-    with safe_open(path, framework="pt", device=str(device)) as content:
+    wanted = {name: tuple(tensor.shape) for name, tensor in language.state_dict().items()}
+    held = {
+        name: entry.shape for name, entry in header.tensors.items() if name.startswith("model.")
+    }
+    stored = {name.removeprefix("model."): shape for name, shape in held.items()}
+    _refuse_differences(
+        facts.path,
+        wanted.keys() - stored.keys(),
+        [
+            *(f"model.{name}" for name in stored.keys() - wanted.keys()),
+            *(
+                name
+                for name in header.tensors.keys() - held.keys()
+                if not name.startswith((*_UNUSED, TOKENIZER_TENSOR))
+            ),
+        ],
+        [
+            f"{name} {stored[name]} instead of {shape}"
+            for name, shape in wanted.items()
+            if name in stored and stored[name] != shape
+        ],
+        "; the repository in diffusers' format (Lightricks/LTX-2.5-Diffusers) loads through "
+        "transformers itself",
+    )
+    with safe_open(facts.path, framework="pt", device=str(device)) as content:
         for name in sorted(held):
             owner_path, _, leaf = name.removeprefix("model.").rpartition(".")
             owner = language.get_submodule(owner_path)

@@ -49,7 +49,8 @@ def cover(frames: np.ndarray, width: int, height: int) -> Tensor:
     """uint8 (n, h, w, 3) to float (1, 3, n, height, width) in -1..1.
 
     Scale to cover, crop the centre. Bilinear without antialiasing and with sizes rounded up, as in
-    the reference.
+    the reference. Pictures of extreme shapes, which would grow far beyond the frame before they are
+    cropped, are refused when they are fetched.
     """
     pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float()
     scale = max(height / pixels.shape[2], width / pixels.shape[3])

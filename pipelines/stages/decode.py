@@ -3,6 +3,7 @@
 The frames are lazy: the decoder runs while the encoder of the file reads them.
 """
 
+import logging
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
@@ -10,18 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipelines.components import Components
+from pipelines.components import Components, free_memory
 from pipelines.geometry import SPATIAL, TEMPORAL, latent_frames, tile_spans
 from pipelines.plan import DecodePlan, Plan
 from pipelines.tokens import denormalise_audio, denormalise_video
-from pipelines.upstream.spatial_tiling import decode_in_space
+from pipelines.upstream.spatial_tiling import DecodeTile, decode_in_space
 from pipelines.upstream.temporal_tiling import decode_in_time
 from pipelines.values import Clip, Latents, NonFinite
 
-# A decoder trained with timestep conditioning expects slightly noised latents (reference defaults).
-DECODE_NOISE, DECODE_TIMESTEP = 0.025, 0.05
-# Apart from the noise of the passes (0) and of the ancestral sampler (10000).
-DECODE_SEED_OFFSET = 20000
+logger = logging.getLogger(__name__)
 
 
 def decode(model: Components, latents: Latents, plan: Plan, *, sound: Latents | None) -> Clip:
@@ -29,9 +27,10 @@ def decode(model: Components, latents: Latents, plan: Plan, *, sound: Latents | 
 
     `sound` None gives a clip without sound.
     """
+    warnings: list[str] = []
     audio, rate = (None, None) if sound is None else decode_audio(model, sound.audio)
     return Clip(
-        frames=decode_video(model, latents.video, plan.decode, plan.seed),
+        frames=decode_video(model, latents.video, plan.decode, warnings),
         chunks=tile_count(plan.num_frames, plan.decode),
         width=plan.width,
         height=plan.height,
@@ -39,6 +38,7 @@ def decode(model: Components, latents: Latents, plan: Plan, *, sound: Latents | 
         fps=plan.fps,
         audio=audio,
         audio_sample_rate=rate,
+        warnings=warnings,
     )
 
 
@@ -52,37 +52,50 @@ def _tile_latents(plan: DecodePlan) -> tuple[int, int]:
 
 
 def decode_video(
-    model: Components, video: Tensor, plan: DecodePlan, seed: int
+    model: Components, video: Tensor, plan: DecodePlan, warnings: list[str] | None = None
 ) -> Generator[np.ndarray]:
     """Yield uint8 (n, height, width, 3).
 
-    Memory is bounded by the tile, whatever the length of the clip.
+    Memory is bounded by the tile, whatever the length of the clip. A clip of one flat colour is
+    reported in `warnings`: it is what a broken decoder makes.
     """
     cells = (plan.tile_height // SPATIAL, plan.tile_width // SPATIAL)
+    lowest, highest = 255, 0
     with model.using("vae") as vae, _untiled(vae):
-        latent, timestep = _decoder_input(vae, video, seed)
 
         def decode_cells(cell: Tensor) -> Tensor:
-            return vae.decode(cell.to(model.device, vae.dtype), timestep, return_dict=False)[0]
+            return vae.decode(cell.to(model.device, vae.dtype), return_dict=False)[0]
 
         def decode_tile(tile: Tensor) -> Tensor:
             with torch.inference_mode():
-                return decode_in_space(decode_cells, tile, cells, plan.overlap // SPATIAL)
+                return decode_as_it_fits(decode_cells, tile, cells, plan.overlap // SPATIAL)
 
+        latent = denormalise_video(vae, video)
         for pixels in decode_in_time(decode_tile, latent, *_tile_latents(plan)):
             if not torch.isfinite(pixels).all():
-                raise NonFinite("the decoded frames are not finite")
-            yield to_uint8(pixels)
+                raise NonFinite("decode: the frames are not finite")
+            frames = to_uint8(pixels)
+            lowest, highest = min(lowest, int(frames.min())), max(highest, int(frames.max()))
+            yield frames
+    if warnings is not None and lowest == highest:
+        warnings.append("every pixel of the clip has the same value: the decoder made no picture")
 
 
-def _decoder_input(vae: nn.Module, video: Tensor, seed: int) -> tuple[Tensor, Tensor | None]:
-    timestep = None
-    if vae.config.timestep_conditioning:
-        generator = torch.Generator().manual_seed(seed + DECODE_SEED_OFFSET)
-        noise = torch.randn(video.shape, generator=generator).to(video)
-        video = torch.lerp(video, noise, DECODE_NOISE)
-        timestep = torch.tensor([DECODE_TIMESTEP], device=video.device, dtype=vae.dtype)
-    return denormalise_video(vae, video), timestep
+def decode_as_it_fits(
+    decode: DecodeTile, latent: Tensor, cells: tuple[int, int], overlap: int
+) -> Tensor:
+    """Decode in tiles of `cells`; where the device runs out of memory, once more in smaller ones.
+
+    A failed decode must not cost the generation before it.
+    """
+    try:
+        return decode_in_space(decode, latent, cells, overlap)
+    except torch.OutOfMemoryError:
+        smaller = (max(overlap + 1, cells[0] // 2), max(overlap + 1, cells[1] // 2))
+    # Outside the handler: the error's traceback holds the tensors that did not fit.
+    free_memory(latent.device)
+    logger.warning("out of memory in tiles of %s cells, decoding in %s", cells, smaller)
+    return decode_in_space(decode, latent, smaller, overlap)
 
 
 def to_uint8(pixels: Tensor) -> np.ndarray:
@@ -122,7 +135,7 @@ def decode_audio(model: Components, audio: Tensor) -> tuple[np.ndarray, int]:
         mel = audio_vae.decode(
             denormalise_audio(audio_vae, audio.to(model.device)), return_dict=False
         )[0]
-        wave = vocoder(mel)[0].clamp(-1, 1)
-        if not torch.isfinite(wave).all():
-            raise NonFinite("the decoded sound is not finite")
-        return wave.cpu().numpy(), int(vocoder.config.output_sampling_rate)
+        wave = vocoder(mel)[0]
+        if not torch.isfinite(wave).all():  # before clamping, which would hide an infinity
+            raise NonFinite("sound: the decoded sound is not finite")
+        return wave.clamp(-1, 1).cpu().numpy(), int(vocoder.config.output_sampling_rate)

@@ -50,6 +50,7 @@ def denoise(
     plan: DenoisePlan,
     prompts: Prompts,
     *,
+    stage: str,
     seconds: float,
     noise: torch.Generator,
     step_noise: torch.Generator | None = None,
@@ -62,7 +63,7 @@ def denoise(
     With `init`, it starts from that, noised to the first sigma. `noise` is a CPU generator: the
     start is drawn from it in float32 as packed tokens, video first, then audio, appended tokens
     included. `step_noise` is the ancestral sampler's own. `seconds` is the length of the clip as it
-    plays, which sets the length of the sound.
+    plays, which sets the length of the sound. `stage` is its name in errors.
     """
     with ExitStack() as stack:
         transformer = stack.enter_context(model.using_transformer(plan.variant, plan.adapters))
@@ -92,14 +93,14 @@ def denoise(
             ),
             audio=unpack_audio(audio, AUDIO_CHANNELS),
         )
-    return finite(latents)
+    return finite(latents, stage)
 
 
-def finite(latents: Latents) -> Latents:
+def finite(latents: Latents, stage: str) -> Latents:
     """The same latents, or NonFinite: a NaN must never become a black clip."""
     for name in ("video", "audio"):
         if not torch.isfinite(getattr(latents, name)).all():
-            raise NonFinite(f"the {name} latents are not finite")
+            raise NonFinite(f"{stage}: the {name} latents are not finite")
     return latents
 
 

@@ -3,8 +3,10 @@
 Gemma's hidden states through the connectors, once per prompt.
 """
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipelines.components import Components
 from pipelines.plan import Plan, Variant
@@ -14,55 +16,57 @@ from pipelines.values import Prompts, Text
 
 def encode_prompts(model: Components, plan: Plan) -> Prompts:
     """Both prompts of a plan; the negative one only where a pass is guided."""
-    variant = plan.base.variant
-    negative = plan.negative_prompt
-    return Prompts(
-        positive=encode_prompt(model, plan.prompt, variant),
-        negative=None if negative is None else encode_prompt(model, negative, variant),
-    )
+    wanted = [plan.prompt, *([] if plan.negative_prompt is None else [plan.negative_prompt])]
+    texts = encode_texts(model, wanted, plan.base.variant)
+    return Prompts(positive=texts[0], negative=texts[1] if len(texts) > 1 else None)
 
 
-def encode_prompt(model: Components, prompt: str, variant: Variant) -> Text:
-    """One prompt through the connectors of a variant, from the cache where it was seen before."""
-    if (known := model.prompts.get(variant, prompt)) is not None:
-        return known
-    with model.using("tokenizer") as tokenizer:
-        tokens = prompt_tokens(tokenizer, prompt)
-    hidden = hidden_states(model, tokens.ids, tokens.mask)
-    video, audio = connect(model, hidden, tokens.mask, variant)
-    text = Text(video=video, audio=audio, tokens=tokens.length, truncated=tokens.truncated)
-    model.prompts.put(variant, prompt, text)
-    return text
+def encode_texts(model: Components, prompts: Sequence[str], variant: Variant) -> list[Text]:
+    """Prompts through the connectors of a variant, each from the cache where it was seen before.
+
+    The text encoder visits the device once for all that are new.
+    """
+    found = {prompt: text for prompt in prompts if (text := model.known_text(variant, prompt))}
+    new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in found]
+    if new:
+        with model.using("tokenizer") as tokenizer:
+            tokens = [prompt_tokens(tokenizer, prompt) for prompt in new]
+        with model.using("text_encoder") as encoder:
+            hidden = [hidden_states(encoder, t.ids, t.mask, model.device) for t in tokens]
+        with model.using(f"connectors:{variant}") as connectors:
+            for prompt, token, states in zip(new, tokens, hidden, strict=True):
+                video, audio = connect(connectors, states, token.mask)
+                found[prompt] = Text(
+                    video=video, audio=audio, tokens=token.length, truncated=token.truncated
+                )
+                model.prompts.put(model.key(f"connectors:{variant}"), prompt, found[prompt])
+    return [found[prompt] for prompt in prompts]
 
 
 @torch.inference_mode()
-def hidden_states(model: Components, ids: Tensor, mask: Tensor) -> Tensor:
+def hidden_states(encoder: nn.Module, ids: Tensor, mask: Tensor, device: torch.device) -> Tensor:
     """Every hidden state of the text encoder, (1, tokens, width, layers + 1).
 
     Calls the decoder under the language head: the head would compute logits over the whole
     vocabulary for nothing.
     """
-    with model.using("text_encoder") as encoder:
-        output = encoder.model(
-            input_ids=ids.to(model.device),
-            attention_mask=mask.to(model.device),
-            output_hidden_states=True,
-            use_cache=False,
-        )
-        return torch.stack(output.hidden_states, dim=-1)
+    output = encoder.model(
+        input_ids=ids.to(device),
+        attention_mask=mask.to(device),
+        output_hidden_states=True,
+        use_cache=False,
+    )
+    return torch.stack(output.hidden_states, dim=-1)
 
 
 @torch.inference_mode()
-def connect(
-    model: Components, hidden: Tensor, mask: Tensor, variant: Variant
-) -> tuple[Tensor, Tensor]:
-    """Hidden states to the contexts of video and audio.
+def connect(connectors: nn.Module, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Left-padded hidden states (1, tokens, width, layers + 1) to contexts of video and audio.
 
-    From (1, tokens, width, layers + 1), left padded, to (1, tokens, width) each. Registers fill the
-    padding, so the contexts need no mask.
+    Contexts are (1, tokens, width) and need no mask: registers fill the padding.
     """
-    with model.using(f"connectors:{variant}") as connectors:
-        video, audio, _ = connectors(
-            hidden.to(model.device, connectors.dtype), mask.to(model.device), padding_side="left"
-        )
+    weight = next(connectors.parameters())
+    video, audio, _ = connectors(
+        hidden.to(weight.device, weight.dtype), mask.to(weight.device), padding_side="left"
+    )
     return video, audio

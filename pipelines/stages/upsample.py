@@ -18,4 +18,4 @@ def upsample(model: Components, latents: Latents, upscaler: str = "spatial_upsca
     with model.using("vae") as vae, model.using(upscaler) as module:
         raw = denormalise_video(vae, latents.video)
         video = normalise_video(vae, module(raw.to(module.dtype)).float())
-    return finite(Latents(video=video, audio=latents.audio))
+    return finite(Latents(video=video, audio=latents.audio), "upsample")

@@ -290,6 +290,39 @@ def test_a_picture_of_one_pixel_is_refused():
     assert "1x9 pixels" in refused(packed(Image.new("RGB", (1, 9))))
 
 
+@pytest.mark.parametrize("size", [(16_385, 3000), (3000, 16_385)])
+def test_an_edge_that_no_encoder_takes_is_refused_before_it_is_decoded(size):
+    sentence = refused(png_header(*size), TooLarge)
+    assert f"{size[0]}x{size[1]} pixels" in sentence
+    assert "16,384" in sentence
+
+
+@pytest.mark.parametrize("size", [(65, 8), (8, 65), (16_000, 2)])
+def test_a_picture_that_is_a_strip_is_refused_with_the_shape_that_is_taken(size):
+    sentence = refused(packed(Image.new("RGB", size)))
+    assert f"{size[0]}x{size[1]} pixels" in sentence
+    assert "8 times the shorter" in sentence
+    assert fetch(packed(Image.new("RGB", (64, 8)))).width == 64
+
+
+@pytest.mark.parametrize(
+    ("size", "reduced"),
+    [
+        ((1920, 1080), (1536, 864)),
+        ((1080, 1920), (864, 1536)),
+        ((1537, 1000), (1536, 999)),
+        ((1536, 1100), (1536, 1100)),
+        ((200, 100), (200, 100)),
+    ],
+)
+def test_a_picture_is_reduced_to_1536_pixels_and_never_enlarged(size, reduced):
+    data = packed(quarters(*size))
+    picture = fetch(data)
+    assert (picture.width, picture.height) == picture.image.size == reduced
+    assert corners(picture.image) == [RED, GREEN, BLUE, WHITE]
+    assert picture.sha256 == hashlib.sha256(data).hexdigest()
+
+
 def test_nothing_is_refused():
     assert "empty" in refused("data:image/png;base64,")
     refused("")

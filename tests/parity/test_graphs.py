@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from diffusers.pipelines.ltx2.utils import apply_image_conditioning_crf
 from PIL import Image
 
 from pipelines import sigmas
@@ -61,7 +63,8 @@ def prompts(model: Components, case: Case) -> Prompts:
     """The case's hidden states through our connectors."""
 
     def text(prefix: str) -> Text:
-        video, audio = connect(model, case[f"{prefix}hidden"], case[f"{prefix}mask"], "dev")
+        with model.using("connectors:dev") as connectors:
+            video, audio = connect(connectors, case[f"{prefix}hidden"], case[f"{prefix}mask"])
         return Text(
             video=video, audio=audio, tokens=int(case[f"{prefix}mask"].sum()), truncated=False
         )
@@ -122,11 +125,25 @@ def conditions(case: Case, generation: Generation) -> tuple[Condition, ...]:
 
 
 def inputs(case: Case) -> Inputs:
-    """The picture after the reference's own codec round trip.
-
-    Ours may differ there by the build of libx264.
-    """
+    """The picture as it was given, before the codec."""
     return Inputs(images={"image": Image.fromarray(case["image0"].numpy())})
+
+
+def pictured(case: Case, plan: DenoisePlan) -> tuple[DenoisePlan, Inputs]:
+    """A pass and its pictures.
+
+    Our codec round trip must give the reference's picture within one grey level. Where this build
+    of libx264 does not give it exactly, the pass goes on from the recorded one, uncompressed.
+    """
+    if not plan.conditions:
+        return plan, Inputs()
+    given, recorded = case["image0"].numpy(), case["image0_after_crf"].numpy()
+    ours = apply_image_conditioning_crf(given, plan.conditions[0].crf)
+    assert np.abs(ours.astype(int) - recorded).max() <= 1
+    if np.array_equal(ours, recorded):
+        return plan, inputs(case)
+    kept = tuple(replace(condition, crf=0) for condition in plan.conditions)
+    return replace(plan, conditions=kept), Inputs(images={"image": Image.fromarray(recorded)})
 
 
 def run(model: Components, case: Case, plan: DenoisePlan, **options: object) -> Latents:
@@ -135,6 +152,7 @@ def run(model: Components, case: Case, plan: DenoisePlan, **options: object) -> 
         model,
         plan,
         prompts(model, case),
+        stage="base",
         seconds=plan.frames / plan.fps,
         progress=Silent(),
         **{
@@ -172,15 +190,18 @@ def test_image_to_video_in_one_stage(model, version, generation, name):
     case = load(version, name)
     plan = base_plan(case, generation)
     assert plan.conditions[0].crf == case.recipe["conditions"][0]["crf"]
-    check(case, run(model, case, plan, placed=place(model, plan, inputs(case))))
+    plan, pictures = pictured(case, plan)
+    check(case, run(model, case, plan, placed=place(model, plan, pictures)))
 
 
 def test_a_picture_is_encoded_as_in_the_reference(model, version, generation):
     case = load(version, "i2v_strength1")
-    picture = inputs(case).images["image"]
-    ours = encode_picture(model, picture, 128, 96, generation.image_crf)
+    plan, pictures = pictured(case, base_plan(case, generation))
+    ours = place(model, plan, pictures)[0].latent
     assert_close(ours, case["image0_latent"], "picture")
-    uncompressed = encode_picture(model, picture, 128, 96, 0)
+    recorded = Image.fromarray(case["image0_after_crf"].numpy())
+    assert_close(encode_picture(model, recorded, 128, 96, 0), case["image0_latent"], "recorded")
+    uncompressed = encode_picture(model, inputs(case).images["image"], 128, 96, 0)
     assert float((uncompressed - case["image0_latent"]).abs().max()) > 1e-2
 
 
@@ -194,7 +215,8 @@ def test_two_stages(model, version, generation, name, checkpoints):
     )
     first = base_plan(case, generation)
     noise = torch.Generator().manual_seed(case.recipe["seed"])
-    placed = place(staged, first, inputs(case)) if first.conditions else ()
+    first, pictures = pictured(case, first)
+    placed = place(staged, first, pictures)
     base = run(staged, case, first, noise=noise, placed=placed)
     check(case, base, "_s1")
     upscaled = upsample(staged, base)
@@ -211,7 +233,7 @@ def test_two_stages(model, version, generation, name, checkpoints):
         audio_guidance=GUIDANCE_OFF,
         adapters=tuple(Adapter(source=n, strength=s) for n, s in case.recipe.get("loras_s2", ())),
     )
-    placed = place(staged, second, inputs(case)) if second.conditions else ()
+    placed = place(staged, second, pictures)
     check(case, run(staged, case, second, noise=noise, init=upscaled, placed=placed), "_s2")
 
 

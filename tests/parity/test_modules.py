@@ -143,7 +143,7 @@ def test_connectors_give_both_contexts(model, version):
     case = load(version, "connectors")
     for row in range(2):
         hidden, mask = (case[name][row : row + 1] for name in ("text_hidden", "text_mask"))
-        video, audio = connect(model, hidden, mask, "dev")
+        video, audio = connect(model.part("connectors:dev"), hidden, mask)
         assert_close(video, case["out_video"][row : row + 1], "video")
         assert_close(audio, case["out_audio"][row : row + 1], "audio")
 

@@ -25,8 +25,11 @@ def normalised(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def locked():
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
+LOCKS = ("requirements.lock", "requirements-runtime.lock")
+
+
+def locked(name="requirements.lock"):
+    lines = (ROOT / name).read_text().splitlines()
     entries = [line.partition(";")[0].strip() for line in lines if not line.startswith("#")]
     return [EXACT.fullmatch(entry) or entry for entry in entries]
 
@@ -39,12 +42,30 @@ def test_every_direct_dependency_is_exact_and_locked(pin):
     assert versions.get(normalised(exact[1])) == exact[2], "run `make lock`"
 
 
-def test_the_lock_is_exact_sorted_and_without_doubles():
-    entries = locked()
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_is_exact_sorted_and_without_doubles(lock):
+    entries = locked(lock)
     assert [entry for entry in entries if isinstance(entry, str)] == []
     names = [entry[1] for entry in entries]
     assert names == [normalised(name) for name in names]
     assert len(set(names)) == len(names)
+
+
+def pinned(name):
+    lines = (ROOT / name).read_text().splitlines()
+    return {line for line in lines if not line.startswith("#")}
+
+
+def test_the_runtime_lock_is_the_part_of_the_lock_without_what_developers_use():
+    assert pinned("requirements-runtime.lock") < pinned("requirements.lock"), "run `make lock`"
+    names = {entry[1] for entry in locked("requirements-runtime.lock")}
+    project = PROJECT["project"]
+    wanted = {normalised(EXACT.fullmatch(pin)[1]) for pin in project["dependencies"]}
+    assert wanted <= names, "run `make lock`"
+    tools = {normalised(EXACT.fullmatch(pin)[1]) for pin in project["optional-dependencies"]["dev"]}
+    # A tool may be part of the runtime, too, where a dependency asks for it.
+    assert tools & names <= {"cryptography"}
+    assert "!requirements-runtime.lock" in (ROOT / ".dockerignore").read_text()
 
 
 def test_the_lock_fits_a_machine_with_a_gpu_and_one_without():
@@ -64,9 +85,10 @@ def test_python_is_the_same_everywhere():
     assert f'python: ["{PYTHON}"' in WORKFLOW
 
 
-def test_the_image_and_make_install_from_the_lock():
-    for text in (DOCKERFILE, (ROOT / "Makefile").read_text()):
-        assert re.search(r"pip install .*-r requirements\.lock", text)
+def test_the_image_and_make_install_from_their_locks():
+    makefile = (ROOT / "Makefile").read_text()
+    for text, lock in ((DOCKERFILE, "requirements-runtime.lock"), (makefile, "requirements.lock")):
+        assert re.search(rf"pip install .*-r {re.escape(lock)}", text)
         assert re.search(r"pip install .*--no-deps", text)
 
 

@@ -263,6 +263,65 @@ def test_half_a_download_is_refused(files, tmp_path):
         find(path)
 
 
+@pytest.mark.parametrize("content", [b"<html>", b"\x10\0\0\0\0\0\0\0not a header...", "version"])
+def test_an_unreadable_file_is_named_only_where_something_is_missing(files, tmp_path, content):
+    (tmp_path / NAMES["2.0"]).symlink_to(files["2.0"])
+    other = tmp_path / "notes" / "other.safetensors"
+    other.parent.mkdir()
+    if content == "version":
+        save_file({"unet.weight": torch.ones(1)}, other, {"model_version": "first"})
+    else:
+        other.write_bytes(content)
+    weights = find(tmp_path)
+    assert weights.has("vae", "dev")
+    assert find(tmp_path / NAMES["2.0"]).has("vae", "dev")
+    missing = weights.missing("pro")
+    assert [str(other) in name for name in missing] == [False] * (len(missing) - 1) + [True]
+    with pytest.raises(CheckpointError, match=r"has no duration_head.*not usable: .*other\.safe"):
+        weights.path("duration_head")
+
+
+def test_a_folder_with_nothing_but_a_broken_file_names_it(tmp_path):
+    (tmp_path / NAMES["2.0"]).write_bytes(b"<html>")
+    with pytest.raises(CheckpointError, match=r"nothing that can be loaded.*download it again"):
+        find(tmp_path)
+
+
+def half_upscaler(path):
+    sample = made.upscaler("spatial", rational=True)
+    tensors = made.originals("spatial_upscaler", sample.module)
+    return write(path, tensors, {**sample.config, "spatial_scale": 1.5})
+
+
+def test_a_spatial_upscaler_that_does_not_double_is_refused(files, tmp_path):
+    (tmp_path / NAMES["2.3"]).symlink_to(files["2.3"])
+    half = half_upscaler(tmp_path / "ltx-2.3-spatial-upscaler-x1.5-1.0.safetensors")
+    weights = find(tmp_path)
+    assert not weights.has("spatial_upscaler")
+    assert "x1.5-1.0.safetensors enlarges by 1.5, the refine pass" in weights.missing("pro")[-1]
+    with pytest.raises(CheckpointError, match=r"enlarges by 1\.5"):
+        find(half)
+    sample = made.upscaler("spatial")
+    name = "ltx-2.3-spatial-upscaler-x2-mine.safetensors"
+    write(tmp_path / name, made.originals("spatial_upscaler", sample.module), sample.config)
+    weights = find(tmp_path)
+    assert weights.path("spatial_upscaler").name == name
+    assert not any("enlarges" in lacking for lacking in weights.missing("pro"))
+
+
+def test_a_folder_of_diffusers_with_an_upscaler_that_does_not_double_is_refused(tmp_path):
+    made.vae("2.0").module.save_pretrained(tmp_path / "vae")
+    made.upscaler("spatial", rational=True).module.save_pretrained(tmp_path / "latent_upsampler")
+    (tmp_path / "model_index.json").write_text("{}")
+    assert find(tmp_path, CHECKPOINTS["ltx-2"]).has("spatial_upscaler")
+    config = tmp_path / "latent_upsampler" / "config.json"
+    stored = json.loads(config.read_text())
+    config.write_text(json.dumps({**stored, "rational_spatial_scale": 1.5}))
+    weights = find(tmp_path, CHECKPOINTS["ltx-2"])
+    assert not weights.has("spatial_upscaler")
+    assert "latent_upsampler enlarges by 1.5" in weights.missing("fast")[-1]
+
+
 # Finding
 
 
@@ -291,12 +350,11 @@ def test_what_a_mode_lacks_is_listed_whole_and_with_the_usual_names(files):
         "tokenizer (google/gemma-3-12b-it-qat-q4_0-unquantized)",
         "spatial_upscaler (ltx-2-spatial-upscaler-x2-1.0.safetensors)",
     ]
-    assert [name.split(" ")[0] for name in weights.missing("pro", temporal_upscaler=True)] == [
+    assert [name.split(" ")[0] for name in weights.missing("pro")] == [
         "text_encoder",
         "tokenizer",
         "distilled_lora",
         "spatial_upscaler",
-        "temporal_upscaler",
     ]
     assert len(weights.missing("pro", spatial_upscaler=False)) == 2
 
@@ -394,6 +452,25 @@ def test_connectors_without_their_projection_are_missing(files, tmp_path):
     assert "connectors" in find(tmp_path).missing("fast")
 
 
+def test_a_decoder_with_timestep_conditioning_is_refused(files, tmp_path):
+    def condition(config):
+        config["vae"]["timestep_conditioning"] = True
+
+    weights = changed(files, tmp_path, "2.0", lambda tensors: None, condition)
+    with pytest.raises(CheckpointError, match="timestep conditioning is not supported"):
+        load(weights, "vae", variant="dev")
+
+
+def test_a_folder_whose_decoder_has_timestep_conditioning_is_refused(tmp_path):
+    made.vae("2.0").module.save_pretrained(tmp_path / "vae")
+    (tmp_path / "model_index.json").write_text("{}")
+    config = tmp_path / "vae" / "config.json"
+    stored = json.loads(config.read_text())
+    config.write_text(json.dumps({**stored, "timestep_conditioning": True}))
+    with pytest.raises(CheckpointError, match="timestep conditioning is not supported"):
+        load(find(tmp_path, CHECKPOINTS["ltx-2"]), "vae")
+
+
 # Diffusers' layout
 
 
@@ -446,6 +523,14 @@ def test_a_diffusers_folder_loads_with_the_same_corrections(diffusers_folder):
     assert load(weights, "vocoder", dtype=torch.bfloat16).dtype == torch.float32
     dev = load(weights, "transformer", variant="dev")
     assert torch.equal(dev.proj_in.weight, 2 * made.transformer("2.5").module.proj_in.weight)
+
+
+@pytest.mark.parametrize("component", MONOLITH)
+def test_a_diffusers_folder_goes_to_the_device_tensor_by_tensor(diffusers_folder, component):
+    module = load(find(diffusers_folder), component, device="meta")
+    assert {part.device.type for part in [*module.parameters(), *module.buffers()]} == {"meta"}
+    # diffusers notes a placement only where it made it itself, while reading.
+    assert module.hf_device_map == {"": torch.device("meta")}
 
 
 def test_stg_works_whatever_a_diffusers_folder_says(diffusers_folder):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipelines.checkpoints.files import find
-from pipelines.components import Components
+from pipelines.components import GIB, Components, residency_for, visiting
 from pipelines.models import CHECKPOINTS
 
 
@@ -38,20 +38,73 @@ def test_both_are_kept_where_there_is_room(weights):
     assert held(model) == ["transformer:dev", "transformer:distilled"]
 
 
-def test_an_offloaded_part_goes_to_the_device_and_comes_back_also_after_an_error(weights):
-    model = Components(weights, residency="offload")
-    moves = []
-    part = model.part("vocoder")
-    part.to = lambda device: moves.append(str(device))
+@pytest.mark.parametrize("residency", ["offload", "staged"])
+def test_a_part_of_host_memory_visits_the_device_and_is_whole_afterwards(weights, residency):
+    """ "meta" stands for a GPU: it keeps no data, so what comes back whole was never moved."""
+    model = Components(weights, device="meta", residency=residency)
+    name = "connectors:dev"
+    part = model.part(name)
+    before = {key: value.clone() for key, value in part.state_dict().items()}
+    with pytest.raises(KeyError, match="True"), model.using(name) as used:
+        raise KeyError({p.device.type for p in used.parameters()} == {"meta"})
+    assert all(torch.equal(value, before[key]) for key, value in part.state_dict().items())
 
-    def fail():
-        with model.using("vocoder"):
-            assert moves == ["cpu"]
-            raise KeyError
 
-    with pytest.raises(KeyError):
-        fail()
-    assert moves == ["cpu", "cpu"]
+def test_a_part_that_does_not_fit_is_whole_afterwards(weights):
+    part = Components(weights).part("vocoder")
+    *_, last = part.parameters()
+    moved = []
+
+    def to(tensor, _device):
+        moved.append(tensor)
+        if tensor.data_ptr() == last.data_ptr():
+            raise torch.OutOfMemoryError
+        return tensor.to("meta")
+
+    with pytest.raises(torch.OutOfMemoryError), visiting(part, torch.device("meta"), move=to):
+        pytest.fail("the block must not run")
+    assert len(moved) > 1
+    assert {p.device.type for p in part.parameters()} == {"cpu"}
+
+
+def test_tied_weights_move_once():
+    tied = torch.nn.ModuleList([torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)])
+    tied[1].weight = tied[0].weight
+    moved = []
+    with visiting(tied, torch.device("meta"), move=lambda t, d: moved.append(t) or t.to(d)):
+        assert tied[1].weight is tied[0].weight
+    assert len(moved) == 3
+    assert tied[1].weight is tied[0].weight
+
+
+def test_staged_keeps_only_the_text_side_in_host_memory(weights):
+    model = Components(weights, residency="staged")
+    visits = []
+    for name in ("text_encoder", "connectors:dev", "vae", "transformer:dev"):
+        part = model.part(name)
+        before = {id(p) for p in part.parameters()}
+        with model.using(name) as used:
+            if {id(p) for p in used.parameters()} != before:
+                visits.append(name)
+    assert visits == ["text_encoder", "connectors:dev"]
+
+
+@pytest.mark.parametrize(
+    ("weights_gib", "memory_gib", "residency"),
+    [(0.03, 8, "resident"), (122, 141, "resident"), (122, 95.5, "resident"), (122, 79, "staged"),
+     (122, 64, "staged"), (122, 48, "offload"), (122, 24, "offload")],
+)  # fmt: skip
+def test_the_residency_follows_the_card(weights_gib, memory_gib, residency):
+    chosen, reason = residency_for(int(weights_gib * GIB), int(memory_gib * GIB))
+    assert chosen == residency
+    assert f"{memory_gib:.0f} GiB" in reason
+
+
+def test_parts_from_the_same_file_are_one_part(weights):
+    model = Components(weights)
+    same = weights.with_file("connectors:dev", *weights.files("connectors", "distilled"))
+    assert Components(same).key("connectors:dev") == "connectors:distilled"
+    assert model.key("transformer:dev") == "transformer:dev"
 
 
 def test_a_resident_part_is_never_moved(weights):

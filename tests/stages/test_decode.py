@@ -9,8 +9,15 @@ import pytest
 import torch
 
 from pipelines.plan import DecodePlan
-from pipelines.stages.decode import decode_audio, decode_video, tile_count, to_uint8
+from pipelines.stages.decode import (
+    decode_as_it_fits,
+    decode_audio,
+    decode_video,
+    tile_count,
+    to_uint8,
+)
 from pipelines.tokens import denormalise_video
+from pipelines.values import NonFinite
 
 WHOLE = DecodePlan(tile_width=768, tile_height=768, overlap=64, tile_frames=800, overlap_frames=24)
 TILED = DecodePlan(tile_width=768, tile_height=768, overlap=64, tile_frames=80, overlap_frames=24)
@@ -25,22 +32,22 @@ def test_one_tile_is_the_decoder_alone(tiny_model):
     vae = tiny_model.part("vae")
     with torch.inference_mode():
         plain = to_uint8(vae.decode(denormalise_video(vae, video), return_dict=False)[0])
-    (chunk,) = decode_video(tiny_model, video, WHOLE, 0)
+    (chunk,) = decode_video(tiny_model, video, WHOLE)
     assert np.array_equal(chunk, plain)
     assert chunk.shape == (25, 64, 96, 3)
 
 
 @pytest.mark.parametrize("frames", [1, 10, 11, 24])
 def test_tiles_in_time_give_every_frame(tiny_model, frames):
-    chunks = list(decode_video(tiny_model, latent(frames), TILED, 0))
+    chunks = list(decode_video(tiny_model, latent(frames), TILED))
     assert sum(len(chunk) for chunk in chunks) == (frames - 1) * 8 + 1
     assert len(chunks) == tile_count((frames - 1) * 8 + 1, TILED)
 
 
 def test_far_from_a_seam_a_tiled_clip_is_the_whole_clip(tiny_model):
     video = latent(14)
-    (whole,) = decode_video(tiny_model, video, WHOLE, 0)
-    tiled = np.concatenate(list(decode_video(tiny_model, video, TILED, 0)))
+    (whole,) = decode_video(tiny_model, video, WHOLE)
+    tiled = np.concatenate(list(decode_video(tiny_model, video, TILED)))
     assert np.array_equal(tiled[:24], whole[:24])
     # Random kernels see further than trained ones.
     assert np.abs(tiled.astype(int) - whole).mean() < 8
@@ -49,8 +56,8 @@ def test_far_from_a_seam_a_tiled_clip_is_the_whole_clip(tiny_model):
 def test_tiles_in_space_cover_the_frame(tiny_model):
     small = replace(WHOLE, tile_width=128, tile_height=96, overlap=32)
     video = latent(2, 5, 7)
-    (tiled,) = decode_video(tiny_model, video, small, 0)
-    (whole,) = decode_video(tiny_model, video, WHOLE, 0)
+    (tiled,) = decode_video(tiny_model, video, small)
+    (whole,) = decode_video(tiny_model, video, WHOLE)
     assert tiled.shape == whole.shape == (9, 160, 224, 3)
     assert np.abs(tiled.astype(int) - whole).mean() < 16
 
@@ -59,7 +66,7 @@ def test_the_vae_is_left_as_it_was_also_when_reading_stops_early(tiny_model):
     vae = tiny_model.part("vae")
     vae.enable_tiling()
     try:
-        frames = decode_video(tiny_model, latent(24), TILED, 0)
+        frames = decode_video(tiny_model, latent(24), TILED)
         next(frames)
         assert not vae.use_tiling
         frames.close()
@@ -81,11 +88,52 @@ def test_memory_does_not_grow_with_the_clip(tiny_model):
             return sum(t.nbytes for t in tensors if t.ndim == 5 and t.shape[1] == 3)
 
     def peak(frames):
-        return max(alive() for _ in decode_video(tiny_model, latent(frames), TILED, 0))
+        return max(alive() for _ in decode_video(tiny_model, latent(frames), TILED))
 
     short, long = peak(24), peak(72)
     assert short > 0
     assert long <= short
+
+
+def test_a_tile_that_does_not_fit_is_decoded_once_more_in_smaller_ones():
+    sizes = []
+
+    def decode(cell):
+        sizes.append(tuple(cell.shape[3:]))
+        if max(sizes[-1]) > 4:
+            raise torch.OutOfMemoryError
+        return cell.repeat_interleave(32, dim=3).repeat_interleave(32, dim=4)
+
+    cells = torch.arange(64.0).view(1, 1, 1, 8, 8)
+    decoded = decode_as_it_fits(decode, cells, (8, 8), 2)
+    assert torch.allclose(decoded[..., ::32, ::32], cells)
+    assert sizes[0] == (8, 8)
+    with pytest.raises(torch.OutOfMemoryError):
+        decode_as_it_fits(lambda _: decode(torch.zeros(1, 1, 1, 9, 9)), cells, (8, 8), 2)
+
+
+def test_a_flat_clip_is_reported_and_a_picture_is_not(tiny_model):
+    vae = tiny_model.part("vae")
+    shapes, flat = [], []
+    list(decode_video(tiny_model, latent(2), WHOLE, shapes))
+    hook = vae.decoder.register_forward_hook(lambda _m, _args, pixels: torch.zeros_like(pixels))
+    try:
+        list(decode_video(tiny_model, latent(2), WHOLE, flat))
+    finally:
+        hook.remove()
+    assert shapes == []
+    assert len(flat) == 1
+    assert "same value" in flat[0]
+
+
+def test_an_infinite_sound_is_an_error_before_it_is_clamped(tiny_model):
+    vocoder = tiny_model.part("vocoder")
+    hook = vocoder.register_forward_hook(lambda _m, _args, wave: wave * float("inf"))
+    try:
+        with pytest.raises(NonFinite, match="sound"):
+            decode_audio(tiny_model, torch.randn(1, 8, 5, 16))
+    finally:
+        hook.remove()
 
 
 def test_pixels_are_clamped_and_rounded():

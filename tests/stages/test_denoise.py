@@ -34,6 +34,7 @@ def run(model, plan, part, **options):
         model,
         part,
         encode_prompts(model, plan),
+        stage="base",
         seconds=plan.duration,
         noise=torch.Generator().manual_seed(plan.seed),
         step_noise=torch.Generator().manual_seed(plan.ancestral_seed),

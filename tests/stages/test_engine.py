@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import logging
+import math
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,8 +18,14 @@ from PIL import Image
 import ltx2
 from ltx2.delivery.file import ToFile
 from ltx2.engine import Engine
+from ltx2.prepare import prepare
 from ltx2.progress import Progress
-from ltx2.session import execute, generate, prepare
+from ltx2.session import execute, generate
+from ltx2.settings import Settings
+from ltx2.weights import Cuda
+from pipelines.models import CHECKPOINTS
+from pipelines.values import Inputs
+from tests.unit.checkpoint_files import GEMMA_NAME, originals, text_encoder
 
 SMALL = {"prompt": "a red ball rolls left", "seed": 7, "width": 128, "height": 64, "num_frames": 17}
 
@@ -108,7 +117,7 @@ def test_the_first_frame_is_held(engine, picture):
     plan, model = prepared.plan, engine.components
     placed = place(model, plan.base, prepared.inputs)
     latents = denoise(
-        model, plan.base, encode_prompts(model, plan), seconds=plan.duration,
+        model, plan.base, encode_prompts(model, plan), stage="base", seconds=plan.duration,
         noise=torch.Generator().manual_seed(1), placed=placed, progress=Progress(),
     )  # fmt: skip
     torch.testing.assert_close(latents.video[:, :, :1], placed[0].latent, atol=1e-5, rtol=0)
@@ -174,19 +183,42 @@ def test_a_clean_run_follows_a_cancelled_one(engine):
 
 
 @pytest.mark.parametrize(
-    ("stage", "message"), [("base", "latents"), ("vae", "frames"), ("vocoder", "sound")]
+    ("stage", "part"),
+    [
+        ("base", "transformer:distilled"),
+        ("upsample", "spatial_upscaler"),
+        ("refine", "transformer:distilled"),
+        ("sound", "vocoder"),
+        ("decode", "vae"),
+    ],
 )
-def test_nan_is_an_error_that_names_its_stage_never_a_black_clip(tiny, tmp_path, stage, message):
-    engine = Engine.load(str(tiny))
-    model = engine.components
-    broken = model.part("transformer:distilled" if stage == "base" else stage)
-    with torch.no_grad():
-        next(broken.parameters() if stage != "vae" else broken.decoder.parameters()).fill_(
-            float("nan")
-        )
-    with pytest.raises(
-        ltx2.GenerationFailed, match=f"{message} are not finite|{message} is not finite"
-    ):
+def test_what_is_not_finite_is_an_error_that_names_its_stage_never_a_black_clip(
+    tiny, tmp_path, stage, part
+):
+    engine = Engine.load(str(tiny), settings=Settings.from_env({}))
+
+    def listener(event):
+        if event.stage == stage and event.step == 0:
+            broken = engine.components.part(part)
+            with torch.no_grad():
+                list(broken.parameters())[-1].fill_(float("nan"))
+
+    if stage == "decode":
+        with torch.no_grad():
+            list(engine.components.part("vae").decoder.parameters())[-1].fill_(float("nan"))
+    with pytest.raises(ltx2.GenerationFailed, match=rf"^{stage}: .* not finite; plan .*, seed 7"):
+        generate(
+            request(), engine=engine, deliver=ToFile(tmp_path / "out.mp4"),
+            progress=Progress(listener),
+        )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_infinity_in_the_sound_is_an_error_though_it_could_be_clamped(tiny, tmp_path):
+    engine = Engine.load(str(tiny), settings=Settings.from_env({}))
+    vocoder = engine.components.part("vocoder")
+    vocoder.register_forward_hook(lambda _module, _mel, wave: torch.full_like(wave, math.inf))
+    with pytest.raises(ltx2.GenerationFailed, match=r"^sound: .* not finite"):
         generate(request(), engine=engine, deliver=ToFile(tmp_path / "out.mp4"))
     assert list(tmp_path.iterdir()) == []
 
@@ -207,11 +239,140 @@ def test_progress_moves_forward_to_the_end(engine, tmp_path):
 
 
 def test_offload_gives_the_same_clip(engine, tiny):
-    from ltx2.settings import Settings
-
     settings = replace(Settings.from_env({}), residency="offload")
     offloaded = Engine.load(str(tiny), settings=settings)
     assert np.array_equal(offloaded.generate(request()).frames, engine.generate(request()).frames)
+
+
+@pytest.mark.parametrize("residency", ["staged", "offload"])
+def test_pro_with_a_lora_is_the_same_wherever_its_parts_live(engine, tiny, residency):
+    asked = request(mode="pro", camera_motion="dolly_left", num_inference_steps=2)
+    settings = replace(Settings.from_env({}), residency=residency)
+    elsewhere = Engine.load(str(tiny), settings=settings)
+    assert elsewhere.components.residency == residency
+    for _ in range(2):
+        mine, theirs = engine.generate(asked), elsewhere.generate(asked)
+        assert np.array_equal(mine.frames, theirs.frames)
+        assert np.array_equal(mine.audio, theirs.audio)
+
+
+def test_bfloat16_gives_nearly_the_clip_of_float32(engine, tiny):
+    half = Engine.load(str(tiny), dtype=torch.bfloat16)
+    for mode in ("fast", "pro"):
+        asked = request(mode=mode)
+        result, exact = half.generate(asked), engine.generate(asked)
+        assert half.components.part(f"transformer:{result.plan.base.variant}").dtype == (
+            torch.bfloat16
+        )
+        assert result.frames.shape == exact.frames.shape
+        difference = np.abs(result.frames.astype(float) - exact.frames).mean()
+        assert difference < 0.05 * exact.frames.std()
+        assert np.abs(result.audio - exact.audio).mean() < 0.2 * np.abs(exact.audio).mean()
+        assert np.array_equal(result.frames, half.generate(asked).frames)
+
+
+def test_the_residency_is_chosen_and_its_reason_kept(tiny, caplog):
+    with caplog.at_level(logging.INFO, logger="ltx2.engine"):
+        engine = Engine.load(str(tiny), device="cpu", settings=Settings.from_env({}))
+        assert engine.components.residency == "resident"
+        assert engine.residency_reason == "there is no GPU memory to save"
+        assert f"parts are resident: {engine.residency_reason}" in caplog.messages
+        settings = replace(Settings.from_env({}), residency="offload")
+        assert Engine.load(str(tiny), settings=settings).residency_reason == "it is set so"
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "gpu", "cuda:x", "meta"])
+def test_a_device_that_is_not_here_is_refused_with_those_that_are(tiny, name):
+    with pytest.raises(ltx2.ConfigError, match=f"no device '{name}' here; there is .*cpu"):
+        Engine.load(str(tiny), device=name)
+    settings = replace(Settings.from_env({}), device=name)
+    with pytest.raises(ltx2.ConfigError, match=f"no device '{name}' here"):
+        Engine.load(str(tiny), settings=settings)
+
+
+def test_without_a_name_the_settings_say_which_checkpoint(tiny, tmp_path, caplog):
+    settings = replace(Settings.from_env({}), checkpoint=str(tiny))
+    assert Engine.load(settings=settings).checkpoint == CHECKPOINTS["tiny"]
+    said = caplog.records[-1]
+    assert (said.levelname, said.name) == ("WARNING", "ltx2.engine")
+    assert "asked for by its path" in said.message
+    assert "weights are random" in said.message
+
+
+def test_auto_says_what_it_chose_and_why_and_a_name_only_to_those_who_listen(
+    tiny, tmp_path, caplog, monkeypatch
+):
+    row = CHECKPOINTS["ltx-2.3"]
+    originals(tmp_path / row.name, row, "fast")
+    text_encoder(tmp_path / row.name / GEMMA_NAME)
+    settings = replace(Settings.from_env({}), weights=tmp_path, cache=tiny.parent)
+    assert Engine.load("ltx-2.3", settings=settings).checkpoint == row
+    assert caplog.records == []  # warnings are on by default, the rest is not
+    monkeypatch.setattr("ltx2.weights.cuda", lambda confirm: Cuda(usable=False, reason="no GPU"))
+    assert Engine.load(settings=settings).checkpoint == CHECKPOINTS["tiny"]
+    assert "checkpoint tiny (auto): no GPU" in caplog.messages[-1]
+    monkeypatch.setattr("ltx2.weights.cuda", lambda confirm: Cuda(usable=True, reason="a GPU"))
+    assert Engine.load(settings=settings).checkpoint == row
+    assert "checkpoint ltx-2.3 (auto): a GPU, and its weights are in" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("mode", ["fast", "pro"])
+def test_one_pass_needs_neither_the_upscaler_nor_the_distilled_lora(engine, tiny, tmp_path, mode):
+    files = CHECKPOINTS["tiny"].files
+    ours = shutil.copytree(
+        tiny, tmp_path / "ours",
+        ignore=shutil.ignore_patterns(files.spatial_upscaler, files.distilled_lora),
+    )  # fmt: skip
+    single = request(mode=mode, spatial_upscaler=False)
+    settings = Settings.from_env({})
+    lacking = Engine.load(str(ours), mode=mode, spatial_upscaler=False, settings=settings)
+    assert np.array_equal(lacking.generate(single).frames, engine.generate(single).frames)
+    with pytest.raises(ltx2.ConfigError, match="spatial_upscaler"):
+        lacking.generate(request(mode=mode))
+    with pytest.raises(ltx2.ConfigError, match="spatial_upscaler"):
+        Engine.load(str(ours), mode=mode, settings=settings)
+
+
+def test_loading_is_a_stage_of_its_own(tiny, tmp_path):
+    engine = Engine.load(str(tiny), settings=Settings.from_env({}))
+    events = []
+    result = engine.generate(request(), progress=events.append)
+    assert next(iter(result.timings)) == "load"
+    loads = [event for event in events if event.stage == "load"]
+    assert [event.step for event in loads] == list(range(loads[0].steps + 1))
+    assert {event.percent for event in loads} == {0}
+    again = engine.generate(request())
+    assert again.timings["load"] < 0.1
+    fresh = Engine.load(str(tiny), settings=Settings.from_env({}))
+    seen = []
+    stopped = Progress(seen.append, cancelled=lambda: len(seen) > 2)
+    with pytest.raises(ltx2.Cancelled, match="load, step 2"):
+        fresh.run(result.plan, Inputs(), stopped)
+
+
+@pytest.mark.parametrize("name", ["transformer:distilled", "vae", "text_encoder"])
+def test_memory_that_runs_out_is_an_error_that_says_what_needs_less(tiny, tmp_path, name):
+    engine = Engine.load(str(tiny), settings=Settings.from_env({}))
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    part = engine.components.part(name)
+    inner = {"vae": "decoder", "text_encoder": "model"}.get(name)
+    hook = (getattr(part, inner) if inner else part).register_forward_pre_hook(full)
+    with pytest.raises(ltx2.OutOfMemory, match=r"128x64 for 0\.7 s .* a lower resolution"):
+        generate(request(), engine=engine, deliver=ToFile(tmp_path / "out.mp4"))
+    assert list(tmp_path.iterdir()) == []
+    hook.remove()
+    generate(request(), engine=engine, deliver=ToFile(tmp_path / "out.mp4"))
+
+
+def test_neither_the_plan_nor_the_file_tells_where_the_weights_are(engine, tiny, tmp_path):
+    receipt = generate(request(), engine=engine, deliver=ToFile(tmp_path / "out.mp4")).as_dict()
+    assert receipt["checkpoint"] == "tiny"
+    content = (tmp_path / "out.mp4").read_bytes()
+    assert b'"checkpoint": "tiny"' in content or b'"checkpoint":"tiny"' in content
+    assert str(tiny).encode() not in content
 
 
 def test_the_pipeline_inside_is_made_of_the_same_parts(engine):
@@ -228,6 +389,15 @@ def test_a_result_saves_what_it_holds(engine, tmp_path):
     assert result.seed == result.plan.seed == 7
     straight = generate(request(), engine=engine, deliver=ToFile(tmp_path / "straight.mp4"))
     assert straight.encoded.sha256 == made.sha256
+
+
+def test_a_result_is_saved_as_the_settings_say(engine, tiny, tmp_path):
+    settings = replace(Settings.from_env({}), crf=45, preset="ultrafast")
+    coarse = Engine.load(str(tiny), settings=settings)
+    saved = coarse.generate(request()).save(tmp_path / "saved.mp4")
+    straight = generate(request(), engine=coarse, deliver=ToFile(tmp_path / "straight.mp4"))
+    assert saved.sha256 == straight.encoded.sha256
+    assert saved.bytes < engine.generate(request()).save(tmp_path / "fine.mp4").bytes
 
 
 def test_a_prompt_that_is_too_long_is_reported(engine, tmp_path):

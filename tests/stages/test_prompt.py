@@ -2,15 +2,19 @@
 
 import torch
 
+from pipelines.checkpoints.files import find
+from pipelines.components import Components
+from pipelines.models import CHECKPOINTS
 from pipelines.prompt_cache import PromptCache
-from pipelines.stages.prompt import encode_prompt, hidden_states
+from pipelines.stages.prompt import encode_texts, hidden_states
 from pipelines.upstream.prompt_tokens import prompt_tokens
 from pipelines.values import Text
 
 
 def test_hidden_states_are_those_of_the_whole_model_without_its_logits(tiny_model):
     tokens = prompt_tokens(tiny_model.part("tokenizer"), "a red ball")
-    ours = hidden_states(tiny_model, tokens.ids, tokens.mask)
+    encoder = tiny_model.part("text_encoder")
+    ours = hidden_states(encoder, tokens.ids, tokens.mask, tiny_model.device)
     with torch.inference_mode():
         whole = tiny_model.part("text_encoder")(
             input_ids=tokens.ids, attention_mask=tokens.mask, output_hidden_states=True
@@ -24,8 +28,8 @@ def test_a_prompt_is_encoded_once(tiny_model):
     calls = []
     hook = tiny_model.part("text_encoder").model.register_forward_hook(lambda *_: calls.append(1))
     try:
-        first = encode_prompt(tiny_model, "only once, please", "dev")
-        assert encode_prompt(tiny_model, "only once, please", "dev") is first
+        first = encode_texts(tiny_model, ["only once, please"], "dev")[0]
+        assert encode_texts(tiny_model, ["only once, please"], "dev")[0] is first
     finally:
         hook.remove()
     assert len(calls) == 1
@@ -33,11 +37,19 @@ def test_a_prompt_is_encoded_once(tiny_model):
 
 def test_different_prompts_have_different_contexts(tiny_model):
     red, blue = (
-        encode_prompt(tiny_model, "a red ball", "dev"),
-        encode_prompt(tiny_model, "a blue cube", "dev"),
+        encode_texts(tiny_model, ["a red ball"], "dev")[0],
+        encode_texts(tiny_model, ["a blue cube"], "dev")[0],
     )
     assert float((red.video - blue.video).abs().max()) > 1e-3
     assert float((red.audio - blue.audio).abs().max()) > 1e-3
+
+
+def test_several_prompts_are_encoded_together_and_each_once(tiny):
+    model = Components(find(tiny, CHECKPOINTS["tiny"]), residency="staged")
+    first, second, again = encode_texts(model, ["one", "two", "one"], "dev")
+    assert first is again
+    assert not torch.equal(first.video, second.video)
+    assert encode_texts(model, ["two"], "dev")[0] is second
 
 
 def text(count: int) -> Text:

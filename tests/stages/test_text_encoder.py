@@ -4,10 +4,11 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from transformers import (
     Gemma3Config,
     Gemma3ForCausalLM,
@@ -131,6 +132,51 @@ def test_float16_is_refused(root):
         load(find(root), "text_encoder", dtype=torch.float16)
 
 
+def changed(root, **extra):
+    """A 2.0 checkpoint with a text-only Gemma whose file has further or other tensors."""
+    text_only(root / "text_encoder")
+    file = root / "text_encoder" / "model.safetensors"
+    save_file({**load_file(file), **extra}, file, {"format": "pt"})
+    return find(root)
+
+
+def test_the_folder_goes_to_the_device_tensor_by_tensor(root):
+    text_only(root / "text_encoder")
+    seen = set()
+    hook = register_module_parameter_registration_hook(
+        lambda module, name, parameter: seen.add(parameter.device.type)
+    )
+    try:
+        encoder = load(find(root), "text_encoder", device="meta")
+    finally:
+        hook.remove()
+    assert seen == {"meta"}, "a parameter lay in host memory first"
+    assert {part.device.type for part in [*encoder.parameters(), *encoder.buffers()]} == {"meta"}
+
+
+def test_an_unknown_tensor_in_the_folder_is_named(root):
+    weights = changed(root, **{"model.layers.0.surprise": torch.ones(1)})
+    with pytest.raises(CheckpointError, match=r"1 unknown \(model\.layers\.0\.surprise\)"):
+        load(weights, "text_encoder")
+
+
+def test_towers_that_no_prompt_reaches_may_lie_in_the_folder(root):
+    weights = changed(root, **{"model.vision_tower.patch.weight": torch.ones(1)})
+    assert load(weights, "text_encoder").config.hidden_size == TEXT_WIDTH
+
+
+def test_a_quantised_folder_is_refused(root):
+    weights = changed(root, **{"model.layers.0.mlp.up_proj.weight_scale": torch.ones(1)})
+    with pytest.raises(CheckpointError, match=r"quantised.*up_proj\.weight_scale.*bf16 file"):
+        load(weights, "text_encoder")
+
+
+def test_a_tensor_of_another_shape_in_the_folder_is_named(root):
+    weights = changed(root, **{"model.norm.weight": torch.ones(7)})
+    with pytest.raises(CheckpointError, match=r"another shape \(model\.norm\.weight \(7,\)"):
+        load(weights, "text_encoder")
+
+
 def test_another_kind_of_model_is_refused(root, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("bert")
     (elsewhere / "config.json").write_text(json.dumps({"model_type": "bert"}))
@@ -153,7 +199,7 @@ def as_bytes(content):
     return torch.frombuffer(bytearray(content), dtype=torch.uint8)
 
 
-def single_file(root, *, version="gemma4-12b-ltx-v1", **extra):
+def single_file(root, *, version="gemma4-12b-ltx-v1", flat=False, **extra):
     tensors, config, _ = made.monolith("2.5")
     row = CHECKPOINTS["ltx-2.5"].files
     names = [name for name in tensors if name.startswith("text_embedding_projection.")]
@@ -172,6 +218,8 @@ def single_file(root, *, version="gemma4-12b-ltx-v1", **extra):
         "gemma_version": version,
         "text_config": model.config.to_dict(),
     }
+    if flat:
+        gemma = {**model.config.to_dict(), "gemma_version": version}
     path = root / row.text_projection
     path.parent.mkdir(parents=True)
     metadata = {"model_version": "2.5.0", "gemma_config": json.dumps(gemma)}
@@ -199,6 +247,17 @@ def test_an_unknown_tensor_in_that_file_is_named(tmp_path):
     single_file(tmp_path, **{"model.layers.0.surprise": torch.ones(1)})
     with pytest.raises(CheckpointError, match=r"1 unknown \(model\.layers\.0\.surprise\)"):
         load(find(tmp_path), "text_encoder")
+
+
+def test_a_tensor_of_another_shape_in_that_file_is_named(tmp_path):
+    single_file(tmp_path, **{"model.norm.weight": torch.ones(7)})
+    with pytest.raises(CheckpointError, match=r"1 of another shape \(norm\.weight \(7,\)"):
+        load(find(tmp_path), "text_encoder")
+
+
+def test_a_configuration_of_the_language_model_alone_is_read_too(tmp_path):
+    model, _ = single_file(tmp_path, flat=True)
+    assert torch.equal(states(load(find(tmp_path), "text_encoder")), states(model))
 
 
 def test_a_gemma_that_the_model_was_not_trained_with_is_refused(tmp_path):

@@ -40,6 +40,10 @@ def test_two_builds_are_the_same_bytes(tiny, tmp_path):
     assert digests(build(tmp_path / "again")) == digests(tiny)
 
 
+def test_the_blocks_that_guidance_perturbs_are_there():
+    assert 0 <= TINY.stg_blocks[0] <= TINY.stg_blocks[-1] < sizes.BLOCKS
+
+
 def test_a_whole_folder_is_left_alone(tmp_path):
     folder = build(tmp_path / "tiny")
     before = (folder / STAMP).stat().st_mtime_ns
@@ -162,7 +166,8 @@ def test_transformers_finds_every_tensor_of_the_text_encoder_and_no_other(tiny):
 def test_the_hidden_states_stay_near_unit_size(tiny_model):
     with tiny_model.using("tokenizer") as tokenizer:
         tokens = prompt_tokens(tokenizer, "a red ball rolls left")
-    states = hidden_states(tiny_model, tokens.ids, tokens.mask)
+    with tiny_model.using("text_encoder") as encoder:
+        states = hidden_states(encoder, tokens.ids, tokens.mask, tiny_model.device)
     assert states.shape == (1, sizes.MAX_TOKENS, sizes.TEXT_WIDTH, sizes.TEXT_LAYERS + 1)
     assert 0.5 < float(states[:, -tokens.length :].std()) < 5
 

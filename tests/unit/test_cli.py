@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from ltx2.flags import flag, lora, request_fields
 from ltx2.planner import plan
 from ltx2.progress import Event, Progress
 from ltx2.progress_bar import ProgressBar, duration
-from ltx2.request import Request
+from ltx2.request import PICTURES, Request
 from pipelines.models import CHECKPOINTS
 from tests.unit.hub_server import FakeHub, serving
 
@@ -141,6 +142,46 @@ def test_with_json_a_failure_is_one_json_document_on_stdout(
     assert err == f"error: {answer['problems'][0]}\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["generate", "--json"], "prompt"),
+        (["generate", "x", "--json", "--fps"], "--fps"),
+        (["download", "--mode", "slow", "--json"], "--mode"),
+        (["models", "--json", "--bogus"], "--bogus"),
+    ],
+)
+def test_with_json_a_line_that_cannot_be_read_is_one_json_document_too(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    answer = json.loads(out)
+    assert answer["error"].startswith("BAD_REQUEST: ")
+    assert words in answer["problems"][0]
+    assert err == f"error: {answer['problems'][0]}\n"
+
+
+def test_a_target_that_cannot_be_written_is_found_before_torch_and_weights(
+    machine: Path,
+) -> None:
+    long = "x" * 300 + ".mp4"
+    for target in ("/proc/clip.mp4", long):  # where not even root makes a file
+        ran = torch_after("generate", "x", "--checkpoint", "tiny", "-o", target)
+        assert ran.returncode == 2, ran.stderr
+        assert ran.stderr.startswith("error: --output must be")
+        assert ran.stdout == "False\n"
+    assert not (machine.parent / "home").exists()
+
+
+def test_this_folder_must_take_a_clip_without_a_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/proc")
+    assert main(["generate", "x", "--checkpoint", "tiny"]) == 2
+    assert "error: --output must be a file that can be written; /proc" in capsys.readouterr().err
+
+
 def test_a_traceback_is_shown_only_where_the_setting_asks_for_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +241,32 @@ def test_options_become_the_fields_they_name_with_their_types() -> None:
         },
         [],
     )
+
+
+def test_every_spelling_of_a_picture_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    given = {
+        "image_url": "https://example.org/cat.png",
+        "last_image_path": "cat.png",
+    }
+    options = [part for name, value in given.items() for part in (flag(name), value)]
+    arguments = build_parser().parse_args(["plan", "a cat", *options])
+    assert request_fields(arguments) == ({"prompt": "a cat", **given}, [])
+    for names in PICTURES.values():
+        for name in names:
+            build_parser().parse_args(["generate", "a cat", flag(name), "x"])
+    assert main(["plan", "a cat", "--image-url", "cat.png", "--last-image-base64", "%"]) == 2
+    err = capsys.readouterr().err
+    assert "image_url must be an http(s) URL" in err
+    assert "last_image_base64 must be base64" in err
+
+
+def test_two_spellings_of_one_picture_are_refused(
+    capsys: pytest.CaptureFixture[str], machine: Path
+) -> None:
+    (machine / "picturesofthecat").write_bytes(b"")
+    options = ["--image", "picturesofthecat", "--image-path", "cat.png"]
+    assert main(["plan", "a cat", *options]) == 2
+    assert "image and image_path are spellings of one input" in capsys.readouterr().err
 
 
 def test_a_file_whose_name_looks_like_base64_is_taken_as_the_file(machine: Path) -> None:
@@ -300,6 +367,7 @@ def test_doctor_says_what_can_run_and_masks_the_token(
     checks = {check["name"]: check for check in report["checks"]}
     assert checks["ffmpeg"]["fine"]
     assert checks["torch build"]["fine"]
+    assert re.match(r"(resident|staged|offload) for \S+: ", checks["residency"]["found"])
     missing = report["models"]["ltx-2.3"]["fast"]["missing"]
     assert CHECKPOINTS["ltx-2.3"].files.distilled in missing
     assert main(["doctor"]) == 0
@@ -400,13 +468,33 @@ def test_generate_writes_the_clip_and_exactly_one_json_document(
     assert result["sha256"] == hashlib.sha256(content).hexdigest()
     assert (result["width"], result["height"], result["num_frames"]) == (128, 128, 9)
     assert (result["seed"], result["checkpoint"]) == (7, "tiny")
-    assert "tiny has random weights" in errors
+    assert errors.count("random weights") == 1
+    assert errors.count("checkpoint tiny") == 1
+    assert "memory: " in errors
     assert re.search(r"^base +\d", errors, re.MULTILINE)  # a log gets one line a stage
     assert [path.name for path in machine.iterdir()] == ["clip.mp4"]
 
 
-def test_ctrl_c_stops_between_two_steps_and_leaves_nothing(
-    built: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_device_that_is_not_here_is_a_sentence_that_names_those_that_are(
+    built: Path,
+    machine: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("LTX2_CACHE", str(built))
+    arguments = ["generate", "x", "--checkpoint", "tiny", *SMALL]
+    assert main([*arguments, "--device", "cuda:99"]) == 1
+    monkeypatch.setenv("LTX2_DEVICE", "cuda:99")
+    assert main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(re.findall("^error: there is no device 'cuda:99' here; .*cpu", err, re.M)) == 2
+    assert list(machine.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_a_stop_end_between_two_steps_and_leave_nothing(
+    built: Path, machine: Path, monkeypatch: pytest.MonkeyPatch, kind: signal.Signals
 ) -> None:
     monkeypatch.setenv("LTX2_CACHE", str(built))
     running = subprocess.Popen(
@@ -423,13 +511,28 @@ def test_ctrl_c_stops_between_two_steps_and_leaves_nothing(
     for line in running.stderr:
         seen.append(line)
         if line.startswith("prompt "):  # this stage is done, the sampler runs
-            running.send_signal(signal.SIGINT)
+            running.send_signal(kind)
             break
     out, rest = running.communicate(timeout=120)
     assert running.returncode == 130, "".join(seen) + rest
     assert "stopped" in rest
     assert "Traceback" not in rest
     assert out == ""
+    assert list(machine.iterdir()) == []
+
+
+def test_a_stop_before_the_run_leaves_nothing(machine: Path, tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from ltx2 import cli, weights\n"
+        "def stopped_here(*_, **__):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "weights.resolve = stopped_here\n"
+        "sys.exit(cli.main(['generate', 'x', '--checkpoint', 'tiny']))"
+    )
+    ran = run_python(code)
+    assert (ran.returncode, ran.stdout) == (130, "")
+    assert ran.stderr == "stopped\n"
     assert list(machine.iterdir()) == []
 
 
@@ -470,6 +573,30 @@ def test_a_log_gets_one_line_a_stage() -> None:
     assert [line.split()[0] for line in lines] == ["base", "decode"]
     assert lines[0].endswith("3 steps")
     assert "\r" not in stream.getvalue()
+
+
+def test_each_stage_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="ltx2.progress"):
+        run_two_stages(io.StringIO())
+    assert [re.sub(r"[\d.]+s$", "S", text) for text in caplog.messages] == [
+        "base took S",
+        "decode took S",
+    ]
+
+
+def test_loading_does_not_count_in_the_time_left() -> None:
+    events: list[Event] = []
+    progress = Progress(events.append)
+    progress.expect({"base": 1})
+    with progress.stage("load"):
+        time.sleep(0.5)
+        progress.step()
+    with progress.stage("base", 2):
+        progress.step()
+    assert progress.timings["load"] >= 0.5
+    assert events[-1].percent == 50
+    assert events[-1].eta is not None
+    assert events[-1].eta < 0.25
 
 
 def test_a_terminal_sees_one_line_redrawn_with_steps_and_time_left() -> None:

@@ -363,4 +363,6 @@ def test_loras_of_a_model_that_has_none_are_refused_with_the_models_that_have():
     order = Order(checkpoint="ltx-2.3", loras=True)
     with pytest.raises(BadRequest, match=r"none for ltx-2\.3; it has some for ltx-2$"):
         sources_of(order)
-    assert any(source.folder == "loras" for source in sources_of(replace(order, checkpoint="ltx-2")))
+    assert any(
+        source.folder == "loras" for source in sources_of(replace(order, checkpoint="ltx-2"))
+    )

@@ -418,6 +418,41 @@ def test_in_pro_the_distilled_lora_stays_beside_the_requests_own():
     assert [a.source for a in made.refine.adapters] == ["distilled", "style.safetensors"]
 
 
+def test_num_frames_replaces_duration_and_the_plan_says_so():
+    made = planned(duration=5, num_frames=49)
+    assert made.num_frames == 49
+    assert made.snaps == ()
+    assert made.warnings == ("num_frames replaces duration",)
+    assert made.id == planned(num_frames=49).id
+
+
+def test_the_id_names_what_is_in_a_lora_file_that_was_read():
+    request = Request(prompt="a", seed=7, loras=[{"source": "style.safetensors"}])
+    one, other = (plan(request, loras={"style.safetensors": digit * 64}) for digit in "12")
+    assert one.base.adapters[0].sha256 == one.refine.adapters[0].sha256 == "1" * 64
+    assert one.warnings == ()
+    assert one.id != other.id
+    assert type(one).from_dict(one.as_dict()) == one
+    unread = plan(request)
+    assert "loras[0] was not read" in unread.warnings[0]
+    assert unread.id not in (one.id, other.id)
+
+
+@pytest.mark.parametrize("row", CHECKPOINTS.values(), ids=lambda row: row.name)
+def test_a_distilled_lora_by_its_path_is_refused_in_fast_and_taken_in_pro(row):
+    entry = catalog.get("distilled", row.generation.name)
+    lora = {"source": f"/somewhere/{entry.file}"}
+    assert "distilled model a second time" in str(refusal(BadRequest, row.name, loras=[lora]))
+    assert planned(row.name, mode="pro", loras=[lora]).base.adapters
+
+
+def test_a_detailer_by_its_path_is_refused_as_by_its_name():
+    file = catalog.get("detailer", "2.0").file
+    for source in ("detailer", f"./{file}"):
+        text = str(refusal(BadRequest, "ltx-2", loras=[{"source": source}]))
+        assert "needs a pass of its own" in text
+
+
 def test_a_lora_of_strength_zero_is_left_out():
     assert planned(loras=[{"source": "x.safetensors", "strength": 0}]).base.adapters == ()
 

@@ -178,9 +178,9 @@ def test_width_without_height_is_refused_either_way():
     assert "width is missing" in refused("height", 640)
 
 
-def test_duration_and_num_frames_together_are_refused():
-    found = problems({"prompt": "a", "duration": 2, "num_frames": 49})
-    assert found == ["duration and num_frames both set the length; give one of them"]
+def test_num_frames_may_stand_beside_the_duration_that_it_replaces():
+    request = Request.parse({"prompt": "a", "duration": 2, "num_frames": 49})
+    assert (request.duration, request.num_frames) == (2, 49)
 
 
 @pytest.mark.parametrize("name", PRO_ONLY)
@@ -317,6 +317,18 @@ def test_every_form_of_a_lora_is_accepted(source):
 )
 def test_a_lora_of_no_known_form_is_refused(source):
     assert "loras[0].source must be" in refused("loras", [{"source": source}])
+
+
+def test_no_error_and_no_description_offers_a_lora_that_cannot_be_fetched():
+    texts = [
+        refused("loras", [{"source": "two words"}]),
+        *problems({"prompt": "a", "loras": [{"source": "style.safetensors"}]}),
+        Lora.model_fields["source"].description,
+    ]
+    for text in texts:
+        assert "catalogue id" in text
+        assert "URL" not in text
+        assert "repository" not in text
 
 
 def test_one_lora_twice_in_one_pass_is_refused_and_once_in_each_is_not():

@@ -1,9 +1,11 @@
 """Settings: what the environment may say, and that the document lists all of it."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from ltx2 import settings as settings_module
 from ltx2.errors import ConfigError
 from ltx2.extent import Limits
 from ltx2.media.fetch import MediaLimits
@@ -30,6 +32,16 @@ def test_an_empty_environment_gives_the_defaults():
     assert settings.hub_cache == Path("~/.cache/huggingface/hub").expanduser()
     assert settings.device is None
     assert Settings.from_env({"LTX2_CHECKPOINT": " "}) == settings
+
+
+def test_where_parts_live_is_left_to_the_machine_unless_it_is_set():
+    from pipelines import components
+
+    assert Settings().residency is None
+    assert get_args(settings_module.Residency) == get_args(components.Residency)
+    for mode in get_args(settings_module.Residency):
+        assert Settings.from_env({"LTX2_RESIDENCY": mode}).residency == mode
+    assert "one of resident, staged, offload" in problem({"LTX2_RESIDENCY": "gpu"})
 
 
 def test_the_default_limits_are_those_of_the_planner_and_of_the_pictures():

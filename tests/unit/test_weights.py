@@ -11,6 +11,8 @@ import pytest
 
 from ltx2 import weights
 from ltx2.errors import BadRequest, ConfigError
+from ltx2.planner import plan
+from ltx2.request import Request
 from ltx2.settings import Settings
 from ltx2.sources import original_files
 from ltx2.weights import Cuda, cuda, lora_file, missing_files, places, resolve, row_of, snapshot
@@ -128,6 +130,60 @@ def test_an_explicit_folder_or_file_is_taken_and_says_its_generation(
     assert resolve(str(file), settings, mode="fast").layout == "file"
     with pytest.raises(ConfigError, match="mode pro misses"):
         resolve(str(folder), settings, mode="pro")
+
+
+def test_one_pass_needs_neither_the_upscaler_nor_the_distilled_lora(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fill(settings, "baked_weights")
+    (folder / ROW.files.spatial_upscaler).unlink()
+    (folder / ROW.files.distilled_lora).unlink()
+    monkeypatch.setattr(weights, "cuda", lambda confirm: Cuda(usable=True, reason="a GPU is there"))
+    for mode in ("fast", "pro"):
+        for wanted in ("ltx-2.3", "auto", str(folder)):
+            found = resolve(wanted, settings, mode=mode, spatial_upscaler=False, prepare=False)
+            assert found.path == folder
+            row, _ = row_of(wanted, settings, mode=mode, spatial_upscaler=False)
+            assert row == ROW
+        with pytest.raises(ConfigError, match=ROW.files.spatial_upscaler):
+            resolve("ltx-2.3", settings, mode=mode)
+    (folder / ROW.files.dev).unlink()
+    with pytest.raises(ConfigError) as refusal:
+        resolve("ltx-2.3", settings, mode="pro", spatial_upscaler=False)
+    assert ROW.files.dev in str(refusal.value)
+    assert ROW.files.spatial_upscaler not in str(refusal.value)
+    assert ROW.files.distilled_lora not in str(refusal.value)
+
+
+def test_a_plan_for_a_folder_carries_the_models_name_and_never_the_path(
+    settings: Settings, tmp_path: Path
+) -> None:
+    rows = []
+    for owner in ("anna", "ben"):
+        folder = originals(tmp_path / owner, ROW, "fast")
+        text_encoder(folder / GEMMA_NAME)
+        for path in (folder, folder / ROW.files.distilled):
+            rows.append(row_of(str(path), settings)[0])
+            assert resolve(str(path), settings).name == str(path)
+    assert {row.name for row in rows} == {"ltx-2.3"}
+    ids = {plan(Request(prompt="a cat", seed=7), checkpoint=row).id for row in rows}
+    assert len(ids) == 1
+
+
+def test_a_cache_that_cannot_be_used_is_a_sentence_with_the_setting(
+    settings: Settings, tmp_path: Path
+) -> None:
+    foreign = settings.cache / "tiny" / "thesis.txt"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("mine")
+    with pytest.raises(ConfigError, match=r"holds something else.*set LTX2_CACHE"):
+        resolve("tiny", settings)
+    assert foreign.read_text() == "mine"
+    nowhere = tmp_path / "file"
+    nowhere.touch()
+    for cache in (nowhere, Path("/proc/cache")):  # where not even root makes a folder
+        with pytest.raises(ConfigError, match="set LTX2_CACHE"):
+            resolve("tiny", replace(settings, cache=cache))
 
 
 def test_a_folder_without_weights_is_refused_with_what_is_accepted(

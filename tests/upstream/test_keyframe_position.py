@@ -38,6 +38,7 @@ def test_a_reference_lies_on_the_grid_of_the_clip_it_is_smaller_than(build):
 
 
 def test_stock_index_still_counts_latents():
+    # Reads the source: running it would take a whole pipeline. Any rewrite of the line fails here.
     assert "(latent_idx - 1) * frame_scale_factor + 1" in inspect.getsource(
         LTX2ConditionPipeline.prepare_latents
     )
