@@ -19,7 +19,7 @@ from ltx2.errors import (
 if TYPE_CHECKING:
     from ltx2.engine import Engine
     from ltx2.extent import Limits, PictureFacts
-    from ltx2.planner import plan
+    from ltx2.prepare import plan
     from ltx2.progress import Progress
     from ltx2.request import Lora, Request
     from ltx2.results import Receipt, Result
@@ -65,7 +65,7 @@ _HOMES = {
     "Result": "ltx2.results",
     "Settings": "ltx2.settings",
     "generate": "ltx2.session",
-    "plan": "ltx2.planner",
+    "plan": "ltx2.prepare",
 }
 
 

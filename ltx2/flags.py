@@ -70,7 +70,15 @@ def read_request(arguments: argparse.Namespace, problems: Iterable[str] = ()) ->
     try:
         request = Request.parse(fields, paths=True)
     except BadRequest as error:
-        raise BadRequest([*found, *error.problems]) from error
+        # Files are looked at once the request is whole; here it will not be, so that is said now.
+        lost = [
+            f"{name} names a file that does not exist: {value}"
+            for name in PICTURES
+            if isinstance(value := fields.get(name), str)
+            and picture_form(value) is None
+            and not _is_file(value)
+        ]
+        raise BadRequest([*found, *error.problems, *lost]) from error
     if found:
         raise BadRequest(found)
     return request
@@ -146,6 +154,11 @@ def lora(text: str) -> dict[str, Any]:
             text = head
         elif "stages" in fields:
             raise ValueError(f"loras: {last!r} in --lora is no strength; the form is {LORA_FORM}")
+        elif ".safetensors@" in text:
+            raise ValueError(
+                f"loras: {text.rpartition('.safetensors@')[2]!r} after the file is neither a "
+                f"strength nor one of {', '.join(STAGES)}; the form is {LORA_FORM}"
+            )
     elif "stages" in fields:
         raise ValueError(
             f"loras: --lora names stages without a strength before them; the form is {LORA_FORM}"

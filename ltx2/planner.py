@@ -242,11 +242,13 @@ def _warn(request: Request, notes: Notes) -> None:
     """Choices that work but may not be meant."""
     told = conditioning_fps(request.fps)
     if told != request.fps:
+        sound = " and falls behind the sound" if request.generate_audio else ""
         notes.warnings.append(
             f"the model does not know {request.fps} fps and is told {told:g}: motion plays at "
-            f"{request.fps / told:.2f} of its speed and falls behind the sound; "
-            "24, 25, 30 and 60 fps do not"
+            f"{request.fps / told:.2f} of its speed{sound}; 24, 25, 30 and 60 fps do not"
         )
+    if request.image_strength != 1 and not asked_pictures(request):
+        notes.warnings.append("image_strength does nothing without a picture")
     for prefix in ("", "audio_"):
         for name in (f"{prefix}guidance_scale", f"{prefix}modality_scale"):
             value: float | None = getattr(request, name)

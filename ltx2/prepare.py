@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from ltx2.adapters import choose_adapters
 from ltx2.errors import BadRequest, Ltx2Error, MediaRefused, TooLarge
-from ltx2.extent import Limits, PictureFacts, combined
+from ltx2.extent import Limits, PictureFacts, Pictures, combined
 from ltx2.forms import lora_form
 from ltx2.lora_files import LoraFiles, read_loras
 from ltx2.media.fetch import MediaLimits, Picture, fetch_all
-from ltx2.planner import plan
+from ltx2.planner import DEFAULT_LIMITS, find_checkpoint
+from ltx2.planner import plan as decide
 from ltx2.request import Request
 from pipelines.models import Checkpoint
 from pipelines.plan import Plan
@@ -57,13 +58,34 @@ def prepare(
     if files is not None:
         faults += _misfits(request, checkpoint, files, digests)
     try:
-        decided = plan(request, checkpoint=checkpoint, limits=limits, pictures=facts, loras=digests)
+        decided = decide(
+            request, checkpoint=checkpoint, limits=limits, pictures=facts, loras=digests
+        )
     except (BadRequest, TooLarge) as refusal:
         raise combined([*refusals, refusal, *faults]) from refusal
     if refusals or faults:
         raise combined([*refusals, *faults])
     images = {name: picture.image for name, picture in pictures.items()}
     return Prepared(plan=decided, inputs=Inputs(images=images), generation_id=request.generation_id)
+
+
+def plan(
+    request: Request,
+    *,
+    checkpoint: Checkpoint | str = "tiny",
+    limits: Limits = DEFAULT_LIMITS,
+    media: MediaLimits | None = None,
+    pictures: Pictures | None = None,
+) -> Plan:
+    """Decide every number of a generation; `ltx2.plan`. No torch, no weights.
+
+    Reads the request's pictures, as the frame's shape and the plan's id depend on them, unless
+    their facts are given in `pictures`. Raises as `prepare`.
+    """
+    if pictures is not None:
+        return decide(request, checkpoint=checkpoint, limits=limits, pictures=pictures)
+    row = find_checkpoint(checkpoint)
+    return prepare(request, checkpoint=row, limits=limits, media=media or MediaLimits()).plan
 
 
 def _misfits(

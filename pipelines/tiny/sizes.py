@@ -25,7 +25,8 @@ CONNECTOR_LAYERS = 2
 DECODER_BASE = 8  # channels before the last convolution; doubled at each level towards the latent
 AUDIO_BASE = 128  # the packed audio latent has this many channels
 VOCODER_CHANNELS = 32
-UPSCALER_CHANNELS = 32
+# Two a group: group norm refuses a single value, which 64x64 pixels for one frame would give.
+UPSCALER_CHANNELS = 64
 LORA_RANKS = {"camera": 4, "detailer": 8, "distilled": 16}
 # How far a LoRA moves a layer, next to the layer's own unit size. The camera moves act on a few
 # layers only and must be seen; the distilled one acts on all of them.

@@ -447,3 +447,8 @@ def test_a_lora_from_a_local_file_acts_in_the_passes_it_was_given(engine, tiny):
         )
         assert not np.array_equal(plain.frames, styled.frames)
     assert np.array_equal(plain.frames, engine.generate(request()).frames)
+
+
+def test_the_smallest_clip_that_is_accepted_is_made(engine):
+    result = engine.generate(request(width=64, height=64, num_frames=1))
+    assert result.frames.shape == (1, 64, 64, 3)

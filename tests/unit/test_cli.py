@@ -641,3 +641,18 @@ def test_unknown_options_are_refused_together_with_everything_else(
 def test_an_unquoted_prompt_is_explained(capsys: pytest.CaptureFixture[str]):
     assert main(["plan", "a", "red", "ball"]) == 2
     assert "a prompt of several words needs quotes" in capsys.readouterr().err
+
+
+def test_a_lost_picture_is_named_beside_faults_of_the_request(capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", "a", "--duration", "30", "--image", "nope.jpg"]) == 2
+    said = capsys.readouterr().err
+    assert "error: duration must be" in said
+    assert "error: image names a file that does not exist: nope.jpg" in said
+
+
+@pytest.mark.parametrize("suffix", ["@abc", "@1@foo"])
+def test_what_follows_a_lora_file_is_named_where_it_is_wrong(
+    suffix: str, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["plan", "a", "--lora", f"mine.safetensors{suffix}"]) == 2
+    assert f"{suffix[1:]!r} after the file is neither" in capsys.readouterr().err

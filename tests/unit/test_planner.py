@@ -556,3 +556,17 @@ def test_decoder_tiles_have_768_pixels_along_the_longer_side(size, tile):
     assert tiles.tile_width % 32 == tiles.tile_height % 32 == tiles.overlap % 32 == 0
     assert min(tile) > tiles.overlap
     assert (tiles.overlap, tiles.tile_frames, tiles.overlap_frames) == (64, 80, 24)
+
+
+def test_image_strength_without_a_picture_is_warned_about():
+    plan_ = plan(Request(prompt="a", seed=1, image_strength=0.5), checkpoint="tiny")
+    assert "image_strength does nothing without a picture" in plan_.warnings
+    assert plan(Request(prompt="a", seed=1), checkpoint="tiny").warnings == ()
+
+
+def test_a_silent_clip_is_not_warned_about_its_sound():
+    silent = plan(Request(prompt="a", seed=1, fps=48, generate_audio=False), checkpoint="tiny")
+    assert "sound" not in " ".join(silent.warnings)
+    assert "falls behind the sound" in " ".join(
+        plan(Request(prompt="a", seed=1, fps=48), checkpoint="tiny").warnings
+    )

@@ -182,3 +182,15 @@ def test_the_layers_in_the_headers_are_those_of_the_module(tiny, tiny_model, var
     assert layers == linears
     header = headers.read(tiny / CAMERA)
     assert match(header.shapes, {"transformer": layers}, file=CAMERA, metadata=header.metadata)
+
+
+def test_the_public_plan_reads_the_pictures_as_the_command_does(tmp_path):
+    import ltx2
+
+    path = tmp_path / "tall.png"
+    Image.new("RGB", (60, 90)).save(path)
+    request = ltx2.Request(prompt="a", seed=1, image=str(path))
+    planned = ltx2.plan(request, checkpoint="tiny")
+    assert planned.height > planned.width
+    assert [name for name, _ in planned.images] == ["image"]
+    assert planned.warnings == ()
