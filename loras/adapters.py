@@ -2,33 +2,49 @@
 
 PEFT's own layers are put in place directly. Its injection by configuration would switch on the new
 adapter everywhere, freeze the base weights and match ranks by regular expressions; here every layer
-gets exactly its rank and alpha, and nothing else changes.
+gets exactly its rank and alpha, and nothing else changes. Kinds beside plain LoRA are variants of
+the same layers (loras/factors.py), so that any of them act together.
 """
 
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
-from typing import Any
 from weakref import ref
 
-import torch
-from peft import LoraConfig
-from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.lora import LoraLayer
-from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors import safe_open
 from torch import nn
 
-from loras import headers
+from loras.attach import (
+    Loaded,
+    Prepared,
+    activate,
+    attach,
+    detach,
+    gib,
+    header_of,
+    lora_layers,
+    prepare,
+)
 from loras.headers import metadata
-from loras.keys import LoraMismatch, Match, Pair, match, some
+from loras.keys import LoraMismatch, for_connectors
 
-__all__ = ["AdapterStore", "Loaded", "LoraMismatch", "applied", "load", "metadata", "unload"]
+__all__ = [
+    "AdapterStore",
+    "Loaded",
+    "LoraMismatch",
+    "acts_on_text",
+    "applied",
+    "load",
+    "metadata",
+    "stamp",
+    "unload",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -36,32 +52,6 @@ Modules = nn.Module | Mapping[str, nn.Module]  # a bare module is the transforme
 
 # Room for the largest published files (distilled: 7.1 GB at rank 384, more at 450) and some others.
 MAX_BYTES = 16 * 2**30
-# A weight of another type is stored for a cast before use (float8) or quantised; factors are not.
-_PLAIN = (torch.float32, torch.bfloat16, torch.float16)
-# Plain LoRA for inference; rank and alpha are given with every layer.
-_CONFIG = LoraConfig(init_lora_weights=False, inference_mode=True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
-    """An adapter that lies on its modules."""
-
-    name: str
-    rank: int  # the largest, where layers differ
-    layers: int
-    nbytes: int  # of its weights in memory
-    metadata: Mapping[str, str]  # the file's own
-    left_out: tuple[str, ...]  # tensors for text connectors that were not among the modules
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
-    """A file that has been found to fit, before any of its data is read."""
-
-    file: Path
-    match: Match
-    metadata: Mapping[str, str]
-    nbytes: int
 
 
 def load(modules: Modules, file: Path, name: str, *, max_file_bytes: int = MAX_BYTES) -> Loaded:
@@ -69,35 +59,38 @@ def load(modules: Modules, file: Path, name: str, *, max_file_bytes: int = MAX_B
 
     Weights go to the device and type of the layer they belong to. Names and shapes are checked in
     the file's header first; whatever fails, the modules are as before. Raises LoraMismatch for a
-    file that is no LoRA of these modules, is larger than `max_file_bytes` or is no safetensors
-    file, and ValueError for a name that is taken or has a dot.
+    file that is not wholly an adapter of these modules, is larger than `max_file_bytes` or is no
+    safetensors file, and ValueError for a name that is taken or has a dot.
     """
     parts = _parts(modules)
     if not name or "." in name or name in _names(parts):
         raise ValueError(f"adapter name {name!r} is taken, empty or has a dot")
-    return _attach(parts, _prepare(parts, file, max_file_bytes), name)
+    return attach(parts, prepare(parts, file, max_file_bytes, ()), name)
 
 
 def unload(modules: Modules, name: str) -> None:
     """Take an adapter off; layers that no other adapter needs become what they were before."""
-    for module in _parts(modules).values():
-        for path, layer in list(_lora_layers(module)):
-            if name not in layer.scaling:
-                continue
-            # PEFT would switch on some other adapter in place of an active one.
-            _activate(layer, [active for active in layer.active_adapters if active != name])
-            layer.delete_adapter(name)
-            if not layer.scaling:
-                _put(module, path, layer.get_base_layer())
+    detach(_parts(modules), name)
+
+
+def acts_on_text(file: Path) -> bool:
+    """Whether a file has tensors for the text connectors. Raises LoraMismatch as `load`."""
+    return _acts_on_text(file, stamp(file))
+
+
+@lru_cache(maxsize=256)
+def _acts_on_text(file: Path, _stamp: str) -> bool:
+    return bool(for_connectors(header_of(file).tensors))
 
 
 @contextmanager
 def applied(modules: Modules, adapters: Sequence[tuple[str, float]]) -> Iterator[None]:
-    """Exactly these adapters act inside the block: W + sum of strength * alpha / rank * B @ A.
+    """Exactly these adapters act inside the block: W + the sum of strength * change.
 
-    Strengths of an adapter that is named twice add up; 0 switches it off. Afterwards, also after an
-    error, adapters and strengths are as before. Raises LookupError for a name that is not loaded,
-    RuntimeError where adapters have been fused into the weights.
+    A LoRA's change is alpha / rank * B @ A; for the others see loras/factors.py. Strengths of an
+    adapter that is named twice add up; 0 switches it off. Afterwards, also after an error, adapters
+    and strengths are as before. Raises LookupError for a name that is not loaded, RuntimeError
+    where adapters have been fused into the weights.
     """
     strengths: dict[str, float] = {}
     for name, strength in adapters:
@@ -110,7 +103,7 @@ def applied(modules: Modules, adapters: Sequence[tuple[str, float]]) -> Iterator
         raise LookupError(
             f"not loaded: {', '.join(unknown)}; there are {', '.join(sorted(known)) or 'none'}"
         )
-    layers = [layer for module in parts.values() for _, layer in _lora_layers(module)]
+    layers = [layer for module in parts.values() for _, layer in lora_layers(module)]
     if any(layer.merged for layer in layers):
         raise RuntimeError("adapters are fused into the weights; unfuse them first")
     before = [_State(layer) for layer in layers]
@@ -119,7 +112,7 @@ def applied(modules: Modules, adapters: Sequence[tuple[str, float]]) -> Iterator
             names = [name for name, value in strengths.items() if value and name in layer.scaling]
             if layer.disable_adapters:
                 layer.enable_adapters(True)
-            _activate(layer, names)
+            activate(layer, names)
             for name in names:
                 layer.set_scale(name, strengths[name])
         yield
@@ -140,8 +133,9 @@ class _State:
     def restore(self) -> None:
         if self._layer.disable_adapters == self._enabled:
             self._layer.enable_adapters(self._enabled)
-        _activate(self._layer, self._active)
-        self._layer.scaling.update(self._scaling)
+        there = self._layer.scaling  # without those that were taken off meanwhile
+        activate(self._layer, [name for name in self._active if name in there])
+        there.update({name: scale for name, scale in self._scaling.items() if name in there})
 
 
 @dataclass(slots=True)
@@ -171,15 +165,26 @@ class AdapterStore:
         self._numbers = count(1)
 
     @contextmanager
-    def applied(self, modules: Modules, files: Sequence[tuple[Path, float]]) -> Iterator[None]:
-        """Exactly these files act inside the block, each at its strength; see `applied`."""
+    def applied(
+        self,
+        modules: Modules,
+        files: Sequence[tuple[Path, float]],
+        *,
+        elsewhere: Collection[str] = (),
+    ) -> Iterator[None]:
+        """Exactly these files act inside the block, each at its strength; see `applied`.
+
+        What a file has for a component of `elsewhere` ("transformer", "connectors") is left to the
+        time when that component is among the modules.
+        """
         parts = _parts(modules)
         with ExitStack() as stack:
             adapters = []
             for file, strength in files:
-                resident = self._ensure(parts, file)
+                resident = self._ensure(parts, file, elsewhere)
                 stack.enter_context(_in_use(resident))
-                adapters.append((resident.loaded.name, strength))
+                if resident.loaded.layers:
+                    adapters.append((resident.loaded.name, strength))
             stack.enter_context(applied(parts, adapters))
             yield
 
@@ -193,36 +198,46 @@ class AdapterStore:
         for key in [key for key in self._residents if id(module) in key[0]]:
             resident = self._residents.pop(key)
             others = {n: part for n, part in resident.parts().items() if part is not module}
-            unload(others, resident.loaded.name)
+            detach(others, resident.loaded.name)
 
-    def _ensure(self, parts: dict[str, nn.Module], file: Path) -> _Resident:
+    def _ensure(
+        self, parts: dict[str, nn.Module], file: Path, elsewhere: Collection[str]
+    ) -> _Resident:
         """A file's adapter on the modules, loaded if it is not there yet, not active."""
         self._forget_the_dead()
-        key = (_identity(parts), _stamp(file))
+        key = (_identity(parts), stamp(file))
         if key in self._residents:
             self._residents.move_to_end(key)
             return self._residents[key]
-        prepared = _prepare(parts, file, self._max_file_bytes)
+        prepared = self._prepared(parts, file, elsewhere)
         self._make_room(prepared)
         name = f"lora_{next(self._numbers)}"
         references = tuple((component, ref(module)) for component, module in parts.items())
-        resident = _Resident(_attach(parts, prepared, name), references)
+        resident = _Resident(self._attached(parts, prepared, name), references)
         self._residents[key] = resident
         return resident
 
-    def _make_room(self, prepared: _Prepared) -> None:
+    def _prepared(
+        self, parts: Mapping[str, nn.Module], file: Path, elsewhere: Collection[str]
+    ) -> Prepared:
+        return prepare(parts, file, self._max_file_bytes, elsewhere)
+
+    def _attached(self, parts: Mapping[str, nn.Module], prepared: Prepared, name: str) -> Loaded:
+        return attach(parts, prepared, name)
+
+    def _make_room(self, prepared: Prepared) -> None:
         """Evict until the file fits; before it is read, so that the peak is bounded, too."""
         used = sum(resident.loaded.nbytes for resident in self._residents.values() if resident.uses)
         if used + prepared.nbytes > self._max_bytes:
             raise LoraMismatch(
-                f"{prepared.file.name} takes {_gib(prepared.nbytes)} beside {_gib(used)} in use; "
-                f"all adapters together may take {_gib(self._max_bytes)}"
+                f"{prepared.file.name} takes {gib(prepared.nbytes)} beside {gib(used)} in use; "
+                f"all adapters together may take {gib(self._max_bytes)}"
             )
         idle = [key for key, resident in self._residents.items() if not resident.uses]
         total = sum(resident.loaded.nbytes for resident in self._residents.values())
         while total + prepared.nbytes > self._max_bytes:
             resident = self._residents.pop(idle.pop(0))
-            unload(resident.parts(), resident.loaded.name)
+            detach(resident.parts(), resident.loaded.name)
             total -= resident.loaded.nbytes
             logger.info("unloaded %s to make room", resident.loaded.name)
 
@@ -230,7 +245,7 @@ class AdapterStore:
         """Records whose modules are gone: an id may come back with another module behind it."""
         for key in [key for key, r in self._residents.items() if len(r.parts()) < len(r.modules)]:
             resident = self._residents.pop(key)
-            unload(resident.parts(), resident.loaded.name)
+            detach(resident.parts(), resident.loaded.name)
 
 
 @contextmanager
@@ -240,88 +255,6 @@ def _in_use(resident: _Resident) -> Iterator[None]:
         yield
     finally:
         resident.uses -= 1
-
-
-def _prepare(parts: Mapping[str, nn.Module], file: Path, max_file_bytes: int) -> _Prepared:
-    """Check everything that can be known from the header."""
-    size = file.stat().st_size
-    if size > max_file_bytes:
-        raise LoraMismatch(f"{file.name} has {_gib(size)}; the limit is {_gib(max_file_bytes)}")
-    try:
-        header = headers.read(file)
-    except ValueError as error:
-        raise LoraMismatch(str(error)) from error
-    linears = {component: dict(_linears(module)) for component, module in parts.items()}
-    sizes = {
-        component: {
-            path: (linear.out_features, linear.in_features) for path, linear in found.items()
-        }
-        for component, found in linears.items()
-    }
-    found = match(header.shapes, sizes, file=file.name, metadata=header.metadata)
-    nbytes = 0
-    for pair in found.pairs:
-        linear = linears[pair.component][pair.path]
-        elements = pair.rank * (linear.in_features + linear.out_features)
-        nbytes += elements * _dtype(linear).itemsize
-    return _Prepared(file=file, match=found, metadata=header.metadata, nbytes=nbytes)
-
-
-def _attach(parts: Mapping[str, nn.Module], prepared: _Prepared, name: str) -> Loaded:
-    """Put a checked file on its layers, all or none."""
-    pairs, left_out = prepared.match.pairs, prepared.match.left_out
-    if left_out:
-        logger.warning(
-            "%s: %d tensors for the text connectors are not used: %s",
-            prepared.file.name, len(left_out), some(list(left_out)),
-        )  # fmt: skip
-    try:
-        # Plain tensors also where a sampler loads them: later uses need not be in inference mode.
-        with torch.inference_mode(mode=False), safe_open(prepared.file, framework="pt") as content:
-            for pair in pairs:
-                _attach_pair(parts[pair.component], pair, name, content)
-    except BaseException:
-        unload(parts, name)
-        raise
-    return Loaded(
-        name=name,
-        rank=max(pair.rank for pair in pairs),
-        layers=len(pairs),
-        nbytes=prepared.nbytes,
-        metadata=prepared.metadata,
-        left_out=left_out,
-    )
-
-
-def _attach_pair(module: nn.Module, pair: Pair, name: str, content: Any) -> None:  # noqa: ANN401 - safe_open has no type
-    """Wrap the layer if it is not wrapped yet, and give it the pair's weights, switched off."""
-    layer = module.get_submodule(pair.path)
-    with torch.device("meta"):  # the weights come from the file; no memory for others
-        if isinstance(layer, LoraLayer):
-            layer.update_layer(name, pair.rank, pair.rank, _CONFIG)
-        else:
-            base = layer
-            layer = LoraLinear(base, name, _CONFIG, r=pair.rank, lora_alpha=pair.rank)
-            layer.train(base.training)
-            _activate(layer, [])
-            _put(module, pair.path, layer)
-    if pair.alpha is not None:
-        layer.lora_alpha[name] = content.get_tensor(pair.alpha).item()
-        layer.set_scale(name, 1.0)
-    linear = layer.get_base_layer()
-    for holder, tensor in ((layer.lora_A, pair.down), (layer.lora_B, pair.up)):
-        # A copy, so that no weight is a view of the mapped file.
-        weight = content.get_tensor(tensor).to(linear.weight.device, _dtype(linear), copy=True)
-        holder[name].weight = nn.Parameter(weight, requires_grad=False)
-
-
-def _activate(layer: LoraLayer, names: list[str]) -> None:
-    layer.set_adapter(names, inference_mode=True)
-
-
-def _put(module: nn.Module, path: str, layer: nn.Module) -> None:
-    parent, _, child = path.rpartition(".")
-    setattr(module.get_submodule(parent), child, layer)
 
 
 def _parts(modules: Modules) -> dict[str, nn.Module]:
@@ -334,39 +267,11 @@ def _identity(parts: Mapping[str, nn.Module]) -> tuple[int, ...]:
 
 def _names(parts: Mapping[str, nn.Module]) -> set[str]:
     """Adapters on any layer."""
-    layers = [layer for module in parts.values() for _, layer in _lora_layers(module)]
+    layers = [layer for module in parts.values() for _, layer in lora_layers(module)]
     return {name for layer in layers for name in layer.scaling}
 
 
-def _lora_layers(module: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
-    for path, layer in module.named_modules():
-        if isinstance(layer, LoraLayer):
-            yield path, layer
-
-
-def _linears(module: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
-    """Linear layers by the path they have, or had before they were wrapped."""
-    wrapped: list[str] = []
-    for path, layer in module.named_modules():
-        if isinstance(layer, BaseTunerLayer):
-            wrapped.append(path + ".")
-            base = layer.get_base_layer()
-            if isinstance(base, nn.Linear):
-                yield path, base
-        elif isinstance(layer, nn.Linear) and not path.startswith(tuple(wrapped)):
-            yield path, layer
-
-
-def _dtype(linear: nn.Module) -> torch.dtype:
-    """The type of a layer's factors: its own, or bfloat16 where that one is for storage only."""
-    stored = linear.weight.dtype
-    return stored if stored in _PLAIN else torch.bfloat16
-
-
-def _stamp(file: Path) -> str:
+def stamp(file: Path) -> str:
+    """Names a file's content as far as its place, size and time tell."""
     stat = file.stat()
     return f"{file.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.2f} GiB"

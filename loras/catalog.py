@@ -9,7 +9,12 @@ from types import MappingProxyType
 from typing import Literal, cast, get_args
 
 Kind = Literal["camera", "detailer", "distilled"]
-PASSES = ("base", "refine")
+# The passes that a kind acts in, each with a strength of its own.
+PASSES: Mapping[str, tuple[str, ...]] = {
+    "camera": ("base", "refine"),
+    "distilled": ("base", "refine"),
+    "detailer": ("detail",),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +27,12 @@ class Entry:
     repository: str  # on the hub; empty for the embedded checkpoint's own
     file: str  # path inside the repository
     generations: tuple[str, ...]  # rows of pipelines.models.GENERATIONS it was made for
-    strengths: Mapping[str, float]  # default strength by pass, "base" and "refine"
+    strengths: Mapping[str, float]  # default strength by pass, those of its kind in PASSES
     licence: str
     source: str  # page that describes it; empty for the embedded checkpoint's own
     prompt_suffix: str = ""  # words for the same move; cameras only
+    # Detailers only: pixels of the clip per pixel of what it follows. The file's own metadata wins.
+    reference_downscale: int | None = None
 
 
 @cache
@@ -82,6 +89,7 @@ def _entry(block: Mapping[str, object]) -> Entry:
         licence=given["licence"],
         source=given["source"],
         prompt_suffix=given.get("prompt_suffix", ""),
+        reference_downscale=cast("int | None", block.get("reference_downscale")),
     )
 
 
@@ -93,10 +101,20 @@ def _problems(block: Mapping[str, object]) -> list[str]:
             what, fits = _RULES[key]
             if not fits(block[key]):
                 found.append(f"{key} must be {what}")
-        elif key != "prompt_suffix":
+        elif key not in _OPTIONAL:
             found.append(f"{key} is missing")
+    passes = PASSES.get(str(block.get("kind")))
+    given = block.get("strengths")
+    if (
+        passes
+        and isinstance(given, dict)
+        and sorted(cast("dict[str, object]", given)) != sorted(passes)
+    ):
+        found.append(f"strengths must name {' and '.join(passes)}, no other pass")
     if (block.get("kind") == "camera") != bool(block.get("prompt_suffix")):
         found.append("prompt_suffix is for cameras, and every camera needs one")
+    if (block.get("kind") == "detailer") != ("reference_downscale" in block):
+        found.append("reference_downscale is for detailers, and every detailer needs one")
     if bool(block.get("repository")) != bool(block.get("source")):
         found.append("repository and source go together")
     return found
@@ -117,12 +135,17 @@ def _is_generations(value: object) -> bool:
 
 def _is_strengths(value: object) -> bool:
     given = cast("dict[str, object]", value) if isinstance(value, dict) else {}
-    return sorted(given) == sorted(PASSES) and all(
+    return bool(given) and all(
         isinstance(number, int | float) and not isinstance(number, bool) and -2 <= number <= 2
         for number in given.values()
     )
 
 
+def _is_downscale(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 4
+
+
+_OPTIONAL = ("prompt_suffix", "reference_downscale")
 _TEXT = ("a text", _is_text)
 _RULES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "id": _TEXT,
@@ -131,8 +154,9 @@ _RULES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "repository": ("a text, empty for an embedded file", lambda value: isinstance(value, str)),
     "file": ("the path of a .safetensors file", _is_file),
     "generations": ("a list of generations", _is_generations),
-    "strengths": ("a number from -2 to 2 for base and for refine, no other", _is_strengths),
+    "strengths": ("a number from -2 to 2 for each pass", _is_strengths),
     "licence": _TEXT,
     "source": ("a text, empty for an embedded file", lambda value: isinstance(value, str)),
     "prompt_suffix": _TEXT,
+    "reference_downscale": ("a whole number from 1 to 4", _is_downscale),
 }

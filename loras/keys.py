@@ -5,12 +5,14 @@ modules' real layers is listed, and a file's names are looked up there: nothing 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-Role = Literal["A", "B", "alpha"]
-Shape = tuple[int, ...]
+from loras.declared import Declared, declared
+from loras.headers import Header
+from loras.kinds import LOADABLE, Fault, Role, Update, assemble, other_kind, split
+from loras.origin import made_for
+
 Layers = Mapping[str, Mapping[str, tuple[int, int]]]  # component -> path -> (outputs, inputs)
 
 # Whole path elements, Lightricks -> diffusers; one to one, so that they can be read backwards.
@@ -51,22 +53,6 @@ _PREFIXES = (
     "connectors.",
 )
 _KOHYA = "lora_unet_"
-_ROLES: tuple[tuple[re.Pattern[str], Role], ...] = (
-    (re.compile(r"\.lora_A(\.(?!weight$)[^.]+)?\.weight$"), "A"),
-    (re.compile(r"\.lora[_.]down\.weight$"), "A"),
-    (re.compile(r"\.lora_B(\.(?!weight$)[^.]+)?\.weight$"), "B"),
-    (re.compile(r"\.lora[_.]up\.weight$"), "B"),
-    (re.compile(r"\.alpha$"), "alpha"),
-)
-# Other adapter kinds by a telling part of their names: read as LoRA they would do something else.
-_OTHER_KINDS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"dora_scale|lora_magnitude_vector"), "DoRA"),
-    (re.compile(r"\.lokr_"), "LoKr"),
-    (re.compile(r"\.hada_"), "LoHa"),
-    (re.compile(r"\.oft_|\.boft_"), "OFT"),
-    (re.compile(r"\.lora_mid\."), "LoCon"),
-    (re.compile(r"\.diff(_b)?$"), "whole-weight difference"),
-)
 _CONNECTORS = re.compile(
     r"(video|audio)_(embeddings_)?connector[._]|text_embedding_projection[._]|"
     r"(video_|audio_)?(text_proj_in|aggregate_embed)$"
@@ -79,90 +65,108 @@ class LoraMismatch(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
-    """The two factors of one layer's update, as names in the file."""
-
-    component: str  # "transformer" or "connectors"
-    path: str  # of the layer in the diffusers module
-    down: str  # A, (rank, inputs)
-    up: str  # B, (outputs, rank)
-    alpha: str | None  # scalar: the update is alpha / rank * B @ A; None: B @ A
-    rank: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
     """What of a file goes where."""
 
-    pairs: tuple[Pair, ...]
-    left_out: tuple[str, ...]  # names for the text connectors where these are not among the modules
+    updates: tuple[Update, ...]
+    declared: Mapping[str, Declared]  # alphas of the file's metadata, by component
+    elsewhere: tuple[str, ...]  # names for components that exist but are not asked about
+
+    @property
+    def kind(self) -> str:
+        """The kind of its updates: "lora", "dora", "lokr", ...; several joined by +."""
+        return "+".join(sorted({update.name for update in self.updates}))
+
+    @property
+    def rank(self) -> int | None:
+        """The largest rank, None where no update has one."""
+        return max((u.rank for u in self.updates if u.rank is not None), default=None)
+
+    def layers(self, component: str) -> int:
+        """How many layers of a component it acts on."""
+        return sum(update.component == component for update in self.updates)
 
 
-def match(
-    shapes: Mapping[str, Shape], layers: Layers, *, file: str, metadata: Mapping[str, str]
-) -> Match:
+def match(header: Header, layers: Layers, *, file: str, elsewhere: Collection[str] = ()) -> Match:
     """Find the layer of every tensor of a LoRA file, from names and shapes alone.
 
-    `shapes` and `metadata` are the file's, `layers` the linear layers of the modules by component;
-    `file` is its name in messages. Raises LoraMismatch with every reason at once: another kind of
-    adapter, no or only some tensors that fit, half a pair, two tensors for one place, other shapes.
+    `layers` are the linear layers of the modules by component; `elsewhere` names components that
+    take their part of the file some other time: what is for them is not looked at. `file` is the
+    file's name in messages. Raises LoraMismatch with every reason at once: another kind of adapter,
+    no or only some tensors that fit, half an update, two tensors for one place, other shapes.
     """
-    sorting = _Sorting(layers)
-    for name in sorted(shapes):
+    sorting = _Sorting(layers, elsewhere)
+    for name in sorted(header.tensors):
         sorting.add(name)
     problems = list(sorting.problems())
-    pairs = () if sorting.others else tuple(_pairs(sorting.found, shapes, layers, problems))
+    notes: dict[str, Declared] = {}
+    try:
+        notes = {component: declared(header.metadata, component) for component in layers}
+    except ValueError as error:
+        problems.append(str(error))
+    updates = () if sorting.others else tuple(_updates(sorting.found, header, layers, problems))
     if problems:
-        raise LoraMismatch(f"{file}: {'; '.join(problems)}{_made_for(shapes, metadata)}")
-    return Match(pairs=pairs, left_out=tuple(sorting.left_out))
+        raise LoraMismatch(f"{file}: {'; '.join(problems)}{made_for(header)}")
+    return Match(updates=updates, declared=notes, elsewhere=tuple(sorting.elsewhere))
+
+
+def for_connectors(names: Iterable[str]) -> list[str]:
+    """Those of a file's tensors that are for the text connectors, whatever these look like."""
+    return [name for name in names if _CONNECTORS.match(_bare(split(name)[0]))]
+
+
+def is_adapter(names: Iterable[str]) -> bool:
+    """Whether any tensor's name has the form of an adapter's, of whatever kind."""
+    return any(
+        other_kind(name) is not None or split(name)[1] not in (None, "alpha") for name in names
+    )
 
 
 class _Sorting:
     """Names of one file, sorted by the layer they belong to."""
 
-    def __init__(self, layers: Layers) -> None:
+    def __init__(self, layers: Layers, elsewhere: Collection[str]) -> None:
         self._spellings = dict(spellings(layers))
         self._flat = {path.replace(".", "_"): place for path, place in self._spellings.items()}
-        self._has_connectors = "connectors" in layers
+        self._not_here = set(elsewhere) - layers.keys()
         self.found: dict[tuple[str, str], dict[Role, str]] = {}
-        self.left_out: list[str] = []
+        self.elsewhere: list[str] = []
         self._strangers: list[str] = []
         self._twice: list[str] = []
         self.others: dict[str, list[str]] = {}
 
     def add(self, name: str) -> None:
-        if kind := next((kind for part, kind in _OTHER_KINDS if part.search(name)), None):
+        if kind := other_kind(name):
             self.others.setdefault(kind, []).append(name)
             return
-        path, role = _split(name)
-        flat = path.startswith(_KOHYA)
-        bare = path.removeprefix(_KOHYA) if flat else _without_prefixes(path)
-        place = (self._flat if flat else self._spellings).get(bare)
+        path, role = split(name)
+        bare = _bare(path)
+        place = (self._flat if path.startswith(_KOHYA) else self._spellings).get(bare)
+        component = "connectors" if _CONNECTORS.match(bare) else "transformer"
         if role is not None and place is not None:
             roles = self.found.setdefault(place, {})
             if role in roles:
                 self._twice.append(f"{roles[role]} and {name}")
             roles[role] = name
-        elif role is not None and not self._has_connectors and _CONNECTORS.match(bare):
-            self.left_out.append(name)
+        elif role is not None and component in self._not_here:
+            self.elsewhere.append(name)
         else:
             self._strangers.append(name)
 
     def problems(self) -> Iterator[str]:
         """What is wrong with the names."""
         for kind, names in self.others.items():
-            yield f"a {kind} adapter, only plain LoRA can be loaded ({some(names)})"
+            article = "an" if kind[0] in "AEIO" else "a"
+            yield f"{article} {kind} adapter; {LOADABLE} ({some(names)})"
         if self.others:
             return
-        if not self.found:
-            tensors = _count(self._strangers + self.left_out, "tensor")
+        if not self.found and not self.elsewhere:
+            tensors = _count(self._strangers, "tensor")
             yield f"none of its {tensors} fits a layer of this model"
             if self._strangers:
                 yield f"it has {some(self._strangers)}"
-            if self.left_out:
-                yield f"it has {some(self.left_out)}, but the text connectors take no LoRA here"
         elif self._strangers:
-            fits = sum(len(roles) for roles in self.found.values())
+            fits = sum(len(roles) for roles in self.found.values()) + len(self.elsewhere)
             yield (
                 f"{_count(self._strangers, 'tensor')} of it fit no layer of this model while "
                 f"{fits} do: {some(self._strangers)}"
@@ -201,11 +205,9 @@ def _original(component: str, path: str) -> tuple[str, ...]:
     return (original,)
 
 
-def _split(name: str) -> tuple[str, Role | None]:
-    for pattern, role in _ROLES:
-        if found := pattern.search(name):
-            return name[: found.start()], role
-    return name, None
+def _bare(path: str) -> str:
+    """A layer's path without what files put in front of it."""
+    return path.removeprefix(_KOHYA) if path.startswith(_KOHYA) else _without_prefixes(path)
 
 
 def _without_prefixes(path: str) -> str:
@@ -214,72 +216,34 @@ def _without_prefixes(path: str) -> str:
     return path
 
 
-def _pairs(
+def _updates(
     found: Mapping[tuple[str, str], Mapping[Role, str]],
-    shapes: Mapping[str, Shape],
+    header: Header,
     layers: Layers,
     problems: list[str],
-) -> Iterator[Pair]:
-    """Whole pairs of fitting shapes; what is not goes to `problems`."""
-    halves, alphas, sizes = [], [], []
-    for (component, path), roles in found.items():
-        if "A" not in roles or "B" not in roles:
-            halves.append(f"{path} ({', '.join(roles.values())})")
-            continue
-        if "alpha" in roles and shapes[roles["alpha"]] not in ((), (1,)):
-            alphas.append(roles["alpha"])
-        outputs, inputs = layers[component][path]
-        down, up = shapes[roles["A"]], shapes[roles["B"]]
-        rank = down[0] if down else 0
-        if rank < 1 or down != (rank, inputs) or up != (outputs, rank):
-            sizes.append(f"{path} (A {down} and B {up}, the layer is {inputs} -> {outputs})")
-            continue
-        yield Pair(
-            component=component,
-            path=path,
-            down=roles["A"],
-            up=roles["B"],
-            alpha=roles.get("alpha"),
-            rank=rank,
-        )
+) -> Iterator[Update]:
+    """Whole updates of fitting shapes; what is not goes to `problems`."""
+    shapes, faults = header.shapes, list[Fault]()
+    for place, roles in found.items():
+        component, path = place
+        update = assemble(place, roles, shapes, layers[component][path])
+        if isinstance(update, Update):
+            yield update
+        else:
+            faults.append(update)
+    halves, alphas, sizes = (
+        [fault.text for fault in faults if fault.sort == sort] for sort in ("half", "alpha", "size")
+    )
     if halves:
-        problems.append(f"half a pair for {_count(halves, 'layer')}: {some(halves)}")
+        problems.append(f"half an update for {_count(halves, 'layer')}: {some(halves)}")
     if alphas:
         problems.append(f"alpha is not one number: {some(alphas)}")
     if sizes:
         problems.append(f"other shapes than {_count(sizes, 'layer')} of this model: {some(sizes)}")
-
-
-# Names that only one family of models has.
-_SIGNS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"double_blocks|single_blocks"), "Flux or HunyuanVideo"),
-    (re.compile(r"single_transformer_blocks"), "Flux"),
-    (re.compile(r"joint_blocks"), "Stable Diffusion 3"),
-    (re.compile(r"(^|[._])blocks[._]\d+[._](self_attn|cross_attn)"), "Wan"),
-    (re.compile(r"(down|up|input|output)_blocks"), "a UNet such as Stable Diffusion's"),
-    (re.compile(r"lora_te|text_encoder"), "a text encoder"),
-    (re.compile(r"to_gate_logits|prompt_adaln"), "LTX-2.3 or later"),
-    (re.compile(r"audio_attn1|audio_to_video_attn|caption_projection"), "LTX-2"),
-)
-_STATED = ("modelspec.architecture", "ss_base_model_version", "base_model", "model_version")
-_BLOCK = re.compile(r"transformer_blocks[._](\d+)[._]")
-_WIDTH = re.compile(r"transformer_blocks[._]\d+[._]attn1[._]to_q\.")
-
-
-def _made_for(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> str:
-    """What a file seems to be for, as the end of a message; empty if it does not tell."""
-    told = [f"{key} {metadata[key][:60]!r}" for key in _STATED if metadata.get(key)]
-    told += [sign for part, sign in _SIGNS if any(part.search(name) for name in shapes)][:1]
-    if blocks := [int(found[1]) for name in shapes if (found := _BLOCK.search(name))]:
-        told.append(f"{max(blocks) + 1} blocks")
-    widths = [
-        shape[1]
-        for name, shape in shapes.items()
-        if _WIDTH.search(name) and _split(name)[1] == "A" and len(shape) == 2
-    ]
-    if widths:
-        told.append(f"width {widths[0]}")
-    return f"; it seems to be made for {', '.join(told)}" if told else ""
+    names = [name for roles in found.values() for role, name in roles.items() if role != "alpha"]
+    if whole := [name for name in names if "F" not in header.tensors[name].dtype]:
+        kinds = sorted({header.tensors[name].dtype for name in whole})
+        problems.append(f"{_count(whole, 'tensor')} of {', '.join(kinds)}, which are no weights")
 
 
 def _count(items: list[str], noun: str) -> str:

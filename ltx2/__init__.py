@@ -15,6 +15,7 @@ from ltx2.errors import (
     TooLarge,
     UnknownLora,
 )
+from pipelines.upstream import torchao_messages
 
 if TYPE_CHECKING:
     from ltx2.engine import Engine
@@ -67,6 +68,9 @@ _HOMES = {
     "generate": "ltx2.session",
     "plan": "ltx2.prepare",
 }
+
+
+torchao_messages.hold_back()  # before anything can import it
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - as PEP 562 has it

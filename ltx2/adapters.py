@@ -2,19 +2,18 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from loras import catalog
 from ltx2.errors import BadRequest, UnknownLora
-from ltx2.forms import lora_form
+from ltx2.forms import lora_form, lora_name, lora_place
 from ltx2.request import Lora, Request
 from pipelines.models import Checkpoint
 from pipelines.plan import Adapter
 
 # The end of a sentence that begins with a LoRA's name.
 NEEDS_A_PASS = (
-    "is an IC-LoRA: it needs a pass of its own with a reference video, "
-    "which this version does not have; leave it out"
+    "is an IC-LoRA: it needs a pass of its own that follows a video; leave it out, and set "
+    "detailer to true for such a pass over the new clip, or use `ltx2 detail` for an existing one"
 )
 
 
@@ -36,25 +35,28 @@ def choose_adapters(
 
     The move's strengths are the catalogue's, pass by pass, times `camera_strength`. A generation
     without camera LoRAs gets the move in words, at the end of the prompt. `digests` holds the
-    sha256 of the files that were read, by source.
+    sha256 of the files that were read, by source; of a URL the plan keeps neither query nor
+    fragment, where keys may be.
     """
     digests = digests or {}
     found = PassAdapters(prompt=request.prompt)
     _camera(request, row, found)
     for index, lora in enumerate(request.loras):
-        problem = _problem(lora, request, row)
+        problem = lora_problem(lora, request, row)
         if problem is not None:
             found.refusals.append(type(problem)(f"loras[{index}]: {problem}"))
         elif lora.strength != 0:
             digest = digests.get(lora.source)
-            if digest is None and lora_form(lora.source) == "path":
+            if digest is None and lora_form(lora.source) != "catalogue":
                 found.warnings.append(
                     f"loras[{index}] was not read: the plan's id does not name what is in it"
                 )
-            adapter = Adapter(source=lora.source, strength=lora.strength, sha256=digest)
+            place = lora_place(lora.source)
+            adapter = Adapter(source=place, strength=lora.strength, sha256=digest)
             found.base += (adapter,) if lora.stages in ("both", "base") else ()
             found.refine += (adapter,) if lora.stages in ("both", "refine") else ()
-    moves = sorted({lora.source for lora in request.loras if _kind(lora.source) == "camera"})
+    given = [_entries(lora.source) for lora in request.loras]
+    moves = sorted({entry.id for found in given for entry in found if entry.kind == "camera"})
     if request.camera_motion != "none":
         moves.insert(0, request.camera_motion)
     if len(moves) > 1:
@@ -109,50 +111,47 @@ def _suffix(camera: str) -> str:
     )
 
 
-def _kind(source: str) -> str | None:
-    """The catalogue's kind of a source; None where the catalogue does not know it."""
-    return next((entry.kind for entry in catalog.entries() if entry.id == source), None)
+def _entries(source: str) -> list[catalog.Entry]:
+    """The catalogue's entries of a source: by its id, or by the name of a file."""
+    if lora_form(source) == "catalogue":
+        return [entry for entry in catalog.entries() if entry.id == source]
+    name = lora_name(source)
+    return [entry for entry in catalog.entries() if lora_name(entry.file) == name]
 
 
-def _problem(lora: Lora, request: Request, row: Checkpoint) -> BadRequest | None:
-    """Why a LoRA of the request cannot act, and what could."""
+def lora_problem(lora: Lora, request: Request, row: Checkpoint) -> BadRequest | None:
+    """Why a LoRA of the request cannot act, as far as its name tells, and what could."""
     if lora.stages == "refine" and not request.spatial_upscaler:
         return BadRequest(
             "there is no refine pass with spatial_upscaler false; set stages to base or both"
         )
-    form = lora_form(lora.source)
-    if form == "path":
-        return _file_problem(lora.source, request)
-    if form != "catalogue":
-        return None
-    kind = _kind(lora.source)
+    entries, catalogued = _entries(lora.source), lora_form(lora.source) == "catalogue"
     usable = fitting(row, ("camera",))
     listed = (
         f"those for {row.name} are {', '.join(usable)}"
         if usable
         else f"it holds none for {row.name}"
     )
-    if kind == "distilled":
+    if not entries:
+        missing = f"{lora.source!r} is not in the catalogue; {listed}"
+        return UnknownLora(missing) if catalogued else None
+    name, kind = lora_name(lora.source), entries[0].kind
+    if kind == "distilled" and catalogued:
         return BadRequest(
-            f"{lora.source} belongs to the recipes: fast runs a distilled model, "
+            f"{name} belongs to the recipes: fast runs a distilled model, "
             "and pro's refine pass has it already"
         )
     if kind == "detailer":
-        return BadRequest(f"{lora.source} {NEEDS_A_PASS}")
-    if kind is None:
-        return UnknownLora(f"{lora.source!r} is not in the catalogue; {listed}")
-    if lora.source not in usable:
-        return UnknownLora(f"{lora.source!r} was not made for {row.name}; {listed}")
-    return None
-
-
-def _file_problem(source: str, request: Request) -> BadRequest | None:
-    """Why a local file of the catalogue's own, known by its name, cannot act."""
-    name = Path(source).name
-    kinds = {entry.kind for entry in catalog.entries() if Path(entry.file).name == name}
-    if "detailer" in kinds:
         return BadRequest(f"{name} {NEEDS_A_PASS}")
-    if "distilled" in kinds and request.mode == "fast":
+    made_for = sorted({each for entry in entries for each in entry.generations})
+    if row.generation.name not in made_for:
+        if catalogued:
+            return UnknownLora(f"{name!r} was not made for {row.name}; {listed}")
+        return UnknownLora(
+            f"{name} was made for {', '.join(made_for)}, not for {row.name}; of the catalogue, "
+            f"{listed}"
+        )
+    if kind == "distilled" and request.mode == "fast":
         return BadRequest(
             f"{name} would distil a distilled model a second time: fast runs one already; "
             "leave it out or set mode to pro"

@@ -20,6 +20,7 @@ from ltx2.terminal import say, show
 if TYPE_CHECKING:
     from ltx2.delivery import Delivery
     from ltx2.prepare import Prepared
+    from ltx2.request import Request
     from ltx2.settings import Settings
     from ltx2.weights import Resolved
     from pipelines.plan import Plan
@@ -42,6 +43,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
+    from ltx2.restore_command import run_restore
     from ltx2.settings import Settings
 
     argv = sys.argv[1:] if argv is None else argv
@@ -50,8 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with terminated_as_interrupted():
             arguments, rest = build_parser().parse_known_args(argv)
-            arguments.unknown = unknown_problems(rest)
-            if arguments.unknown and arguments.run not in (run_generate, run_plan):
+            reporting = (run_generate, run_plan, run_restore)  # they tell all problems at once
+            arguments.unknown = unknown_problems(rest, getattr(arguments, "options", None))
+            if arguments.unknown and arguments.run not in reporting:
                 raise BadRequest(arguments.unknown)
             settings = Settings.from_env()
             debug = settings.debug
@@ -79,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> Parser:
     """The command line. Options of a request come from its schema."""
-    from ltx2 import inventory
+    from ltx2 import inventory, restore_command
     from ltx2.flags import add_request_flags
 
     parser = Parser(prog="ltx2", description="LTX-2: video with sound from a text and a picture.")
@@ -98,12 +101,19 @@ def build_parser() -> Parser:
     generate.add_argument(
         "--device", help="cuda, cuda:1 or cpu; default the GPU where there is one"
     )
+    generate.add_argument(
+        "--quantise",
+        choices=("none", "fp8", "int8"),
+        help="round the weights of transformer and text encoder to a byte each as they are read: "
+        "half the memory, another clip; default are the settings",
+    )
     generate.set_defaults(run=run_generate)
 
     plan = commands.add_parser("plan", help="show what would be run, as JSON, without weights")
     add_request_flags(plan)
     plan.set_defaults(run=run_plan)
-    for command in (generate, plan):
+    videos = restore_command.add_commands(commands)
+    for command in (generate, plan, *videos):
         command.add_argument(
             "--checkpoint",
             help="which weights: auto, a name of `ltx2 models`, a folder, a file or a repository; "
@@ -119,7 +129,7 @@ def build_parser() -> Parser:
     download = commands.add_parser("download", help="fetch or bake weights, resumable and verified")
     inventory.add_download_flags(download)
     download.set_defaults(run=inventory.run_download)
-    for command in (generate, models, loras, doctor, download):
+    for command in (generate, *videos, models, loras, doctor, download):
         command.add_argument(
             "--json", action="store_true", help="print one JSON document on stdout and nothing else"
         )
@@ -139,18 +149,27 @@ def run_generate(arguments: argparse.Namespace, settings: "Settings") -> int:
         *device_problems(arguments.device),
     ]
     request = read_request(arguments, known)
+    if arguments.quantise is not None:
+        settings = settings.quantised(arguments.quantise)
     wanted = arguments.checkpoint or settings.checkpoint
-    needs = {"mode": request.mode, "spatial_upscaler": request.spatial_upscaler}
+    needs = needs_of(request)
     row, _ = row_of(wanted, settings, **needs)
-    limits, media = settings.limits(), settings.media_limits()
-    prepared = prepare(request, checkpoint=row, limits=limits, media=media, paths=True)
+    limits, media, sources = settings.limits(), settings.media_limits(), settings.lora_sources()
+    prepared = prepare(
+        request, checkpoint=row, limits=limits, media=media, paths=True, sources=sources
+    )
     target = arguments.output or new_name(prepared.plan)
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
         resolved = resolve(wanted, settings, **needs)
         if resolved.row != row:
             # `auto` took the GPU for usable until torch was asked: plan again, for the other model.
             prepared = prepare(
-                request, checkpoint=resolved.row, limits=limits, media=media, paths=True
+                request,
+                checkpoint=resolved.row,
+                limits=limits,
+                media=media,
+                paths=True,
+                sources=sources,
             )
             target = arguments.output or new_name(prepared.plan)
         introduce(resolved, wanted)
@@ -222,15 +241,18 @@ def interruptible() -> Iterator[Callable[[], bool]]:
             signal.signal(kind, handler)
 
 
-def unknown_problems(rest: Sequence[str]) -> list[str]:
-    """What argparse did not know, so that it is refused together with everything else."""
+def unknown_problems(rest: Sequence[str], options: Sequence[str] | None = None) -> list[str]:
+    """What argparse did not know, so that it is refused together with everything else.
+
+    `options` are those of a command that makes no request; None: the request's.
+    """
     from ltx2.flags import similar_flag
 
     problems = []
     for token in rest:
         name = token.partition("=")[0]
         if name.startswith("-"):
-            likely = similar_flag(name)
+            likely = similar_flag(name, options)
             hint = f"; did you mean {likely}?" if likely else "; see the command's --help"
             problems.append(f"{name} is no option here{hint}")
         elif not problems:
@@ -293,15 +315,27 @@ def run_plan(arguments: argparse.Namespace, settings: "Settings") -> int:
     row, reason = row_of(
         arguments.checkpoint or settings.checkpoint,
         settings,
-        mode=request.mode,
-        spatial_upscaler=request.spatial_upscaler,
+        **needs_of(request),
     )
-    limits, media = settings.limits(), settings.media_limits()
-    prepared = prepare(request, checkpoint=row, limits=limits, media=media, paths=True)
+    limits, media, sources = settings.limits(), settings.media_limits(), settings.lora_sources()
+    prepared = prepare(
+        request, checkpoint=row, limits=limits, media=media, paths=True, sources=sources
+    )
     say(f"checkpoint {row.name}: {reason}")
     explain(prepared.plan)
     show(prepared.plan.as_dict())
     return DONE
+
+
+def needs_of(request: "Request") -> dict[str, Any]:
+    """What must be on this machine for a request, as `resolve` takes it."""
+    from ltx2.weights import parts_for
+
+    upscalers = {
+        "spatial_upscaler": request.spatial_upscaler,
+        "temporal_upscaler": request.temporal_upscaler,
+    }
+    return {"mode": request.mode, "parts": parts_for(**upscalers)}
 
 
 def introduce(resolved: "Resolved", wanted: str) -> None:

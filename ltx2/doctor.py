@@ -161,7 +161,12 @@ def _residency(settings: "Settings") -> Check:
         device = find_device(settings.device)
         weights_bytes = 0  # as good as nothing, which is what the embedded checkpoint takes
         if chosen.path.exists():
-            weights = find(chosen.path, chosen.row, text_encoder=chosen.text_encoder)
+            weights = find(
+                chosen.path,
+                chosen.row,
+                text_encoder=chosen.text_encoder,
+                transformer=chosen.transformer,
+            )
             weights_bytes = weights.nbytes
     except (Ltx2Error, CheckpointError, OSError) as error:
         return Check(name="residency", fine=False, found=f"not known: {error}")

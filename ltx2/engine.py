@@ -12,20 +12,24 @@ import torch
 from loras import catalog
 from loras.adapters import LoraMismatch
 from ltx2.errors import BadRequest, ConfigError, GenerationFailed, OutOfMemory
+from ltx2.forms import lora_form
 from ltx2.lora_files import LoraFiles
+from ltx2.lora_sources import LoraSources, sha256_of
 from ltx2.prepare import prepare
 from ltx2.progress import Listener, Progress, counted, expected_work
 from ltx2.request import Request
 from ltx2.results import Result
 from ltx2.settings import Settings
-from ltx2.weights import Resolved, lora_file, resolve
+from ltx2.weights import Resolved, catalogue_file, parts_for, resolve
 from pipelines.checkpoints.files import Weights, find
 from pipelines.checkpoints.headers import CheckpointError
-from pipelines.components import Components, Residency, choose_residency
+from pipelines.checkpoints.load import refuse_twice
+from pipelines.components import Components
 from pipelines.models import Checkpoint
-from pipelines.plan import Mode, Plan
+from pipelines.plan import Adapter, Mode, Plan
 from pipelines.prompts import DEFAULT_NEGATIVE
 from pipelines.recipes import RECIPES
+from pipelines.residency import Residency
 from pipelines.values import Clip, Inputs, NonFinite
 
 if TYPE_CHECKING:
@@ -69,8 +73,10 @@ class Engine:
         *,
         mode: Mode = "fast",
         spatial_upscaler: bool = True,
+        temporal_upscaler: bool = False,
         device: str | None = None,
         dtype: torch.dtype | None = None,
+        quantise: str | None = None,
         settings: Settings | None = None,
     ) -> Self:
         """An engine for `checkpoint`.
@@ -78,13 +84,18 @@ class Engine:
         `checkpoint` is "auto", a name of the model table, a folder, a file or a hub repository;
         None leaves it to the settings. What it became is logged, as a warning where "auto" chose or
         where the weights are random. `device` defaults to the GPU where there is one; `dtype` to
-        bfloat16 on a GPU and float32 on a CPU. `mode` and `spatial_upscaler` decide which weights
-        must be there; others load when they are asked for. Raises BadRequest for a checkpoint that
-        does not exist and ConfigError for files that are missing or a device that is not there.
+        bfloat16 on a GPU and float32 on a CPU. `mode` and the upscalers decide which weights
+        must be there; others load when they are asked for. `quantise` "fp8" or "int8" rounds the
+        weights of transformer and text encoder as they load, "none" neither; None leaves it to the
+        settings. Raises BadRequest for a checkpoint that does not exist and ConfigError for files
+        that are missing or a device that is not there.
         """
         settings = settings or Settings.from_env()
+        if quantise is not None:
+            settings = settings.quantised(quantise)
         wanted = checkpoint or settings.checkpoint
-        resolved = resolve(wanted, settings, mode=mode, spatial_upscaler=spatial_upscaler)
+        parts = parts_for(spatial_upscaler=spatial_upscaler, temporal_upscaler=temporal_upscaler)
+        resolved = resolve(wanted, settings, mode=mode, parts=parts)
         chosen = wanted == "auto"
         logger.log(
             logging.WARNING if chosen or resolved.random_weights else logging.INFO,
@@ -108,7 +119,15 @@ class Engine:
         """An engine for weights that were already found."""
         target = find_device(device or settings.device)
         try:
-            weights = find(resolved.path, resolved.row, text_encoder=resolved.text_encoder)
+            weights = find(
+                resolved.path,
+                resolved.row,
+                text_encoder=resolved.text_encoder,
+                enhancer=resolved.enhancer,
+                transformer=resolved.transformer,
+            )
+            for variant in ("distilled", "dev"):
+                refuse_twice(weights, variant, settings.transformer_quantisation)
         except (CheckpointError, FileNotFoundError) as error:
             raise ConfigError(str(error)) from error
         residency, residency_reason = find_residency(weights.nbytes, target, settings)
@@ -119,7 +138,11 @@ class Engine:
             dtype=dtype or default_dtype(target, settings),
             residency=residency,
             keep_variants=weights.nbytes < SMALL_WEIGHTS,
-            find_adapter=lambda source: adapter_file(source, weights, resolved.row, settings),
+            find_adapter=lambda adapter: adapter_file(adapter, weights, resolved.row, settings),
+            quantise={
+                "transformer": settings.transformer_quantisation,
+                "text_encoder": settings.text_encoder_quantisation,
+            },
         )
         return cls(
             components,
@@ -144,17 +167,21 @@ class Engine:
         """Where this checkpoint's LoRAs lie and what they must fit."""
         weights = self.components.weights
         return LoraFiles(
-            find=lambda source: adapter_file(source, weights, self.checkpoint, self.settings),
+            find=lambda adapter: adapter_file(adapter, weights, self.checkpoint, self.settings),
             weights=weights,
         )
+
+    @property
+    def lora_sources(self) -> LoraSources:
+        """Where LoRAs by URL and repository come from and are kept."""
+        return self.settings.lora_sources()
 
     def run(self, plan: Plan, inputs: Inputs, progress: Progress) -> Clip:
         """Run a plan.
 
         The clip's frames are decoded while they are read; errors surface there as they do here.
         """
-        refined = plan.refine is not None
-        if missing := self.components.weights.missing(plan.mode, spatial_upscaler=refined):
+        if missing := self.components.weights.missing(plan.mode, plan.wanted_parts):
             raise ConfigError(f"{plan.mode} needs files that are not there: {', '.join(missing)}")
         with translated(plan):
             parts = needed_parts(plan, self.components)
@@ -167,20 +194,23 @@ class Engine:
         return clip
 
     def run_warnings(self, plan: Plan) -> tuple[str, ...]:
-        """What only the run could tell: prompts that were longer than the encoder reads."""
+        """What only the run could tell: prompts that were longer than the encoder reads, and
+        weights that were rounded.
+        """
         prompts: dict[str, str | None] = {"prompt": plan.prompt}
         if plan.negative_prompt != DEFAULT_NEGATIVE:
             prompts["negative_prompt"] = plan.negative_prompt
         texts = {
-            name: self.components.known_text(plan.base.variant, text)
+            name: self.components.known_text(plan.base.variant, text, plan.base.adapters)
             for name, text in prompts.items()
             if text is not None
         }
-        return tuple(
+        cut = tuple(
             f"{name} was cut at {text.tokens} tokens"
             for name, text in texts.items()
             if text and text.truncated
         )
+        return (*cut, *self.components.rounding(plan.base.variant))
 
     def generate(self, request: Request, *, progress: Listener | None = None) -> Result:
         """A clip in memory.
@@ -193,6 +223,7 @@ class Engine:
             limits=self.limits,
             media=self.media_limits,
             files=self.lora_files,
+            sources=self.lora_sources,
         )
         report = Progress(progress)
         report.expect(expected_work(prepared.plan))
@@ -211,6 +242,7 @@ class Engine:
                 *clip.warnings,
             ),
             encoder_options=self.encoder_options,
+            matches=prepared.matches or {},
         )
 
 
@@ -237,18 +269,22 @@ def find_residency(
     """Where parts live, and why: as it was set, else as the device's memory allows."""
     if settings.residency is not None:
         return settings.residency, "it is set so"
-    return choose_residency(weights_bytes, device)
+    return "resident", "there is no GPU memory to save"
 
 
 def needed_parts(plan: Plan, components: Components) -> list[str]:
     """The parts a plan uses, in the order of their use; those of the prompts only for new ones."""
     variant = plan.base.variant
-    prompts = [plan.prompt, *([] if plan.negative_prompt is None else [plan.negative_prompt])]
-    new = any(components.known_text(variant, prompt) is None for prompt in prompts)
+    new = any(
+        components.known_text(variant, text, plan.passes[name].adapters) is None
+        for name, pair in plan.texts.items()
+        for text in pair
+        if text is not None
+    )
     return [
         *(["tokenizer", "text_encoder", f"connectors:{variant}"] if new else []),
         f"transformer:{variant}",
-        *(["spatial_upscaler"] if plan.refine else []),
+        *(part for part in plan.wanted_parts if part.endswith("_upscaler")),
         *(["audio_vae", "vocoder"] if plan.audio_from else []),
         "vae",
     ]
@@ -264,23 +300,37 @@ def default_dtype(device: torch.device, settings: Settings) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
-def adapter_file(source: str, weights: Weights, row: Checkpoint, settings: Settings) -> Path:
-    """The local file of a plan's adapter: the distilled LoRA, a catalogue entry or a path."""
+def adapter_file(
+    adapter: Adapter, weights: Weights, row: Checkpoint, settings: Settings
+) -> Path:
+    """The local file of a plan's adapter: the distilled LoRA, a catalogue entry, a path, or what
+    was fetched from elsewhere.
+    """
+    source = adapter.source
     if source == "distilled":
         return weights.path("distilled_lora")
+    if lora_form(source) in ("url", "repository"):
+        found = adapter.sha256 and settings.lora_sources().find(source, adapter.sha256)
+        if not found:
+            raise ConfigError(f"the LoRA {source} is not on this machine any more; ask for it anew")
+        return found
     try:
         entry = catalog.get(source, row.generation.name)
     except LookupError:
-        return Path(source)
-    candidates = [folder / entry.file for folder in (weights.root, weights.root / "loras")]
-    candidates += [file] if (file := lora_file(entry.repository, entry.file, settings)) else []
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
+        return _as_planned(Path(source), adapter.sha256)
+    if file := catalogue_file(entry, weights.root, settings):
+        return file
     raise ConfigError(
         f"the LoRA {source} needs {entry.file}, which is neither in {weights.root} nor in the hub's"
         f" cache; fetch it with: ltx2 download --checkpoint {row.name} --loras"
     )
+
+
+def _as_planned(file: Path, sha256: str | None) -> Path:
+    """The same file. Raises ConfigError where its content is not what the plan names."""
+    if sha256 is not None and file.is_file() and sha256_of(file) != sha256:
+        raise ConfigError(f"the LoRA {file} has changed since it was planned; ask for it anew")
+    return file
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ltx2.errors import BadRequest, Ltx2Error, TooLarge
-from ltx2.request import MAX_SECONDS, PICTURES, Request
+from ltx2.request import MAX_SECONDS, Request, asked_pictures
 from pipelines.geometry import (
     SPATIAL,
     Size,
@@ -48,6 +48,7 @@ class Limits:
     max_pixels: int = 1536 * 1536  # of a frame
     max_seconds: float = float(MAX_SECONDS)
     max_tokens: int | None = None  # video tokens of the larger pass; None = no limit
+    max_video_seconds: float = 600.0  # of an existing video
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,7 @@ class PictureFacts:
     sha256: str  # of the bytes as they came
 
 
-Pictures = Mapping[str, PictureFacts]  # by field name
+Pictures = Mapping[str, PictureFacts]  # by name, as in `ltx2.request.asked_pictures`
 
 
 @dataclass(slots=True)
@@ -130,17 +131,21 @@ def decode_tiles(size: Size) -> DecodePlan:
     )
 
 
-def asked_pictures(request: Request) -> list[str]:
-    """The pictures of a request, by field name, first to last."""
-    return [name for name in PICTURES if getattr(request, name) is not None]
-
-
 def size_of(
-    request: Request, row: Checkpoint, limits: Limits, pictures: Pictures, notes: Notes
+    request: Request,
+    row: Checkpoint,
+    limits: Limits,
+    pictures: Pictures,
+    notes: Notes,
+    *,
+    shrink: int,
 ) -> Size:
-    """The frame: explicit edges snapped down, else a named size in the shape asked for."""
+    """The frame: explicit edges snapped down, else a named size in the shape asked for.
+
+    `shrink` is how much smaller than the frame the smallest thing is that a pass reads or makes.
+    """
     if request.width is not None and request.height is not None:
-        grid = TWO_PASS_GRID if request.spatial_upscaler else SPATIAL
+        grid = shrink * SPATIAL
         size = Size(snap_down(request.width, grid), snap_down(request.height, grid))
         notes.snap("width", request.width, size.width)
         notes.snap("height", request.height, size.height)
@@ -150,8 +155,8 @@ def size_of(
         size = named_size(row, request.resolution, _ratio(request, pictures, notes))
     pixels = size.width * size.height
     if pixels > limits.max_pixels:
-        shrink = math.sqrt(limits.max_pixels / pixels)
-        fits = Size(*(snap_down(int(edge * shrink), TWO_PASS_GRID) for edge in size))
+        share = math.sqrt(limits.max_pixels / pixels)
+        fits = Size(*(snap_down(int(edge * share), TWO_PASS_GRID) for edge in size))
         notes.refusals.append(
             TooLarge(
                 f"{size} has {pixels:,} pixels a frame, this worker takes {limits.max_pixels:,}: "
@@ -164,7 +169,7 @@ def size_of(
 def _ratio(request: Request, pictures: Pictures, notes: Notes) -> float:
     if request.aspect_ratio != "auto":
         return RATIOS[request.aspect_ratio]
-    asked = asked_pictures(request)
+    asked = list(asked_pictures(request))
     for name in asked:
         if name in pictures:
             ratio = pictures[name].width / pictures[name].height
@@ -203,7 +208,11 @@ def frames_of(request: Request, row: Checkpoint, limits: Limits, notes: Notes) -
 
 
 def check_tokens(size: Size, frames: int, fps: int, limits: Limits, notes: Notes) -> None:
-    """Refuse a clip with more video tokens than this worker takes, and say how long it may be."""
+    """Refuse a clip with more video tokens than this worker takes, and say how long it may be.
+
+    `frames` and `fps` are those of the largest pass, twice what was asked for where the temporal
+    upscaler doubles them.
+    """
     tokens = video_tokens(*size, frames)
     if limits.max_tokens is None or tokens <= limits.max_tokens:
         return

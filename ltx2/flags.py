@@ -5,7 +5,7 @@ and sentences.
 import argparse
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ltx2.errors import BadRequest
 from ltx2.request import PICTURES, Request, picture_form
 
 LORA_FORM = "SOURCE[@STRENGTH[@STAGES]]"
+KEYFRAME_FORM = "IMAGE@MOMENT[@STRENGTH]"
 STAGES = ("both", "base", "refine")
 # The other spellings of a picture by their suffix.
 FORMS = {"url": "an http(s) URL", "base64": "base64 or a data URI", "path": "a path"}
@@ -29,14 +30,15 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
     for name, rule in schema["properties"].items():
         if name == "prompt":
             continue
-        if name == "loras":
+        if name in LISTS:
+            option, form, _, note = LISTS[name]
             group.add_argument(
-                "--lora",
-                dest="loras",
+                option,
+                dest=name,
                 action="append",
                 default=argparse.SUPPRESS,
-                metavar=LORA_FORM,
-                help=_escaped(f"{rule.get('description', '')} May be given several times."),
+                metavar=form,
+                help=_escaped(f"{rule.get('description', '')} {note}May be given several times."),
             )
             continue
         spellings = PICTURES.get(name, ())
@@ -94,15 +96,15 @@ def request_fields(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[
             fields[name] = value
         elif name not in properties:
             continue
-        elif name == "loras":
+        elif name in LISTS:
             fields[name] = []
             for text in value:
                 try:
-                    fields[name].append(lora(text))
+                    fields[name].append(LISTS[name][2](text))
                 except ValueError as error:
                     problems.append(str(error))
         elif isinstance(value, str) and _types(properties[name]) & {"integer", "number"}:
-            fields[name] = _number(value)
+            fields[name] = number(value)
         elif (
             name in PICTURES
             and not hasattr(arguments, f"{name}_path")
@@ -127,13 +129,15 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def similar_flag(name: str) -> str | None:
-    """The request's option that a mistyped one was probably meant to be.
+def similar_flag(name: str, among: Sequence[str] | None = None) -> str | None:
+    """The option that a mistyped one was probably meant to be, of the request's or `among` others.
 
     None where none is near.
     """
-    fields = [*(field for field in Request.model_fields if field != "loras"), *SPELLINGS]
-    options = ["--lora", *map(flag, fields)]
+    if among is not None:
+        return next(iter(difflib.get_close_matches(name, among, n=1)), None)
+    fields = [*(field for field in Request.model_fields if field not in LISTS), *SPELLINGS]
+    options = [*(option for option, *_ in LISTS.values()), *map(flag, fields)]
     return next(iter(difflib.get_close_matches(name, options, n=1)), None)
 
 
@@ -148,7 +152,7 @@ def lora(text: str) -> dict[str, Any]:
         text = head
         head, _, last = text.rpartition("@")
     if head:
-        strength = _number(last)
+        strength = number(last)
         if not isinstance(strength, str):
             fields["strength"] = strength
             text = head
@@ -166,7 +170,45 @@ def lora(text: str) -> dict[str, Any]:
     return {"source": text, **fields}
 
 
-def _number(text: str) -> int | float | str:
+def keyframe(text: str) -> dict[str, Any]:
+    """`IMAGE@MOMENT[@STRENGTH]` as a keyframe of the request, the moment a frame or, with an `s` at
+    its end, seconds. Read from the right: an image's name may hold an @ itself.
+    """
+    head, _, last = text.rpartition("@")
+    fields: dict[str, Any] = {}
+    if not _is_moment(last) or _is_moment(head.rpartition("@")[2]):
+        fields["strength"] = number(last)
+        head, _, last = head.rpartition("@")
+    if not head or not _is_moment(last) or isinstance(fields.get("strength"), str):
+        raise ValueError(
+            f"keyframes: --keyframe {text!r} does not name its moment; the form is {KEYFRAME_FORM}, "
+            "the moment a frame such as 48 or a time such as 2.5s"
+        )
+    if last.endswith("s"):
+        fields["second"] = number(last[:-1])
+    else:
+        fields["frame"] = number(last)
+    image = f"./{head}" if picture_form(head) == "base64" and _is_file(head) else head
+    return {"image": image, **fields}
+
+
+def _is_moment(text: str) -> bool:
+    return not isinstance(number(text.removesuffix("s")), str)
+
+
+# Fields that take a list: option, form, reader of one item, and a note for the help.
+LISTS: Mapping[str, tuple[str, str, Callable[[str], dict[str, Any]], str]] = {
+    "loras": ("--lora", LORA_FORM, lora, ""),
+    "keyframes": (
+        "--keyframe",
+        KEYFRAME_FORM,
+        keyframe,
+        "The moment is a frame, as in cat.png@48, or a time, as in cat.png@2.5s. ",
+    ),
+}
+
+
+def number(text: str) -> int | float | str:
     """The number a text spells, else the text itself, which the request then refuses by name."""
     try:
         return int(text)

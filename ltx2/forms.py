@@ -16,6 +16,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]{16,}(?:=\s*){0,2}")
 _REPOSITORY = re.compile(r"[\w.\-]+/[\w.\-]+:.*", re.DOTALL)
 _REPOSITORY_FILE = re.compile(r"[\w.\-]+/[\w.\-]+:(?!/)(?:(?!\.\.)[^:\\])+\.safetensors")
 _CATALOGUE_ID = re.compile(r"[A-Za-z0-9][\w\-]*")
+_PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
 
 
 def picture_form(text: str) -> PictureForm | None:
@@ -36,6 +37,34 @@ def lora_form(source: str) -> LoraForm | None:
     if source.endswith(".safetensors") and not SCHEME.fullmatch(source):
         return "path"
     return "catalogue" if _CATALOGUE_ID.fullmatch(source) else None
+
+
+def lora_refusal(source: str) -> str | None:
+    """What is wrong with a text as a LoRA's source, to follow its field's name; None if nothing."""
+    if lora_place(source).lower().endswith(_PICKLES):
+        return (
+            "names a pickle, which could run any code when it is read; give a .safetensors file; "
+            f"got {shown(source)}"
+        )
+    if lora_form(source) is None:
+        return (
+            "must be a catalogue id, an http(s) URL, owner/name:path/file.safetensors on the hub "
+            "or (from the command line and Python) a path that ends in .safetensors; "
+            f"got {shown(source)}"
+        )
+    return None
+
+
+def lora_place(source: str) -> str:
+    """A source as plans, results and logs show it: a URL without its query, where keys are kept."""
+    if not SCHEME.fullmatch(source):
+        return source
+    return re.split(r"[?#]", source, maxsplit=1)[0]
+
+
+def lora_name(source: str) -> str:
+    """The name of the file that a source speaks of; of a catalogue id the id itself."""
+    return re.split(r"[/\\:]", lora_place(source))[-1]
 
 
 def path_text(value: object) -> object:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 HASH_BLOCK = 8 * 2**20  # bytes read at a time while hashing
 HUB = "https://huggingface.co"
+START_SECONDS = 30.0  # for the first bytes of a file, each wait on the line by itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +51,10 @@ class Repository:
 
 class Hub:
     """Reads repositories and their files. `endpoint` None is the library's default, which
-    HF_ENDPOINT sets.
+    HF_ENDPOINT sets. `token` False asks as nobody, also where the library knows a token.
     """
 
-    def __init__(self, *, endpoint: str | None = None, token: str | None = None) -> None:
+    def __init__(self, *, endpoint: str | None = None, token: str | bool | None = None) -> None:
         from huggingface_hub import HfApi
 
         self.endpoint = endpoint
@@ -127,6 +128,28 @@ class Hub:
             )
         partial.replace(target)
 
+    def start(self, repository: Repository, file: RemoteFile, count: int) -> bytes:
+        """The first `count` bytes of a file; fewer where it has no more."""
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+        url = hf_hub_url(
+            repository.name, file.path, revision=repository.commit, endpoint=self.endpoint
+        )
+        headers = build_hf_headers(token=self.token, library_name="ltx2")
+        headers |= {"Accept-Encoding": "identity", "Range": f"bytes=0-{count - 1}"}
+        found = bytearray()
+        with (
+            explained(f"{repository.name}/{file.path}", self.token),
+            get_session().stream("GET", url, headers=headers, timeout=START_SECONDS) as response,
+        ):
+            hf_raise_for_status(response)
+            for chunk in response.iter_bytes(min(count, HASH_BLOCK)):
+                found += chunk
+                if len(found) >= count:
+                    break  # the range is a wish that a server may not know
+        return bytes(found[:count])
+
     def link(self, repository: Repository, file: RemoteFile, cache: Path) -> Path:
         """Let the hub's library enter a blob that is in its cache folder into the snapshot. Fetches
         nothing.
@@ -181,7 +204,7 @@ def mismatch(path: Path, file: RemoteFile) -> str | None:
 
 
 @contextmanager
-def explained(what: str, token: str | None) -> Iterator[None]:
+def explained(what: str, token: str | bool | None) -> Iterator[None]:
     """Turn the library's network errors into one sentence that says what to do."""
     import httpx2
     from huggingface_hub import errors
@@ -218,7 +241,7 @@ def explained(what: str, token: str | None) -> Iterator[None]:
         raise ConfigError(f"{what}: {error}; {what_to_do} the same command again") from error
 
 
-def _gated(repository: str, token: str | None) -> str:
+def _gated(repository: str, token: str | bool | None) -> str:
     fault = (
         "the token in HF_TOKEN has no access to it"
         if token

@@ -1,91 +1,206 @@
 """LoRA files by their headers: what cannot act is refused before any weights are read. No torch."""
 
-import hashlib
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from loras import headers
-from loras.keys import match, some
-from ltx2.adapters import NEEDS_A_PASS
-from ltx2.errors import BadRequest, ConfigError, Ltx2Error
-from ltx2.forms import lora_form
+from loras.headers import Header
+from loras.keys import LoraMismatch, Match, is_adapter, match, some
+from loras.kinds import LOADABLE
+from ltx2.adapters import NEEDS_A_PASS, lora_problem
+from ltx2.errors import BadRequest, ConfigError, Ltx2Error, TooLarge
+from ltx2.extent import combined
+from ltx2.forms import lora_form, lora_place
+from ltx2.lora_sources import LoraSources, sha256_of, too_many
 from ltx2.request import Request
 from pipelines.checkpoints import keys
 from pipelines.checkpoints.files import Weights
 from pipelines.checkpoints.headers import CheckpointError, read_header
+from pipelines.models import Checkpoint
 from pipelines.plan import Adapter, Variant
 
 # Metadata of Lightricks' IC-LoRAs: how much smaller their reference video is than the clip.
 _REFERENCE = "reference_downscale_factor"
+# Parts of a model that LoRAs act on.
+COMPONENTS = ("transformer", "connectors")
+
+Layers = Mapping[str, Mapping[str, tuple[int, int]]]  # component -> path -> (outputs, inputs)
+LoraKey = tuple[str, str | None]  # an adapter's source and sha256
+Matches = Mapping[LoraKey, Match]
 
 
-def read_loras(request: Request, *, paths: bool) -> tuple[dict[str, str], list[Ltx2Error]]:
-    """The sha256 of the request's own files by source, and why the others cannot act.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnFiles:
+    """What was found of a request's own LoRAs: paths, URLs and repositories."""
 
-    Nothing fetches a LoRA yet, so it must be a local file or of the catalogue.
+    digests: dict[str, str] = field(default_factory=dict[str, str])  # sha256 by source
+    matches: dict[LoraKey, Match] = field(default_factory=dict[LoraKey, Match])
+    refusals: list[Ltx2Error] = field(default_factory=list[Ltx2Error])
+
+    def note(self, source: str, sha256: str, judge: "_Judge") -> None:
+        """Keep what is known of a file that can act."""
+        self.digests[source] = sha256
+        if judge.match is not None:
+            self.matches[lora_place(source), sha256] = judge.match
+
+
+def read_loras(
+    request: Request,
+    row: Checkpoint,
+    *,
+    layers: Layers = MappingProxyType({}),
+    max_bytes: int | None = None,
+) -> OwnFiles:
+    """Judge the request's local LoRAs by their headers; what lies elsewhere is `fetch_loras`'.
+
+    `layers` are those the files must fit, none where they are not known yet.
     """
-    digests: dict[str, str] = {}
-    refusals: list[Ltx2Error] = []
-    accepted = "a local .safetensors file" if paths else "a catalogue id"
+    found = OwnFiles()
     for index, lora in enumerate(request.loras):
-        form = lora_form(lora.source)
-        if form in ("url", "repository"):
-            name = lora.source.partition("?")[0]  # a URL's query may hold a key
-            problem = f"{name} is not on this machine; give {accepted}"
-        elif form == "path":
-            problem = _problem(Path(lora.source))
-            if problem is None:
-                digests[lora.source] = _digest(Path(lora.source))
-        else:
-            continue  # the planner's
-        if problem is not None:
-            refusals.append(BadRequest(f"loras[{index}]: {problem}"))
-    return digests, refusals
+        if lora_form(lora.source) == "path" and lora_problem(lora, request, row) is None:
+            judge = _Judge(layers)
+            try:
+                digest = _read(Path(lora.source), f"loras[{index}]", judge, max_bytes)
+            except Ltx2Error as refusal:
+                found.refusals.append(refusal)
+            else:
+                found.note(lora.source, digest, judge)
+    return found
+
+
+def fetch_loras(
+    request: Request,
+    found: OwnFiles,
+    *,
+    sources: LoraSources,
+    layers: Layers = MappingProxyType({}),
+    trusted: bool,
+) -> bool:
+    """Add to `found` the request's LoRAs by URL and repository; whether there were any.
+
+    Each is judged before more than its header is fetched. Only a `trusted` caller's are asked for
+    with this machine's token.
+    """
+    kept: set[Path] = set()
+    for index, lora in enumerate(request.loras):
+        if lora_form(lora.source) not in ("url", "repository"):
+            continue
+        judge, name = _Judge(layers), f"loras[{index}]"
+        try:
+            fetched = sources.fetch(lora.source, name=name, check=judge, trusted=trusted)
+        except Ltx2Error as refusal:
+            found.refusals.append(refusal)
+            continue
+        kept.add(fetched.file)
+        found.note(lora.source, fetched.sha256, judge)
+    if kept:
+        sources.prune(kept)
+    return bool(kept)
+
+
+class _Judge:
+    """Why a header is none of a LoRA that can act, and what of it goes where."""
+
+    def __init__(self, layers: Layers) -> None:
+        self._layers = layers
+        self.match: Match | None = None
+
+    def __call__(self, header: Header, file_name: str) -> str | None:
+        """A reason to refuse it, or None."""
+        if _REFERENCE in header.metadata:
+            return f"{file_name} {NEEDS_A_PASS}"
+        if not is_adapter(header.tensors):
+            has = some(sorted(header.tensors)) or "no tensors"
+            return f"{file_name} is no LoRA: it has {has}; {LOADABLE}"
+        if self._layers:
+            try:
+                self.match = match(header, self._layers, file=file_name)
+            except LoraMismatch as error:
+                return str(error)
+        return None
+
+
+def _read(file: Path, name: str, judge: _Judge, max_bytes: int | None) -> str:
+    """The sha256 of a local file. Raises BadRequest for what is no LoRA that can act."""
+    if not file.is_file():
+        raise BadRequest(f"{name}: there is no file {file}")
+    try:
+        size = file.stat().st_size
+        if max_bytes is not None and size > max_bytes:
+            raise TooLarge(too_many(name, size, max_bytes))
+        problem = judge(headers.read(file), file.name)
+    except (ValueError, OSError) as error:
+        raise BadRequest(f"{name}: {file} cannot be read: {error}") from error
+    if problem is not None:
+        raise BadRequest(f"{name}: {problem}")
+    return sha256_of(file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraFiles:
     """Where an engine's LoRAs lie, and the weights that they must fit."""
 
-    find: Callable[[str], Path]  # from an adapter's source to its file; raises ConfigError
+    find: Callable[[Adapter], Path]  # an adapter's file; raises ConfigError
     weights: Weights
 
-    def refusals(
-        self, adapters: Iterable[Adapter], variant: Variant, *, known: Collection[str] = ()
-    ) -> list[Ltx2Error]:
-        """Why adapters cannot act on a transformer, by names and shapes in the headers.
+    def layers(self, variant: Variant) -> Layers:
+        """What a LoRA can act on. Empty where the transformer is missing: the engine says so.
 
-        `known` are sources of which it was said already. Says nothing of a transformer that is
-        missing: the engine does.
+        Raises ConfigError for weights that cannot be read.
         """
-        sources = dict.fromkeys(adapter.source for adapter in adapters)
-        wanted = [source for source in sources if source not in known]
-        if not wanted or not self.weights.has("transformer", variant):
-            return []
+        if not all(self.weights.has(component, variant) for component in COMPONENTS):
+            return {}
         try:
-            layers = {"transformer": transformer_layers(self.weights, variant)}
+            return {name: module_layers(self.weights, name, variant) for name in COMPONENTS}
         except CheckpointError as error:
-            return [ConfigError(str(error))]
-        found: list[Ltx2Error] = []
-        for source in wanted:
+            raise ConfigError(str(error)) from error
+
+    def examine(
+        self, adapters: Iterable[Adapter], variant: Variant, *, known: Collection[str] = ()
+    ) -> tuple[dict[LoraKey, Match], list[Ltx2Error]]:
+        """What of each adapter goes where, and why others cannot act, by headers alone.
+
+        `known` are sources that have been judged already.
+        """
+        matches: dict[LoraKey, Match] = {}
+        wanted = {
+            (adapter.source, adapter.sha256): adapter
+            for adapter in adapters
+            if adapter.source not in known
+        }
+        if not wanted:
+            return matches, []
+        try:
+            layers = self.layers(variant)
+        except ConfigError as error:
+            return matches, [error]
+        refusals: list[Ltx2Error] = []
+        for key, adapter in wanted.items() if layers else ():
             try:
-                file = self.find(source)
-                header = headers.read(file)
-                match(header.shapes, layers, file=file.name, metadata=header.metadata)
+                file = self.find(adapter)
+                matches[key] = match(headers.read(file), layers, file=file.name)
             except ConfigError as error:
-                found.append(error)
+                refusals.append(error)
             except (ValueError, OSError) as error:
-                mine = lora_form(source) == "path"
-                kind, where = (BadRequest, "loras") if mine else (ConfigError, f"the LoRA {source}")
-                found.append(kind(f"{where}: {error}"))
-        return found
+                mine = lora_form(adapter.source) != "catalogue"
+                kind: type[Ltx2Error] = BadRequest if mine else ConfigError
+                where = "loras" if mine else f"the LoRA {adapter.source}"
+                refusals.append(kind(f"{where}: {error}"))
+        return matches, refusals
+
+    def require(self, adapters: Iterable[Adapter], variant: Variant) -> Matches:
+        """As `examine`; raises one error with every refusal."""
+        matches, refusals = self.examine(adapters, variant)
+        if refusals:
+            raise combined(refusals)
+        return matches
 
 
-def transformer_layers(weights: Weights, variant: Variant) -> dict[str, tuple[int, int]]:
+def module_layers(weights: Weights, component: str, variant: Variant) -> dict[str, tuple[int, int]]:
     """Path in the diffusers module -> (outputs, inputs) of every linear layer, from headers."""
-    files = weights.files("transformer", variant)
+    files = weights.files(component, variant)
     converted = files[0].is_dir()
     if converted:
         files = tuple(sorted(files[0].glob("*.safetensors")))
@@ -95,36 +210,8 @@ def transformer_layers(weights: Weights, variant: Variant) -> dict[str, tuple[in
             if len(tensor.shape) != 2 or not name.endswith(".weight"):
                 continue
             if not converted:
-                if keys.component_of(name) != "transformer":
+                if keys.component_of(name) != component:
                     continue
-                (name,) = keys.targets("transformer", name)
+                (name,) = keys.targets(component, name)
             layers[name.removesuffix(".weight")] = (tensor.shape[0], tensor.shape[1])
     return layers
-
-
-def _problem(file: Path) -> str | None:
-    """Why a file is no LoRA that can act, as far as it tells alone."""
-    if not file.is_file():
-        return f"there is no file {file}"
-    try:
-        header = headers.read(file)
-    except (ValueError, OSError) as error:
-        return f"{file} cannot be read: {error}"
-    if _REFERENCE in header.metadata:
-        return f"{file.name} {NEEDS_A_PASS}"
-    if not any("lora" in name for name in header.tensors):
-        has = some(sorted(header.tensors)) or "no tensors"
-        return f"{file.name} is no LoRA: it has {has}; only plain LoRA can be loaded"
-    return None
-
-
-def _digest(file: Path) -> str:
-    """The sha256 of a file, computed again only where its size or time has changed."""
-    found = file.stat()
-    return _sha256(file.absolute(), found.st_size, found.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _sha256(file: Path, _size: int, _time: int) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

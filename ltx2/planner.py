@@ -2,44 +2,36 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import replace
+from itertools import pairwise
 
-from ltx2.adapters import PassAdapters, choose_adapters
+from loras import catalog
+from ltx2.adapters import choose_adapters
 from ltx2.errors import BadRequest
 from ltx2.extent import (
     Limits,
     Notes,
     PictureFacts,
     Pictures,
-    asked_pictures,
     check_tokens,
     decode_tiles,
     frames_of,
     size_of,
 )
-from ltx2.request import PICTURES, Request
-from pipelines.geometry import Size, conditioning_fps
-from pipelines.models import CHECKPOINTS, PRO_AUDIO, PRO_VIDEO, Checkpoint
-from pipelines.plan import GUIDANCE_OFF, Adapter, Condition, DenoisePlan, Guidance, Pass, Plan
+from ltx2.passes import SEEDS, passes_of
+from ltx2.request import Request, asked_pictures
+from pipelines.geometry import conditioning_fps
+from pipelines.models import CHECKPOINTS, Checkpoint
+from pipelines.plan import Condition, DenoisePlan, Pass, Plan
 from pipelines.prompts import DEFAULT_NEGATIVE
-from pipelines.sigmas import DISTILLED, REFINE, anchor
 
 __all__ = ["DEFAULT_LIMITS", "NOT_YET", "Limits", "PictureFacts", "find_checkpoint", "plan"]
 
 DEFAULT_LIMITS = Limits()
-SEEDS = 2**63  # seeds are below this
 # Of the reference: with the seed itself, the ancestral sampler would repeat the first noise.
 ANCESTRAL_SEED_OFFSET = 10_000
 
-# Turns the dev model into the distilled one; never laid on a distilled checkpoint, which is it.
-DISTILLED_LORA = Adapter(source="distilled", strength=1.0)
-
 # Options of the request whose graphs are not part of this version.
 NOT_YET: Mapping[str, str] = {
-    "detailer": "detailer is not available in this version; leave it out or set it to false",
-    "temporal_upscaler": (
-        "temporal_upscaler is not available in this version; set fps to 60 for a higher rate"
-    ),
     "enhance_prompt": (
         "enhance_prompt is not available in this version; the prompt is used as it is written"
     ),
@@ -53,31 +45,47 @@ def plan(
     limits: Limits = DEFAULT_LIMITS,
     pictures: Pictures | None = None,
     loras: Mapping[str, str] | None = None,
+    reference_downscale: int | None = None,
 ) -> Plan:
     """Decide every number of a generation. Equal requests with a seed give equal plans.
 
-    `pictures` holds the facts of the fetched pictures by field name ("image", "last_image").
-    `loras` the sha256 of the request's LoRA files by source. Without them a plan is made too, with
-    a warning, but its id does not name what is in them.
+    `pictures` holds the facts of the fetched pictures by their names ("image", "keyframes[0]",
+    "last_image"), `loras` the sha256 of the request's LoRA files by source. Without them a plan is
+    made too, with a warning, but its id does not name what is in them. `reference_downscale` is
+    what the detailer's file says; without it the catalogue's number is taken.
     Raises BadRequest, UnknownLora or TooLarge with every refusal of the request.
     """
     row = find_checkpoint(checkpoint)
     pictures = pictures or {}
     notes = Notes()
     notes.refusals += [BadRequest(text) for name, text in NOT_YET.items() if getattr(request, name)]
-    size = size_of(request, row, limits, pictures, notes)
+    shrink = _shrink(request, row, reference_downscale, notes)
+    size = size_of(request, row, limits, pictures, notes, shrink=shrink)
     frames = frames_of(request, row, limits, notes)
-    check_tokens(size, frames, request.fps, limits, notes)
+    share = 2 if request.temporal_upscaler else 1
+    check_tokens(size, share * (frames - 1) + 1, share * request.fps, limits, notes)
+    if request.temporal_upscaler and frames == 1:
+        notes.refusals.append(
+            BadRequest("temporal_upscaler needs a clip of at least 9 frames; this one has one")
+        )
     conditions = _conditions(request, row, frames, pictures, notes)
     chosen = choose_adapters(request, row, loras)
     notes.refusals += chosen.refusals
     notes.warnings += chosen.warnings
-    base = _base(request, row, size, frames, conditions, chosen)
-    negative = _negative(request, base, notes)
-    _warn(request, notes)
     notes.raise_refusals()
     seed = secrets.randbelow(SEEDS) if request.seed is None else request.seed
-    refine = _refine(request, base, size, chosen) if request.spatial_upscaler else None
+    passes = passes_of(
+        request,
+        row,
+        size=size,
+        frames=frames,
+        conditions=conditions,
+        adapters=chosen,
+        seed=seed,
+        reference_downscale=reference_downscale,
+    )
+    negative = _negative(request, passes.base, notes)
+    _warn(request, notes)
     return Plan(
         task="image_to_video" if conditions else "text_to_video",
         mode=request.mode,
@@ -89,10 +97,13 @@ def plan(
         ancestral_seed=(seed + ANCESTRAL_SEED_OFFSET) % SEEDS,
         width=size.width,
         height=size.height,
-        num_frames=frames,
-        fps=request.fps,
-        base=base,
-        refine=refine,
+        num_frames=passes.frames,
+        fps=passes.fps,
+        base=passes.base,
+        upscalers=passes.upscalers,
+        refine=passes.refine,
+        temporal_round=passes.temporal_round,
+        detail=passes.detail,
         audio_from=_audio_from(request),
         decode=decode_tiles(size),
         images=tuple(
@@ -102,6 +113,31 @@ def plan(
         snaps=tuple(notes.snaps),
         warnings=tuple(notes.warnings),
     )
+
+
+def _shrink(
+    request: Request, row: Checkpoint, reference_downscale: int | None, notes: Notes
+) -> int:
+    """How much smaller than the frame the smallest thing is that a pass makes or follows."""
+    shrink = 2 if request.spatial_upscaler else 1
+    if not request.detailer:
+        return shrink
+    try:
+        entry = catalog.get("detailer", row.generation.name)
+    except LookupError:
+        having = [
+            each.name
+            for each in CHECKPOINTS.values()
+            if any(
+                entry.kind == "detailer" and each.generation.name in entry.generations
+                for entry in catalog.entries()
+            )
+        ]
+        notes.refusals.append(
+            BadRequest(f"there is no detailer for {row.name}; there is one for {', '.join(having)}")
+        )
+        return shrink
+    return max(shrink, reference_downscale or entry.reference_downscale or 1)
 
 
 def find_checkpoint(checkpoint: Checkpoint | str) -> Checkpoint:
@@ -119,111 +155,66 @@ def find_checkpoint(checkpoint: Checkpoint | str) -> Checkpoint:
 def _conditions(
     request: Request, row: Checkpoint, frames: int, pictures: Pictures, notes: Notes
 ) -> tuple[Condition, ...]:
-    """The pictures at their frames, both at `image_strength`; at 0 as if they were not given."""
-    asked = asked_pictures(request)
-    if asked and request.image_strength == 0:
-        notes.warnings.append(f"image_strength 0 ignores {' and '.join(asked)}")
-        return ()
-    if "last_image" in asked and frames == 1:
+    """The pictures at their frames, first to last; at strength 0 as if they were not given."""
+    placed: list[Condition] = []
+    ignored: list[str] = []
+    for name in asked_pictures(request):
+        frame, strength = _moment(request, name, frames, notes)
+        if strength == 0:
+            ignored.append(name)
+            continue
+        if name not in pictures:
+            notes.warnings.append(f"{name} was not read: the plan's id does not name what is in it")
+        crf = row.generation.image_crf
+        placed.append(Condition(image=name, frame=frame, strength=strength, crf=crf))
+    if ignored:
+        notes.warnings.append(f"{' and '.join(ignored)} at strength 0 is ignored")
+    placed.sort(key=lambda condition: condition.frame)
+    for left, right in pairwise(placed):
+        if left.frame == right.frame:
+            notes.refusals.append(
+                BadRequest(f"{left.image} and {right.image} are both at frame {left.frame}")
+            )
+    return tuple(placed)
+
+
+def _moment(request: Request, name: str, frames: int, notes: Notes) -> tuple[int, float]:
+    """The frame of a picture and how firmly it is kept."""
+    if name == "image":
+        return 0, request.image_strength
+    if name == "last_image":
+        if frames == 1:
+            notes.refusals.append(
+                BadRequest(
+                    "last_image needs a clip of at least 9 frames; this one has a single frame"
+                )
+            )
+        return frames - 1, request.image_strength
+    keyframe = request.keyframes[int(name[len("keyframes[") : -1])]
+    frame = keyframe.frame
+    if frame is None:
+        second = keyframe.second or 0.0
+        frame = round(second * request.fps)
+        notes.snap(f"{name}.second", second, frame / request.fps)
+    if frame >= frames:
         notes.refusals.append(
-            BadRequest("last_image needs a clip of at least 9 frames; this one has a single frame")
+            BadRequest(
+                f"{name} is at frame {frame}; the clip ends with frame {frames - 1}, "
+                f"{(frames - 1) / request.fps:g} s"
+            )
         )
-    unread = [name for name in asked if name not in pictures]
-    if unread:
-        notes.warnings.append(
-            f"{' and '.join(unread)} not read: the plan's id does not name what is in it"
-        )
-    return tuple(
-        Condition(
-            image=name,
-            frame=0 if name == "image" else frames - 1,
-            strength=request.image_strength,
-            crf=row.generation.image_crf,
-        )
-        for name in PICTURES
-        if name in asked
-    )
-
-
-def _base(
-    request: Request,
-    row: Checkpoint,
-    size: Size,
-    frames: int,
-    conditions: tuple[Condition, ...],
-    adapters: PassAdapters,
-) -> DenoisePlan:
-    """The first pass, at half the size where a second one follows.
-
-    At 48 and 50 frames a second the model is told 60, the nearest rate that it knows: it lays the
-    picture out over frames / 60 seconds, while the sound gets as many latents as the clip plays,
-    frames / fps seconds. Both have the same length in the file, but what is seen plays at fps / 60
-    of the speed of what is heard; hence the plan's warning.
-    """
-    generation = row.generation
-    fast = request.mode == "fast"
-    video = GUIDANCE_OFF if fast else _guidance(request, "", PRO_VIDEO)
-    audio = GUIDANCE_OFF if fast else _guidance(request, "audio_", PRO_AUDIO)
-    steps = request.num_inference_steps or generation.dev_steps
-    sampler = generation.distilled_sampler if fast else "euler"
-    sigmas = DISTILLED if fast else anchor(steps)
-    share = 2 if request.spatial_upscaler else 1
-    return DenoisePlan(
-        variant="distilled" if fast else "dev",
-        width=size.width // share,
-        height=size.height // share,
-        frames=frames,
-        fps=conditioning_fps(request.fps),
-        sigmas=sigmas,
-        sampler=sampler,
-        eta=1.0 if sampler == "ancestral_euler" else 0.0,
-        noise_scale=sigmas[0],
-        video_guidance=video,
-        audio_guidance=audio,
-        stg_blocks=generation.stg_blocks if video.stg or audio.stg else (),
-        adapters=adapters.base,
-        conditions=conditions,
-    )
-
-
-def _refine(request: Request, base: DenoisePlan, size: Size, adapters: PassAdapters) -> DenoisePlan:
-    """The second pass: full size, the end of the distilled schedule, unguided, same pictures."""
-    distilled = () if request.mode == "fast" else (DISTILLED_LORA,)
-    return replace(
-        base,
-        width=size.width,
-        height=size.height,
-        sigmas=REFINE,
-        sampler="euler",
-        eta=0.0,
-        noise_scale=REFINE[0],
-        video_guidance=GUIDANCE_OFF,
-        audio_guidance=GUIDANCE_OFF,
-        stg_blocks=(),
-        adapters=(*distilled, *adapters.refine),
-    )
+    return frame, keyframe.strength
 
 
 def _audio_from(request: Request) -> Pass | None:
-    """The pass that delivers the sound, by the reference: the last in fast, the guided in pro."""
+    """The pass that delivers the sound, by the reference: the last in fast, the guided in pro.
+
+    Where the frames are doubled, it is the base pass: none after it makes a sound of its own.
+    """
     if not request.generate_audio:
         return None
-    return "refine" if request.mode == "fast" and request.spatial_upscaler else "base"
-
-
-def _guidance(request: Request, prefix: str, standard: Guidance) -> Guidance:
-    """A stream's guidance with what the request replaces. An explicit 0 is 0."""
-
-    def chosen(name: str, default: float) -> float:
-        value: float | None = getattr(request, prefix + name)
-        return default if value is None else value
-
-    return Guidance(
-        cfg=chosen("guidance_scale", standard.cfg),
-        stg=chosen("stg_scale", standard.stg),
-        modality=chosen("modality_scale", standard.modality),
-        rescale=chosen("guidance_rescale", standard.rescale),
-    )
+    joint = request.spatial_upscaler and not request.temporal_upscaler
+    return "refine" if request.mode == "fast" and joint else "base"
 
 
 def _negative(request: Request, base: DenoisePlan, notes: Notes) -> str | None:
@@ -245,9 +236,10 @@ def _warn(request: Request, notes: Notes) -> None:
         sound = " and falls behind the sound" if request.generate_audio else ""
         notes.warnings.append(
             f"the model does not know {request.fps} fps and is told {told:g}: motion plays at "
-            f"{request.fps / told:.2f} of its speed{sound}; 24, 25, 30 and 60 fps do not"
+            f"{request.fps / told:.2f} of its speed{sound}; {request.fps // 2} fps with the "
+            f"temporal upscaler play {request.fps} and do not"
         )
-    if request.image_strength != 1 and not asked_pictures(request):
+    if request.image_strength != 1 and not (request.image or request.last_image):
         notes.warnings.append("image_strength does nothing without a picture")
     for prefix in ("", "audio_"):
         for name in (f"{prefix}guidance_scale", f"{prefix}modality_scale"):

@@ -1,19 +1,28 @@
 """A request to a plan and its pictures: everything that may be refused is refused here."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
+from loras.keys import Match
 from ltx2.adapters import choose_adapters
-from ltx2.errors import BadRequest, Ltx2Error, MediaRefused, TooLarge
+from ltx2.errors import BadRequest, ConfigError, Ltx2Error, MediaRefused, TooLarge
 from ltx2.extent import Limits, PictureFacts, Pictures, combined
 from ltx2.forms import lora_form
-from ltx2.lora_files import LoraFiles, read_loras
+from ltx2.lora_files import (
+    Layers,
+    LoraFiles,
+    LoraKey,
+    Matches,
+    OwnFiles,
+    fetch_loras,
+    read_loras,
+)
+from ltx2.lora_sources import LoraSources
 from ltx2.media.fetch import MediaLimits, Picture, fetch_all
 from ltx2.planner import DEFAULT_LIMITS, find_checkpoint
 from ltx2.planner import plan as decide
-from ltx2.request import Request
+from ltx2.request import Request, asked_pictures
 from pipelines.models import Checkpoint
-from pipelines.plan import Plan
+from pipelines.plan import Plan, Variant
 from pipelines.values import Inputs
 
 
@@ -24,6 +33,7 @@ class Prepared:
     plan: Plan
     inputs: Inputs
     generation_id: str | None = None
+    matches: Matches | None = None  # what of each LoRA goes where; None where no engine was asked
 
 
 def prepare(
@@ -34,39 +44,62 @@ def prepare(
     media: MediaLimits,
     paths: bool = True,
     files: LoraFiles | None = None,
+    sources: LoraSources | None = None,
 ) -> Prepared:
     """Fetch the pictures, read the LoRAs' headers and decide every number.
 
     Touches no weights; raises one error with every refusal there is. `files` says where the
     engine's LoRAs lie and what they must fit; without it that is found when the plan is executed.
+    `sources` gets the LoRAs that lie elsewhere, once nothing else is to be refused.
     """
     refusals: list[Ltx2Error] = []
     pictures: dict[str, Picture] = {}
     try:
-        pictures = fetch_all(
-            {"image": request.image, "last_image": request.last_image},
-            allow_paths=paths,
-            limits=media,
-        )
+        pictures = fetch_all(asked_pictures(request), allow_paths=paths, limits=media)
     except (MediaRefused, TooLarge) as refusal:
         refusals.append(refusal)
     facts = {
         name: PictureFacts(width=p.image.width, height=p.image.height, sha256=p.sha256)
         for name, p in pictures.items()
     }
-    digests, faults = read_loras(request, paths=paths)
-    if files is not None:
-        faults += _misfits(request, checkpoint, files, digests)
+    layers: Layers = {}
+    try:
+        layers = {} if files is None else files.layers(_variant(request))
+    except ConfigError as refusal:
+        refusals.append(refusal)
+    most = None if sources is None else sources.max_bytes
+    own = read_loras(request, checkpoint, layers=layers, max_bytes=most)
+    matches, faults = _examined(request, checkpoint, files, own)
     try:
         decided = decide(
-            request, checkpoint=checkpoint, limits=limits, pictures=facts, loras=digests
+            request, checkpoint=checkpoint, limits=limits, pictures=facts, loras=own.digests
         )
     except (BadRequest, TooLarge) as refusal:
         raise combined([*refusals, refusal, *faults]) from refusal
     if refusals or faults:
         raise combined([*refusals, *faults])
+    if sources is not None and (
+        fetch_loras(request, own, sources=sources, layers=layers, trusted=paths) or own.refusals
+    ):
+        if own.refusals:
+            raise combined(own.refusals)
+        decided = decide(
+            request, checkpoint=checkpoint, limits=limits, pictures=facts, loras=own.digests
+        )
+    if files is not None:
+        known = {source for source, _ in (*matches, *own.matches)}
+        adapters = [adapter for part in decided.passes.values() for adapter in part.adapters]
+        more, faults = files.examine(adapters, _variant(request), known=known)
+        if faults:
+            raise combined(faults)
+        matches = {**matches, **own.matches, **more}
     images = {name: picture.image for name, picture in pictures.items()}
-    return Prepared(plan=decided, inputs=Inputs(images=images), generation_id=request.generation_id)
+    return Prepared(
+        plan=decided,
+        inputs=Inputs(images=images),
+        generation_id=request.generation_id,
+        matches=None if files is None else matches,
+    )
 
 
 def plan(
@@ -88,17 +121,18 @@ def plan(
     return prepare(request, checkpoint=row, limits=limits, media=media or MediaLimits()).plan
 
 
-def _misfits(
-    request: Request, row: Checkpoint, files: LoraFiles, digests: Mapping[str, str]
-) -> list[Ltx2Error]:
-    """LoRAs of the request that the engine lacks or that do not fit it.
+def _variant(request: Request) -> Variant:
+    return "distilled" if request.mode == "fast" else "dev"
 
-    Those that could not be read have been refused already.
-    """
-    chosen = choose_adapters(request, row, digests)
-    own = {lora.source for lora in request.loras if lora_form(lora.source) != "catalogue"}
-    return files.refusals(
-        (*chosen.base, *chosen.refine),
-        "distilled" if request.mode == "fast" else "dev",
-        known=own - digests.keys(),
-    )
+
+def _examined(
+    request: Request, row: Checkpoint, files: LoraFiles | None, own: OwnFiles
+) -> tuple[dict[LoraKey, Match], list[Ltx2Error]]:
+    """The catalogue's LoRAs that the request asks for, and all that is wrong with any so far."""
+    if files is None:
+        return {}, own.refusals
+    chosen = choose_adapters(request, row, own.digests)
+    asked = [adapter for adapter in (*chosen.base, *chosen.refine)
+             if lora_form(adapter.source) == "catalogue"]  # fmt: skip
+    matches, faults = files.examine(asked, _variant(request))
+    return matches, [*own.refusals, *faults]

@@ -7,11 +7,11 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ltx2.errors import Cancelled
-from pipelines.geometry import video_tokens
+from pipelines.geometry import latent_frames, pixel_frames, video_tokens
 from pipelines.plan import DenoisePlan, Plan
 
 logger = logging.getLogger(__name__)
@@ -118,18 +118,31 @@ def expected_work(plan: Plan) -> dict[str, float]:
 
     The unit is token-steps, with attention's growth.
     """
-    work = {"prompt": 2e3, "base": _pass_work(plan.base)}
+    work = {"prompt": 2e3, "base": pass_work(plan.base)}
     if plan.base.conditions:
         work["condition"] = 1e3
+    upscaled = len(plan.upscalers) + (plan.temporal_round is not None)
+    if upscaled:
+        work["upsample"] = 1e3 * upscaled
     if plan.refine:
-        work["upsample"] = 1e3
-        work["refine"] = _pass_work(plan.refine)
+        work["refine"] = pass_work(plan.refine)
+    if plan.temporal_round:
+        tiles = plan.temporal_round.tiles
+        share = max(tile.end - tile.start for tile in tiles)
+        longest = replace(plan.temporal_round.denoise, frames=pixel_frames(share))
+        work["round"] = len(tiles) * pass_work(longest)
+    if plan.detail:
+        windows = len(plan.detail.spans(latent_frames(plan.num_frames)))
+        # What a window follows lies beside it and doubles its tokens.
+        longer = replace(plan.detail.denoise, frames=2 * plan.detail.denoise.frames)
+        work["detail"] = windows * pass_work(longer)
     work["sound"] = 1e3
     work["decode+encode"] = 3.0 * video_tokens(plan.width, plan.height, plan.num_frames)
     return work
 
 
-def _pass_work(plan: DenoisePlan) -> float:
+def pass_work(plan: DenoisePlan) -> float:
+    """The work of one pass, in the unit of `expected_work`."""
     video, audio = plan.video_guidance, plan.audio_guidance
     forwards = 1 + sum(
         (

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, cast, get_args
 
@@ -14,10 +14,11 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    model_validator,
 )
 
 from ltx2.errors import BadRequest
-from ltx2.forms import SCHEME, lora_form, path_text, picture_form, shown
+from ltx2.forms import SCHEME, lora_form, lora_refusal, path_text, picture_form, shown
 
 Resolution = Literal["540p", "720p", "1080p"]
 AspectRatio = Literal["16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "auto"]
@@ -63,11 +64,8 @@ def _printable(text: str) -> str:
 
 
 def _lora_source(text: str) -> str:
-    if lora_form(text) is None:
-        raise ValueError(
-            "must be a catalogue id or (from the command line and Python) a path that ends in "
-            f".safetensors; got {shown(text)}"
-        )
+    if problem := lora_refusal(text):
+        raise ValueError(problem)
     return text
 
 
@@ -77,7 +75,9 @@ def _distinct(loras: "tuple[Lora, ...]") -> "tuple[Lora, ...]":
     for lora in loras:
         passes = ("base", "refine") if lora.stages == "both" else (lora.stages,)
         if seen.intersection((lora.source, name) for name in passes):
-            raise ValueError(f"must name each source once per pass; {lora.source!r} is given twice")
+            raise ValueError(
+                f"must name each source once per pass; {shown(lora.source)} is given twice"
+            )
         seen.update((lora.source, name) for name in passes)
     return loras
 
@@ -111,7 +111,8 @@ class Lora(BaseModel):
     model_config = _STRICT
 
     source: Source = Field(
-        description="A catalogue id, or from the command line and Python a .safetensors file."
+        description="A catalogue id, an http(s) URL, owner/name:file.safetensors on the hub, or "
+        "from the command line and Python a .safetensors file."
     )
     strength: Annotated[float, Field(ge=-4, le=4)] = Field(
         1.0, description="Scales the LoRA; 0 leaves it out."
@@ -119,7 +120,31 @@ class Lora(BaseModel):
     stages: Literal["both", "base", "refine"] = Field("both", description="The passes it acts in.")
 
 
+class Keyframe(BaseModel):
+    """A picture at a moment of the clip."""
+
+    model_config = _STRICT
+
+    image: Picture = Field(description="The picture, given as `image` is.")
+    frame: Annotated[int, Field(ge=0, le=MAX_FRAMES - 1)] | None = Field(
+        None, description="The frame that shows it, counted from 0 at the asked frame rate."
+    )
+    second: Annotated[float, Field(ge=0, le=MAX_SECONDS)] | None = Field(
+        None, description="The same as a time; the nearest frame is taken."
+    )
+    strength: Strength = Field(1.0, description="How firmly it is kept; 0 ignores it.")
+
+    @model_validator(mode="after")
+    def _one_moment(self) -> Self:
+        if (self.frame is None) == (self.second is None):
+            raise ValueError("must name its moment once, as frame or as second")
+        return self
+
+
 Loras = Annotated[tuple[Lora, ...], Field(max_length=4, strict=False), AfterValidator(_distinct)]
+Keyframes = Annotated[tuple[Keyframe, ...], Field(max_length=8, strict=False)]
+# Fields that hold a list of objects.
+NESTED: Final[Mapping[str, type[BaseModel]]] = {"loras": Lora, "keyframes": Keyframe}
 
 
 class Request(BaseModel):
@@ -141,8 +166,9 @@ class Request(BaseModel):
     image: Picture | None = Field(None, description="The first frame: makes it image to video.")
     last_image: Picture | None = Field(None, description="The last frame.")
     image_strength: Strength = Field(
-        1.0, description="How firmly both pictures are kept; 0 ignores them."
+        1.0, description="How firmly these two pictures are kept; 0 ignores them."
     )
+    keyframes: Keyframes = Field((), description="Pictures at further moments of the clip.")
     resolution: Resolution | None = Field(
         None, description="Size of the frame by name; null takes the model's default."
     )
@@ -286,18 +312,31 @@ def _paths(data: Mapping[str, Any]) -> list[str]:
             problems.append(
                 f"{name} is none of the forms accepted here: {accepted}; got {shown(value)}"
             )
-    loras: object = data.get("loras")
-    items = cast("Sequence[object]", loras) if isinstance(loras, list | tuple) else ()
-    for index, item in enumerate(items):
-        source: object = item.source if isinstance(item, Lora) else None
-        if isinstance(item, Mapping):
-            source = path_text(cast("Mapping[str, object]", item).get("source"))
-        if isinstance(source, str) and lora_form(source) == "path":
+    for place, source in _sources(data, "loras", "source"):
+        if lora_form(source) == "path":
             problems.append(
-                f"loras[{index}].source must not be a path here: give a catalogue id; "
-                f"got {shown(source)}"
+                f"{place} must not be a path here: give a catalogue id, an http(s) URL or "
+                f"owner/name:file.safetensors; got {shown(source)}"
+            )
+    for place, source in _sources(data, "keyframes", "image"):
+        if source and picture_form(source) is None:
+            problems.append(
+                f"{place} is none of the forms accepted here: give an http(s) URL, a data URI or "
+                f"base64; got {shown(source)}"
             )
     return problems
+
+
+def _sources(data: Mapping[str, Any], name: str, key: str) -> Iterator[tuple[str, str]]:
+    """Place and text of one key of every item of a list."""
+    listed: object = data.get(name)
+    items = cast("Sequence[object]", listed) if isinstance(listed, list | tuple) else ()
+    for index, item in enumerate(items):
+        value: object = getattr(item, key, None) if isinstance(item, BaseModel) else None
+        if isinstance(item, Mapping):
+            value = path_text(cast("Mapping[str, object]", item).get(key))
+        if isinstance(value, str):
+            yield f"{name}[{index}].{key}", value
 
 
 def _conflicts(values: Mapping[str, object]) -> list[str]:
@@ -333,7 +372,7 @@ def _sentences(error: ValidationError) -> list[str]:
             case "missing":
                 text = f"{place} is required: {accepts(where)}"
             case "extra_forbidden":
-                nested = _unknown(str(where[-1]), list(Lora.model_fields))
+                nested = _unknown(str(where[-1]), list(NESTED[str(where[0])].model_fields))
                 text = f"{place.rpartition('.')[0]}: {nested}"
             case "value_error":
                 text = f"{place} {fault.get('ctx', {})['error']}"
@@ -346,18 +385,21 @@ def _sentences(error: ValidationError) -> list[str]:
 def accepts(where: Iterable[str | int]) -> str:
     """What a place takes, in words made from the schema: "a whole number from 64 to 4096, or null".
 
-    `where` is a field's name in a sequence of one, or ("loras", index, a field of Lora).
+    `where` is a field's name in a sequence of one, or ("loras", index, a field of Lora) and the
+    like.
     """
     path = list(where)
     if isinstance(path[-1], int):
-        return _list_item()
-    model = Lora if len(path) > 1 else Request
+        return _list_item(str(path[0]))
+    model = NESTED[str(path[0])] if len(path) > 1 else Request
     prop: dict[str, Any] = model.model_json_schema()["properties"][path[-1]]
     options: list[dict[str, Any]] = prop.get("anyOf", [prop])
     null = ", or null" if {"type": "null"} in options else ""
     if path[-1] in PICTURES:
         forms = "an http(s) URL, a data URI, base64 or (from the command line and Python) a path"
         return forms + null
+    if path[-1] in NESTED:
+        return f"a list of at most {prop['maxItems']} {_list_item(str(path[-1]))}"
     return _in_words(options[0]) + null
 
 
@@ -373,11 +415,16 @@ def _in_words(kind: Mapping[str, Any]) -> str:
             return f"a number from {kind['minimum']:g} to {kind['maximum']:g}"
         case "boolean":
             return "true or false"
-        case "array":
-            return f"a list of at most {kind['maxItems']} {_list_item()}"
         case _:
             return f"a text of {kind.get('minLength', 0)} to {kind['maxLength']:,} characters"
 
 
-def _list_item() -> str:
-    return "{" + ", ".join(Lora.model_fields) + "}"
+def _list_item(name: str) -> str:
+    return "{" + ", ".join(NESTED[name].model_fields) + "}"
+
+
+def asked_pictures(request: Request) -> dict[str, str]:
+    """Every picture of a request by its name in plans and errors: "image", "keyframes[0]", ..."""
+    keyframes = {f"keyframes[{i}]": item.image for i, item in enumerate(request.keyframes)}
+    pictures = {"image": request.image, **keyframes, "last_image": request.last_image}
+    return {name: source for name, source in pictures.items() if source is not None}

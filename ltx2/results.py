@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.plan import Plan
+from pipelines.plan import Plan, RestorePlan
 from pipelines.values import Clip
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from ltx2.lora_files import Matches
     from ltx2.media.encode import Encoded
 
 
@@ -21,22 +22,18 @@ if TYPE_CHECKING:
 class Receipt:
     """A delivered clip: `as_dict()` is the Result of the public contract."""
 
-    plan: Plan
+    plan: Plan | RestorePlan
     encoded: "Encoded"
     delivered: dict[str, str]  # how to get the file, e.g. {"video_url": ...}
     timings: dict[str, float]  # seconds per stage
     generation_id: str | None = None
     warnings: tuple[str, ...] = ()  # those of the run, after the plan's
+    matches: "Matches" = field(default_factory=dict)  # what of each LoRA acted where
+    source: Mapping[str, Any] | None = None  # facts of the video it was made of
 
     def as_dict(self) -> dict[str, Any]:
         """The result as plain JSON types."""
         plan, made = self.plan, self.encoded
-        adapters = {
-            (adapter.source, stage, adapter.strength)
-            for stage, part in (("base", plan.base), ("refine", plan.refine))
-            if part
-            for adapter in part.adapters
-        }
         return {
             **self.delivered,
             "content_type": "video/mp4",
@@ -57,12 +54,10 @@ class Receipt:
             "plan_id": plan.id,
             "snaps": [{"name": s.name, "asked": s.asked, "used": s.used} for s in plan.snaps],
             "warnings": [*plan.warnings, *self.warnings],
-            "loras": [
-                {"source": source, "stage": stage, "strength": strength}
-                for source, stage, strength in sorted(adapters)
-            ],
+            "loras": lora_entries(plan, self.matches),
             "timings": {name: round(seconds, 3) for name, seconds in self.timings.items()},
             "generation_id": self.generation_id,
+            **({} if self.source is None else {"source": dict(self.source)}),
         }
 
 
@@ -77,11 +72,17 @@ class Result:
     timings: dict[str, float] = field(default_factory=dict)  # seconds per stage
     warnings: tuple[str, ...] = ()
     encoder_options: Mapping[str, Any] = field(default_factory=dict)  # of `write_mp4`
+    matches: "Matches" = field(default_factory=dict)  # what of each LoRA acted where
 
     @property
     def seed(self) -> int:
         """The seed that was used, also where none was asked for."""
         return self.plan.seed
+
+    @property
+    def loras(self) -> list[dict[str, Any]]:
+        """The LoRAs that acted, as in a Receipt."""
+        return lora_entries(self.plan, self.matches)
 
     def clip(self) -> Clip:
         """The same clip as the encoder reads it."""
@@ -108,7 +109,33 @@ class Result:
         )
 
 
-def mp4_metadata(plan: Plan) -> dict[str, str] | None:
+def lora_entries(plan: Plan | RestorePlan, matches: "Matches") -> list[dict[str, Any]]:
+    """One entry for each LoRA of each pass: what it is, how strong, and how much of it acted.
+
+    `layers` are those of the transformer, `connector_layers` those of the text connectors.
+    """
+    entries: list[dict[str, Any]] = []
+    for stage, part in plan.passes.items():
+        for adapter in part.adapters:
+            entry: dict[str, Any] = {
+                "source": adapter.source,
+                "stage": stage,
+                "strength": adapter.strength,
+            }
+            if adapter.sha256 is not None:
+                entry["sha256"] = adapter.sha256
+            if match := matches.get((adapter.source, adapter.sha256)):
+                entry |= {
+                    "kind": match.kind,
+                    "rank": match.rank,
+                    "layers": match.layers("transformer"),
+                    "connector_layers": match.layers("connectors"),
+                }
+            entries.append(entry)
+    return sorted(entries, key=lambda entry: (entry["source"], entry["stage"], entry["strength"]))
+
+
+def mp4_metadata(plan: Plan | RestorePlan) -> dict[str, str] | None:
     """Tags of the file: what made it. None where the request switched them off."""
     if not plan.metadata:
         return None

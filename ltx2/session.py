@@ -4,7 +4,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from ltx2.delivery import Delivery
-from ltx2.extent import combined
 from ltx2.media.encode import write_mp4
 from ltx2.prepare import Prepared, prepare
 from ltx2.progress import Progress, counted, expected_work
@@ -34,6 +33,7 @@ def generate(
         media=engine.media_limits,
         paths=paths,
         files=engine.lora_files,
+        sources=engine.lora_sources,
     )
     return execute(prepared, engine=engine, deliver=deliver, progress=progress or Progress())
 
@@ -43,10 +43,10 @@ def execute(
 ) -> Receipt:
     """The second half of `generate`: run a prepared request and deliver its clip."""
     decided = prepared.plan
-    # Again: the command prepares a request before it has an engine.
-    adapters = (*decided.base.adapters, *(decided.refine.adapters if decided.refine else ()))
-    if refusals := engine.lora_files.refusals(adapters, decided.base.variant):
-        raise combined(refusals)
+    matches = prepared.matches
+    if matches is None:  # the command prepares a request before it has an engine
+        adapters = [adapter for part in decided.passes.values() for adapter in part.adapters]
+        matches = engine.lora_files.require(adapters, decided.base.variant)
     progress.expect(expected_work(decided))
     clip = engine.run(decided, prepared.inputs, progress)
     decoded = clip.frames
@@ -61,5 +61,6 @@ def execute(
         delivered=deliver.hand_over(encoded),
         timings=dict(progress.timings),
         generation_id=prepared.generation_id,
+        matches=matches,
         warnings=(*engine.run_warnings(decided), *clip.warnings),
     )

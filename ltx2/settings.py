@@ -3,18 +3,20 @@
 import difflib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-from ltx2.errors import ConfigError
+from ltx2.errors import BadRequest, ConfigError
 
 if TYPE_CHECKING:
     from ltx2.extent import Limits
+    from ltx2.lora_sources import LoraSources
     from ltx2.media.fetch import MediaLimits
 
 Dtype = Literal["float32", "bfloat16"]
 Residency = Literal["resident", "staged", "offload"]
+Quantisation = Literal["none", "fp8", "int8"]
 Preset = Literal[
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
 ]
@@ -165,6 +167,20 @@ class Settings:
         "and moves it there for the prompt; `offload` moves one part there at a time.",
         shown="by the GPU's memory",
     )
+    transformer_quantisation: Quantisation = _row(
+        "LTX2_TRANSFORMER_QUANTISATION",
+        _choice(Quantisation),
+        "`fp8` or `int8` rounds the transformer's large layers to a byte a weight as they are "
+        "read: half of bfloat16's memory, and another clip than the exact one. Not for a GGUF "
+        "file, which is rounded already.",
+        default="none",
+    )
+    text_encoder_quantisation: Quantisation = _row(
+        "LTX2_TEXT_ENCODER_QUANTISATION",
+        _choice(Quantisation),
+        "The same for the text encoder's layers.",
+        default="none",
+    )
     preset: Preset = _row(
         "LTX2_X264_PRESET", _choice(Preset), "Speed of the H.264 encoder.", default="veryfast"
     )
@@ -189,6 +205,12 @@ class Settings:
         "Video tokens of a pass this worker takes.",
         shown="no limit",
     )
+    max_video_seconds: float = _row(
+        "LTX2_MAX_VIDEO_SECONDS",
+        _seconds(0.1, 86_400),
+        "Seconds of an existing video this worker details or upscales.",
+        default=600.0,
+    )
     max_image_bytes: int = _row(
         "LTX2_MAX_IMAGE_BYTES",
         _whole(1024, 2**30),
@@ -207,10 +229,28 @@ class Settings:
         "Seconds for fetching one picture, redirects included.",
         default=20.0,
     )
+    max_lora_bytes: int = _row(
+        "LTX2_MAX_LORA_BYTES",
+        _whole(1024, 2**40),
+        "Bytes of a LoRA that a request brings, by URL, repository or path.",
+        default=12 * 2**30,
+    )
+    lora_seconds: float = _row(
+        "LTX2_LORA_SECONDS",
+        _seconds(1, 86_400),
+        "Seconds for fetching one LoRA by URL or from a repository.",
+        default=600.0,
+    )
+    lora_cache_bytes: int = _row(
+        "LTX2_LORA_CACHE_BYTES",
+        _whole(0, 2**50),
+        "Bytes of fetched LoRAs that stay in `LTX2_CACHE`; those used longest ago go first.",
+        default=64 * 2**30,
+    )
     allow_private_urls: bool = _row(
         "LTX2_ALLOW_PRIVATE_URLS",
         _flag,
-        "1 lets pictures come from private and loopback addresses: development only.",
+        "1 lets pictures and LoRAs come from private and loopback addresses: development only.",
         default=False,
     )
     debug: bool = _row(
@@ -262,6 +302,13 @@ class Settings:
             values.setdefault("hf_home", _folder(xdg) / "huggingface")
         return cls(**values)
 
+    def quantised(self, kind: str) -> Self:
+        """The same with transformer and text encoder rounded alike; `kind` as in the settings."""
+        if kind not in get_args(Quantisation):
+            options = ", ".join(get_args(Quantisation))
+            raise BadRequest(f"quantise must be one of {options}; got {kind!r}")
+        return replace(self, transformer_quantisation=kind, text_encoder_quantisation=kind)
+
     def limits(self) -> "Limits":
         """What the planner lets through on this worker."""
         from ltx2.extent import Limits
@@ -270,6 +317,7 @@ class Settings:
             max_pixels=self.max_pixels,
             max_seconds=self.max_seconds,
             max_tokens=self.max_tokens,
+            max_video_seconds=self.max_video_seconds,
         )
 
     def media_limits(self) -> "MediaLimits":
@@ -281,6 +329,23 @@ class Settings:
             max_pixels=self.max_image_pixels,
             timeout_s=self.fetch_seconds,
             allow_private=self.allow_private_urls,
+        )
+
+    def lora_sources(self) -> "LoraSources":
+        """Where this worker gets LoRAs from and keeps them."""
+        from ltx2.lora_sources import LoraSources
+
+        caches = (self.hub_cache, *([self.runpod_cache] if self.runpod_cache else []))
+        return LoraSources(
+            folder=self.cache / "loras",
+            hub_caches=caches,
+            max_bytes=self.max_lora_bytes,
+            kept_bytes=self.lora_cache_bytes,
+            timeout_s=self.lora_seconds,
+            allow_private=self.allow_private_urls,
+            endpoint=self.hf_endpoint,
+            token=self.hf_token,
+            offline=self.hf_offline,
         )
 
     def as_dict(self) -> dict[str, str | int | float | bool | None]:

@@ -68,38 +68,51 @@ def original_files(row: Checkpoint, mode: Modes) -> tuple[str, ...]:
         wanted.append(files.distilled)
     if mode in ("pro", "all"):
         wanted += [files.dev, files.distilled_lora]
-    wanted += [files.spatial_upscaler, files.vae, files.audio_vae, files.text_projection]
+    wanted += [files.spatial_upscaler, files.temporal_upscaler]
+    wanted += [files.vae, files.audio_vae, files.text_projection]
     return tuple(name for name in wanted if name is not None)
 
 
 def text_encoder_folder(repository: str) -> str:
-    """Name of the text encoder's folder below a plain weights folder: the repository without its
-    owner.
+    """Name of a transformers model's folder below a plain weights folder: the repository without
+    its owner.
     """
     return repository.rpartition("/")[2]
 
 
 def original_sources(row: Checkpoint, mode: Modes) -> list[Source]:
-    """Lightricks' files and, where the checkpoint does not hold it, the text encoder."""
+    """Lightricks' files with the duration head where there is one, and what lies apart: the text
+    encoder where the checkpoint does not hold it, and the model that rewrites prompts.
+    """
+    head, smaller = row.files.duration_head, row.files.spatial_upscaler_x1_5
     found = [
         Source(
             repository=row.files.repository,
-            patterns=original_files(row, mode),
+            patterns=(*original_files(row, mode), *([head] if head else [])),
+            optional=(smaller,) if smaller and mode == "all" else (),
             licence=row.files.licence,
         )
     ]
     encoder = row.files.text_encoder_repository
     if encoder is not None:
-        found.append(
-            Source(
-                repository=encoder,
-                patterns=("config.json", "*.safetensors", "tokenizer*.json"),
-                optional=TRANSFORMERS_FILES,
-                folder=text_encoder_folder(encoder),
-                licence="Gemma Terms of Use",
-            )
-        )
-    return found
+        found.append(_transformers_source(encoder, "Gemma Terms of Use"))
+    return [*found, *_enhancer_sources(row)]
+
+
+def _enhancer_sources(row: Checkpoint) -> list[Source]:
+    repository = row.files.enhancer_repository
+    return [_transformers_source(repository, "Apache-2.0")] if repository else []
+
+
+def _transformers_source(repository: str, licence: str) -> Source:
+    """A whole transformers model, with its tokenizer and the form of its conversations."""
+    return Source(
+        repository=repository,
+        patterns=("config.json", "*.safetensors", "tokenizer*.json"),
+        optional=TRANSFORMERS_FILES,
+        folder=text_encoder_folder(repository),
+        licence=licence,
+    )
 
 
 def diffusers_sources(row: Checkpoint, mode: Modes) -> list[Source]:
@@ -110,8 +123,11 @@ def diffusers_sources(row: Checkpoint, mode: Modes) -> list[Source]:
     another model than the one asked for.
     """
     if row.name == "ltx-2.5":
-        passes = {"fast": ("transformer/*",), "pro": ("transformer_full/*",)}
-        chosen = passes[mode] if mode != "all" else passes["fast"] + passes["pro"]
+        passes = {
+            "fast": ("duration_head/*", "transformer/*"),
+            "pro": ("duration_head/*", "transformer_full/*"),
+        }
+        chosen = passes[mode] if mode != "all" else (*passes["fast"], "transformer_full/*")
         lora = ("*distilled-lora*.safetensors",) if mode != "fast" else ()
         repository = DIFFUSERS_REPOSITORIES[row.name][0]
     elif row.name == "ltx-2" and mode == "pro":
@@ -130,7 +146,8 @@ def diffusers_sources(row: Checkpoint, mode: Modes) -> list[Source]:
             repository=repository,
             patterns=(*_DIFFUSERS_SHARED, *chosen, *lora),
             licence=row.files.licence,
-        )
+        ),
+        *_enhancer_sources(row),
     ]
 
 

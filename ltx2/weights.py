@@ -26,6 +26,7 @@ from pipelines.models import CHECKPOINTS, Checkpoint
 from pipelines.plan import Mode
 
 if TYPE_CHECKING:
+    from loras.catalog import Entry
     from ltx2.settings import Settings
     from pipelines.checkpoints.files import Weights
 
@@ -48,6 +49,8 @@ class Resolved:
     text_encoder: Path | None = (
         None  # a transformers folder apart from `path`; None: it is in `path`
     )
+    enhancer: Path | None = None  # the same for the model that rewrites prompts, where there is one
+    transformer: Path | None = None  # a GGUF file in place of the transformers in `path`
 
     @property
     def random_weights(self) -> bool:
@@ -55,23 +58,33 @@ class Resolved:
         return self.row.random_weights
 
 
+# Parts that only some runs need; the distilled LoRA is one of mode pro alone.
+OPTIONAL_PARTS = ("spatial_upscaler", "temporal_upscaler", "distilled_lora")
+TWO_PASSES = frozenset({"spatial_upscaler", "distilled_lora"})
+
+
+def parts_for(*, spatial_upscaler: bool = True, temporal_upscaler: bool = False) -> frozenset[str]:
+    """The optional parts of a run: the upscalers it uses, and what a pass after them needs."""
+    parts = {"spatial_upscaler"} if spatial_upscaler else set[str]()
+    parts |= {"temporal_upscaler"} if temporal_upscaler else set()
+    return frozenset(parts | {"distilled_lora"}) if parts else frozenset()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
     """What is to be run: it decides which files must be there."""
 
     mode: Modes
-    refine: bool = True  # a second pass, for which the picture is upscaled
+    parts: frozenset[str] = TWO_PASSES  # of OPTIONAL_PARTS
 
     def optional(self, row: Checkpoint) -> tuple[str | None, ...]:
         """The model's files that these runs can do without."""
-        return () if self.refine else (row.files.spatial_upscaler, row.files.distilled_lora)
+        return tuple(getattr(row.files, part) for part in OPTIONAL_PARTS if part not in self.parts)
 
     def missing(self, weights: "Weights") -> list[str]:
         """What a checkpoint on disk lacks for it."""
         modes: tuple[Mode, ...] = ("fast", "pro") if self.mode == "all" else (self.mode,)
-        lacking = [
-            name for mode in modes for name in weights.missing(mode, spatial_upscaler=self.refine)
-        ]
+        lacking = [name for mode in modes for name in weights.missing(mode, self.parts)]
         return list(dict.fromkeys(lacking))
 
 
@@ -157,18 +170,18 @@ def resolve(
     settings: "Settings",
     *,
     mode: Modes = "fast",
-    spatial_upscaler: bool = True,
+    parts: frozenset[str] = TWO_PASSES,
     prepare: bool = True,
 ) -> Resolved:
     """Where the weights of a checkpoint are.
 
     `checkpoint` is a name, `auto`, a folder, a file or a repository. Raises BadRequest for what is
     none of these and ConfigError, naming the missing files and the command that fetches them, when
-    the weights are not here. Without `spatial_upscaler` only what one pass needs must be
-    there. `prepare` builds the embedded checkpoint where it is chosen and lets
+    the weights are not here. `parts` are those of OPTIONAL_PARTS that must be there, too.
+    `prepare` builds the embedded checkpoint where it is chosen and lets
     `auto` ask torch about the GPU; False does neither, so that a plan needs no torch.
     """
-    need = Need(mode=mode, refine=spatial_upscaler)
+    need = Need(mode=mode, parts=parts)
     if checkpoint == "auto":
         return _auto(settings, need, prepare=prepare)
     if checkpoint in CHECKPOINTS:
@@ -184,7 +197,7 @@ def resolve(
     raise BadRequest(
         f"checkpoint: {checkpoint!r} is no checkpoint; accepted are auto, "
         f"{', '.join(CHECKPOINTS)}, "
-        "a folder or .safetensors file that exists, or a repository such as owner/name"
+        "a folder, .safetensors or .gguf file that exists, or a repository such as owner/name"
     )
 
 
@@ -193,7 +206,7 @@ def row_of(
     settings: "Settings",
     *,
     mode: Modes = "fast",
-    spatial_upscaler: bool = True,
+    parts: frozenset[str] = TWO_PASSES,
 ) -> tuple[Checkpoint, str]:
     """The row a plan for this checkpoint is made with, and why. A named model need not be on this
     machine.
@@ -201,7 +214,7 @@ def row_of(
     if checkpoint in CHECKPOINTS:
         return CHECKPOINTS[checkpoint], "it was asked for by name"
     found = resolve(
-        checkpoint, settings, mode=mode, spatial_upscaler=spatial_upscaler, prepare=False
+        checkpoint, settings, mode=mode, parts=parts, prepare=False
     )
     return found.row, found.reason
 
@@ -221,11 +234,45 @@ def lora_file(repository: str, file: str, settings: "Settings") -> Path | None:
     return None
 
 
+def catalogue_file(entry: "Entry", root: Path, settings: "Settings") -> Path | None:
+    """The file of a catalogue entry: in a checkpoint's folder, else where downloads are."""
+    for candidate in (root / entry.file, root / "loras" / entry.file):
+        if candidate.is_file():
+            return candidate
+    return lora_file(entry.repository, entry.file, settings)
+
+
 def missing_files(row: Checkpoint, settings: "Settings", mode: Modes) -> list[str]:
     """What a mode of a real model lacks in the place that lacks least; empty where it can run."""
     need = Need(mode=mode)
     attempts = [lacking for _, lacking in _attempts(row, settings, need)]
     return min(attempts, key=len, default=_everything(row, need))
+
+
+def missing_extras(row: Checkpoint, settings: "Settings") -> dict[str, str]:
+    """What a model can do without and has not here, in the place that lacks least for its modes:
+    what it is for -> its usual file or repository.
+    """
+    from pipelines.checkpoints.files import CheckpointError, find
+
+    wanted = {
+        "enhancer": ("enhance_prompt", row.files.enhancer_repository),
+        "duration_head": ("automatic duration", row.files.duration_head),
+    }
+    extras = {part: (what, name) for part, (what, name) in wanted.items() if name is not None}
+    attempts = _attempts(row, settings, Need(mode="all")) if extras else iter(())
+    best = min(attempts, key=lambda attempt: len(attempt[1]), default=None)
+    there: set[str] = set()
+    if best is not None:
+        found = best[0]
+        try:
+            weights = find(
+                found.path, row, text_encoder=found.text_encoder, enhancer=found.enhancer
+            )
+        except (CheckpointError, OSError) as error:
+            raise ConfigError(str(error)) from error
+        there = {part for part in extras if weights.has(part)}
+    return {what: name for part, (what, name) in extras.items() if part not in there}
 
 
 def _auto(settings: "Settings", need: Need, *, prepare: bool) -> Resolved:
@@ -277,9 +324,9 @@ def _named(row: Checkpoint, settings: "Settings", need: Need) -> Resolved:
 
 
 def _attempts(
-    row: Checkpoint, settings: "Settings", need: Need
+    row: Checkpoint, settings: "Settings", need: Need, transformer: Path | None = None
 ) -> Iterator[tuple[Resolved, list[str]]]:
-    """Every folder that may hold this model, with what it lacks."""
+    """Every folder that may hold this model, or all but its transformer, with what it lacks."""
     for place in places(settings):
         for folder in _candidates(row, place):
             names = _everything(row, need)
@@ -287,6 +334,7 @@ def _attempts(
             if not diffusers and not any((folder / name).is_file() for name in names):
                 continue
             encoder = _text_encoder_apart(folder, row, settings)
+            enhancer = _apart(row.files.enhancer_repository, folder, settings)
             found = Resolved(
                 name=row.name,
                 path=folder,
@@ -294,9 +342,11 @@ def _attempts(
                 reason=f"its weights are in {place.words} ({folder})",
                 row=row,
                 text_encoder=encoder,
+                enhancer=enhancer,
+                transformer=transformer,
             )
             try:
-                weights, lacking = _lacking(folder, row, encoder, need)
+                weights, lacking = _lacking(folder, row, encoder, need, transformer)
             except ConfigError as error:
                 yield found, [str(error)]  # a damaged folder is no reason not to look further
             else:
@@ -323,13 +373,17 @@ def _everything(row: Checkpoint, need: Need) -> list[str]:
 
 
 def _lacking(
-    path: Path, row: Checkpoint | None, encoder: Path | None, need: Need
+    path: Path,
+    row: Checkpoint | None,
+    encoder: Path | None,
+    need: Need,
+    transformer: Path | None = None,
 ) -> "tuple[Weights, list[str]]":
     """What a folder or file holds and lacks, by the loader's own reading of its headers."""
     from pipelines.checkpoints.files import CheckpointError, find
 
     try:
-        weights = find(path, row, text_encoder=encoder)
+        weights = find(path, row, text_encoder=encoder, transformer=transformer)
         return weights, need.missing(weights)
     except (CheckpointError, OSError) as error:
         raise ConfigError(str(error)) from error
@@ -345,11 +399,21 @@ def _text_encoder_apart(folder: Path, row: Checkpoint, settings: "Settings") -> 
     name = text_encoder_folder(repository)
     if any(is_transformers_folder(folder / inside) for inside in (name, "text_encoder")):
         return None
+    return _apart(repository, folder, settings)
+
+
+def _apart(repository: str | None, folder: Path, settings: "Settings") -> Path | None:
+    """A whole transformers model of a repository: in a weights folder, beside it or in any other
+    place.
+    """
+    if repository is None:
+        return None
+    name = text_encoder_folder(repository)
     caches = [
         snapshot(place.folder, repository) if place.hub_cache else place.folder / name
         for place in places(settings)
     ]
-    for candidate in [folder.parent / name, *caches]:
+    for candidate in [folder / name, folder.parent / name, *caches]:
         if candidate is not None and is_transformers_folder(candidate):
             return candidate
     return None
@@ -381,13 +445,21 @@ def _explicit(
     Its plans carry the name of the generation's row: a local path is nobody's business who gets the
     clip, and equal work in two folders has one id.
     """
+    from pipelines.checkpoints.gguf import is_gguf
+
     weights, lacking = _lacking(path, None, None, need)
     row = next(row for row in CHECKPOINTS.values() if row.generation == weights.generation)
+    folder = path if path.is_dir() else path.parent
     encoder = None
     if not weights.has("text_encoder"):
-        folder = path if path.is_dir() else path.parent
         encoder = _text_encoder_apart(folder, row, settings)
         weights, lacking = _lacking(path, None, encoder, need)
+    if lacking and is_gguf(path):
+        # A transformer alone: what goes with it may be where the whole model would be.
+        for found, others in _attempts(row, settings, need, transformer=path):
+            if not others:
+                where = f"{reason}; its other parts are in {found.path}"
+                return replace(found, name=checkpoint, reason=where)
     if lacking:
         raise ConfigError(
             f"{path}: mode {need.mode} misses {', '.join(lacking)}; put them beside it, name a "
@@ -401,6 +473,7 @@ def _explicit(
         reason=reason,
         row=row,
         text_encoder=encoder,
+        enhancer=_apart(row.files.enhancer_repository, folder, settings),
     )
 
 

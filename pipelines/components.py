@@ -3,29 +3,28 @@
 Parts come when a stage first uses them and stay as the residency says.
 """
 
-import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, LTX2ConditionPipeline
-from torch import Tensor, nn
+from torch import nn
 
-from loras.adapters import AdapterStore
+from loras.adapters import AdapterStore, acts_on_text, stamp
 from pipelines.checkpoints.files import Weights
+from pipelines.checkpoints.gguf import is_gguf, quantised_kinds
+from pipelines.checkpoints.headers import read_header
 from pipelines.checkpoints.load import load
+from pipelines.checkpoints.quantise import Quantisation
 from pipelines.plan import Adapter, Variant
 from pipelines.prompt_cache import PromptCache
+from pipelines.residency import Residency, free_memory, home, on_device
 from pipelines.values import Text
 
-Residency = Literal["resident", "staged", "offload"]
 GIB = 2**30
-# Of the 22B models in bfloat16, as reported: transformer 35 GiB, Gemma 23, connectors 6, Pro's LoRA
-# 7, the rest 3; and by count of shapes about 12 for a pass over 1920x1088 for 5 s.
-RESIDENT_GIB, STAGED_GIB = 96, 64
-TEXT_SIDE = ("text_encoder", "connectors")
 _VARIANTS: dict[str, Variant] = {"": "distilled", "distilled": "distilled", "dev": "dev"}
 PIPE_PARTS = ("vae", "audio_vae", "text_encoder", "tokenizer", "vocoder")
 
@@ -34,9 +33,11 @@ class Components:
     """Parts of a checkpoint by name: "vae", "text_encoder", "transformer:dev", ...
 
     `residency` "resident" keeps every part on the device; "staged" keeps the text encoder and the
-    connectors in host memory and moves them there for the prompt alone; "offload" moves every part
-    there only while a stage uses it. Parts that differ by variant are held for one variant at a
-    time unless `keep_variants`. `find_adapter` turns the source of a plan's adapter into a file.
+    connectors in host memory and moves them there for the prompt alone; "freed" loads these two
+    for the prompt and drops them after it; "offload" moves every part there only while a stage uses
+    it; so does "stream", the transformer and the text encoder block by block. Parts that differ by
+    variant are held for one variant at a time unless `keep_variants`. `find_adapter` gives the file
+    of a plan's adapter. `quantise` says by component what is rounded as it loads.
     """
 
     def __init__(
@@ -47,7 +48,8 @@ class Components:
         dtype: torch.dtype = torch.float32,
         residency: Residency = "resident",
         keep_variants: bool = False,
-        find_adapter: Callable[[str], Path] = Path,
+        find_adapter: Callable[[Adapter], Path] = lambda adapter: Path(adapter.source),
+        quantise: Mapping[str, Quantisation] = MappingProxyType({}),
     ) -> None:
         self.weights = weights
         self.device = torch.device(device)
@@ -56,6 +58,7 @@ class Components:
         self.prompts = PromptCache()
         self._keep_variants = keep_variants
         self._find_adapter = find_adapter
+        self.quantise = dict(quantise)
         self._adapters = AdapterStore(max_bytes=adapter_bytes(self.device))
         self._parts: dict[str, Any] = {}
 
@@ -67,14 +70,45 @@ class Components:
             if variant and not self._keep_variants:
                 for other in [key for key in self._parts if key.startswith(f"{component}:")]:
                     self.drop(other)
-            self._parts[name] = load(
-                self.weights,
-                component,
-                variant=_VARIANTS[variant],
-                device=torch.device("cpu") if self._lives_in_host_memory(name) else self.device,
-                dtype=self.dtype,
-            )
+            waits = home(self.residency, component) == "host"
+            where = torch.device("cpu") if waits else self.device
+            self._parts[name] = self._load(component, _VARIANTS[variant], where)
         return self._parts[name]
+
+    def _load(self, component: str, variant: Variant, device: torch.device) -> Any:  # noqa: ANN401
+        return load(
+            self.weights,
+            component,
+            variant=variant,
+            device=device,
+            dtype=self.dtype,
+            quantise=self.quantise.get(component, "none"),
+        )
+
+    def rounding(self, variant: Variant) -> tuple[str, ...]:
+        """A sentence for each part whose weights are not those of the released model."""
+        found = [
+            f"the {component.replace('_', ' ')}'s weights are rounded to {kind}"
+            for component, kind in self.quantise.items()
+            if kind != "none"
+        ]
+        file = self.weights.files("transformer", variant)[0]
+        if is_gguf(file) and (kinds := quantised_kinds(read_header(file))):
+            found.append(f"the transformer's weights are quantised ({file.name}: {kinds})")
+        return tuple(found)
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The parts that are loaded, by name."""
+        return tuple(self._parts)
+
+    def live_as(self, residency: Residency) -> None:
+        """Another residency from now on. Parts that live elsewhere in it load again when used."""
+        for name in self.held:
+            component = name.partition(":")[0]
+            if home(residency, component) != home(self.residency, component):
+                self.drop(name)
+        self.residency = residency
 
     def key(self, name: str) -> str:
         """One name for a part that both variants read from the same files."""
@@ -84,9 +118,19 @@ class Components:
         same = self.weights.files(component, "dev") == self.weights.files(component, "distilled")
         return f"{component}:distilled" if same else name
 
-    def known_text(self, variant: Variant, prompt: str) -> Text | None:
-        """A prompt that was encoded for a variant, or None."""
-        return self.prompts.get(self.key(f"connectors:{variant}"), prompt)
+    def known_text(
+        self, variant: Variant, prompt: str, adapters: tuple[Adapter, ...] = ()
+    ) -> Text | None:
+        """A prompt that was encoded for a variant with these adapters, or None."""
+        return self.prompts.get(self.text_key(variant, adapters), prompt)
+
+    def text_key(self, variant: Variant, adapters: tuple[Adapter, ...]) -> str:
+        """Names the connectors as they are with these adapters: files by content, and strengths.
+
+        The connectors' own name where no adapter has anything for them.
+        """
+        own = [f"{stamp(file)}@{strength!r}" for file, strength in self._text_files(adapters)]
+        return "|".join((self.key(f"connectors:{variant}"), *own))
 
     def drop(self, name: str) -> None:
         """Free a part; it is loaded again when it is used again."""
@@ -96,21 +140,22 @@ class Components:
         del part
         free_memory(self.device)
 
-    def _lives_in_host_memory(self, name: str) -> bool:
-        component = name.partition(":")[0]
-        return self.residency == "offload" or (
-            self.residency == "staged" and component in TEXT_SIDE
-        )
-
     @contextmanager
     def using(self, name: str) -> Iterator[Any]:
         """A part on the device, for the length of the block."""
         part = self.part(name)
-        if isinstance(part, nn.Module) and self._lives_in_host_memory(name):
-            with visiting(part, self.device):
-                yield part
-        else:
+        with self._on_device(name, part):
             yield part
+
+    @contextmanager
+    def _on_device(self, name: str, part: Any) -> Iterator[None]:  # noqa: ANN401
+        component = name.partition(":")[0]
+        try:
+            with on_device(self.residency, component, part, self.device):
+                yield
+        finally:
+            if home(self.residency, component) == "disk":
+                self.drop(self.key(name))
 
     @contextmanager
     def using_transformer(
@@ -120,10 +165,35 @@ class Components:
 
         Its state is put back afterwards, also on an error.
         """
-        with self.using(f"transformer:{variant}") as transformer:
-            files = [(self._find_adapter(adapter.source), adapter.strength) for adapter in adapters]
-            with self._adapters.applied(transformer, files):
-                yield transformer
+        name = f"transformer:{variant}"
+        transformer = self.part(name)
+        applied = self._adapters.applied(
+            {"transformer": transformer}, self._files(adapters), elsewhere=("connectors",)
+        )
+        # Adapters first: they come to the device with the layers they lie on.
+        with applied, self._on_device(name, transformer):
+            yield transformer
+
+    @contextmanager
+    def using_connectors(
+        self, variant: Variant, adapters: tuple[Adapter, ...]
+    ) -> Iterator[nn.Module]:
+        """As `using_transformer`, the connectors with what these adapters have for them."""
+        name = f"connectors:{variant}"
+        connectors = self.part(name)
+        applied = self._adapters.applied(
+            {"connectors": connectors}, self._text_files(adapters), elsewhere=("transformer",)
+        )
+        with applied, self._on_device(name, connectors):
+            yield connectors
+
+    def _files(self, adapters: tuple[Adapter, ...]) -> list[tuple[Path, float]]:
+        return [(self._find_adapter(adapter), adapter.strength) for adapter in adapters]
+
+    def _text_files(self, adapters: tuple[Adapter, ...]) -> list[tuple[Path, float]]:
+        """Those that have something for the connectors and are not at strength 0."""
+        files = self._files(adapters)
+        return [(file, strength) for file, strength in files if strength and acts_on_text(file)]
 
     def pipe(self, variant: Variant) -> LTX2ConditionPipeline:
         """The same parts as a diffusers pipeline.
@@ -138,72 +208,9 @@ class Components:
         )
 
 
-@contextmanager
-def visiting(
-    part: nn.Module,
-    device: torch.device,
-    move: Callable[[Tensor, torch.device], Tensor] = Tensor.to,
-) -> Iterator[None]:
-    """A part of host memory on the device, for the length of the block.
-
-    What lies in host memory stays there, so nothing is copied back; only weights that came in
-    meanwhile, such as an adapter's, are. The part is whole again also where moving it failed.
-    """
-    homes: list[tuple[dict[str, Any], str, Tensor]] = [
-        (table, name, tensor)
-        for module in part.modules()
-        for table in (module._parameters, module._buffers)
-        for name, tensor in table.items()
-        if tensor is not None
-    ]
-    there: dict[int, Tensor] = {}  # tied weights move once
-    try:
-        for table, name, tensor in homes:
-            if id(tensor) not in there:
-                moved = move(tensor.data, device)
-                weight = isinstance(tensor, nn.Parameter)
-                there[id(tensor)] = nn.Parameter(moved, requires_grad=False) if weight else moved
-            table[name] = there[id(tensor)]
-        yield
-    finally:
-        for table, name, tensor in homes:
-            table[name] = tensor
-        there.clear()
-        for tensor in (*part.parameters(), *part.buffers()):
-            if tensor.device.type != "cpu":
-                tensor.data = tensor.data.to("cpu")
-        free_memory(device)
-
-
 def adapter_bytes(device: torch.device) -> int:
     """How many bytes of LoRAs may stay loaded: an eighth of a GPU, but the largest file fits."""
     if device.type != "cuda":
         return 16 * GIB
     return max(10 * GIB, torch.cuda.get_device_properties(device).total_memory // 8)
 
-
-def choose_residency(weights_bytes: int, device: torch.device) -> tuple[Residency, str]:
-    """The residency that fits a device, and why, in words."""
-    if device.type != "cuda":
-        return "resident", "there is no GPU memory to save"
-    memory = torch.cuda.get_device_properties(device).total_memory
-    return residency_for(weights_bytes, memory)
-
-
-def residency_for(weights_bytes: int, memory_bytes: int) -> tuple[Residency, str]:
-    """The residency for a GPU of that much memory; see `choose_residency`."""
-    size = f"the GPU has {memory_bytes / GIB:.0f} GiB"
-    if 2 * weights_bytes < memory_bytes:
-        return "resident", f"{size}, the weights take {weights_bytes / GIB:.1f}"
-    if memory_bytes >= RESIDENT_GIB * GIB * 0.95:  # a card of 96 reports a little less
-        return "resident", f"{size}, enough for all parts at once"
-    if memory_bytes >= STAGED_GIB * GIB:
-        return "staged", f"{size}: the text encoder waits in host memory while a clip is made"
-    return "offload", f"{size}: every part waits in host memory until it is used"
-
-
-def free_memory(device: torch.device) -> None:
-    """Return freed blocks to the device, so that the next part finds them in one piece."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

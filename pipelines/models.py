@@ -1,8 +1,19 @@
 """Model generations and named checkpoints: one row each, newest first. No torch."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from pipelines.plan import Guidance, Sampler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enhancer:
+    """The language model that rewrites prompts, and how it writes."""
+
+    part: Literal["text_encoder", "enhancer"]  # the text encoder itself, or a model of its own
+    new_tokens: int  # at most
+    temperature: float | None  # of the draws; None: the likeliest word, always
+    no_repeat: int  # so many tokens in a row never come twice; 0: they may
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,14 +27,18 @@ class Generation:
     image_crf: int  # H.264 quality of the conditioning pictures the model was trained on
     distilled_sampler: Sampler  # of the base pass; refine is plain Euler everywhere
     camera_loras: bool  # False: a camera move is asked for by its prompt suffix alone
+    # Where twice the frames are made: in the refine pass, or in a round of their own after it
+    temporal: Literal["refine", "round"]
     text_encoder: str  # architecture that the connectors were trained on
+    enhancer: Enhancer
+    duration_head: bool  # whether a model for the length that a prompt asks for was trained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Original:
     """Lightricks' own files of a checkpoint, by component.
 
-    All lie in one repository but for the text encoder.
+    All lie in one repository but for the text encoder and the enhancer.
     """
 
     repository: str
@@ -32,11 +47,13 @@ class Original:
     distilled_lora: str
     spatial_upscaler: str
     temporal_upscaler: str
+    spatial_upscaler_x1_5: str | None = None  # for existing videos only
     vae: str | None = None  # None: inside the checkpoint file
     audio_vae: str | None = None
     text_projection: str | None = None
     duration_head: str | None = None
     text_encoder_repository: str | None = None
+    enhancer_repository: str | None = None  # None: the text encoder writes
     gated: bool = False
     licence: str = "LTX-2 Community License"
 
@@ -66,7 +83,10 @@ LTX_2 = Generation(
     image_crf=33,
     distilled_sampler="euler",
     camera_loras=True,
+    temporal="refine",
     text_encoder="gemma3",
+    enhancer=Enhancer(part="text_encoder", new_tokens=512, temperature=0.7, no_repeat=0),
+    duration_head=False,
 )
 LTX_2_3 = replace(
     LTX_2, name="2.3", version=(2, 3), dev_steps=30, stg_blocks=(28,), camera_loras=False
@@ -77,7 +97,10 @@ LTX_2_5 = replace(
     version=(2, 4),  # the reference gives every version from 2.4 on the newest row
     image_crf=18,
     distilled_sampler="ancestral_euler",
+    temporal="round",
     text_encoder="gemma4",
+    enhancer=Enhancer(part="enhancer", new_tokens=600, temperature=None, no_repeat=5),
+    duration_head=True,
 )
 # Four blocks instead of 48: the same graph, but STG and the step count must fit the toy.
 TINY = replace(LTX_2, name="tiny", version=(0, 0), stg_blocks=(1,), dev_steps=10)
@@ -106,6 +129,7 @@ CHECKPOINTS = {
                 audio_vae="vae/ltx-2.5-audio-vae-bf16.safetensors",
                 text_projection="text_encoders/gemma4-12b-with-proj-ltx-2.5-bf16.safetensors",
                 duration_head="model_patches/ltx-2.5-duration-head-bf16.safetensors",
+                enhancer_repository="google/gemma-4-E2B-it",
                 gated=True,
                 licence="LTX-2.x Community License",
             ),
@@ -122,6 +146,7 @@ CHECKPOINTS = {
                 distilled="ltx-2.3-22b-distilled-1.1.safetensors",
                 distilled_lora="ltx-2.3-22b-distilled-lora-384-1.1.safetensors",
                 spatial_upscaler="ltx-2.3-spatial-upscaler-x2-1.1.safetensors",
+                spatial_upscaler_x1_5="ltx-2.3-spatial-upscaler-x1.5-1.0.safetensors",
                 temporal_upscaler="ltx-2.3-temporal-upscaler-x2-1.0.safetensors",
                 text_encoder_repository=_GEMMA_3,
             ),
@@ -155,6 +180,7 @@ CHECKPOINTS = {
                 distilled="ltx-2-tiny-distilled.safetensors",
                 distilled_lora="ltx-2-tiny-distilled-lora.safetensors",
                 spatial_upscaler="ltx-2-tiny-spatial-upscaler-x2.safetensors",
+                spatial_upscaler_x1_5="ltx-2-tiny-spatial-upscaler-x1.5.safetensors",
                 temporal_upscaler="ltx-2-tiny-temporal-upscaler-x2.safetensors",
                 licence="Apache-2.0",
             ),

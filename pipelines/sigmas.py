@@ -6,6 +6,7 @@ import struct
 # Lightricks' distilled schedules, used as they are, without any shift.
 DISTILLED = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875, 0.0)
 REFINE = (0.909375, 0.725, 0.421875, 0.0)
+TEMPORAL_ROUND = (0.975, 0.909375, 0.725, 0.421875, 0.0)  # 2.5, between known pictures
 
 # The reference shifts its guided schedule as for this many tokens, whatever the size.
 ANCHOR_TOKENS = 4096

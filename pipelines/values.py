@@ -3,6 +3,7 @@
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Latents:
 
     video: "torch.Tensor"  # (1, 128, latent frames, height / 32, width / 32)
     audio: "torch.Tensor"  # (1, 8, audio latents, 16)
+    slots: "torch.Tensor | None" = None  # (1, 128, slots, height / 32, width / 32), one frame each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,7 @@ class Placed:
     append: bool
     pixel_frames: int = 1  # frames the latent was encoded from
     reference: bool = False  # a video to follow (IC-LoRA), on the clip's own time grid
+    first_latent: int = 0  # latent frame of the clip at which a reference begins
     downscale: int = 1  # target pixels per reference pixel along each edge
 
 
@@ -62,7 +65,7 @@ class Clip:
     width: int
     height: int
     num_frames: int
-    fps: int
+    fps: int | Fraction
     audio: "np.ndarray | None" = None  # float32 (channels, samples) in -1..1
     audio_sample_rate: int | None = None
     warnings: list[str] = field(default_factory=list)  # what decoding found, once it is done

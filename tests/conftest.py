@@ -28,7 +28,9 @@ def tiny_model(tiny: Path) -> "Components":
     weights = find(tiny, CHECKPOINTS["tiny"])
     files = {"distilled": weights.path("distilled_lora")}
     return Components(
-        weights, keep_variants=True, find_adapter=lambda source: files.get(source, tiny / source)
+        weights,
+        keep_variants=True,
+        find_adapter=lambda adapter: files.get(adapter.source, tiny / adapter.source),
     )
 
 

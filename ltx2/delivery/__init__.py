@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from ltx2.media.encode import Encoded
-    from pipelines.plan import Plan
+    from pipelines.plan import Plan, RestorePlan
 
 
 class Delivery(Protocol):
     """A destination of clips."""
 
-    def path(self, plan: "Plan") -> Path:
+    def path(self, plan: "Plan | RestorePlan") -> Path:
         """The file the MP4 is written to. It appears there whole or not at all."""
         ...
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ltx2.media.encode import Encoded
-    from pipelines.plan import Plan
+    from pipelines.plan import Plan, RestorePlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class ToFile:
 
     target: Path
 
-    def path(self, plan: "Plan") -> Path:  # noqa: ARG002 - the name was chosen by the caller
+    def path(self, plan: "Plan | RestorePlan") -> Path:  # noqa: ARG002 - the caller chose the name
         """The target itself."""
         return self.target.absolute()
 

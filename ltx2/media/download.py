@@ -1,4 +1,4 @@
-"""One HTTP GET of a few megabytes from an address that was checked: capped in bytes and in time.
+"""One HTTP GET from an address that was checked: capped in bytes and in time.
 
 On http.client rather than a client library: it takes a socket that is already connected, so the
 number that was checked is the number that is asked, and it reads no proxy settings that would
@@ -10,8 +10,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
 
 from ltx2.errors import MediaRefused, TooLarge
 from ltx2.media.address import Address, AddressRefused, parse, resolve
@@ -21,7 +22,6 @@ CHUNK = 64 * 1024  # bytes
 _MOVED = (301, 302, 303, 307, 308)
 _HEADERS = {
     "User-Agent": "ltx2",
-    "Accept": "image/*",
     "Accept-Encoding": "identity",  # a packed body could unpack to any size
     "Connection": "close",
 }
@@ -35,32 +35,119 @@ def download(
     Raises MediaRefused, or TooLarge above `max_bytes`. `timeout_s` is for everything together,
     redirects included; each of those is resolved and checked like the first address.
     """
-    deadline = time.monotonic() + timeout_s
-    shown = "the URL"
-    try:
+    request = {"Accept": "image/*"}
+    with fetching(
+        url, name=name, timeout_s=timeout_s, allow_private=allow_private, headers=request
+    ) as answer:
+        answer.refuse_unless_whole()
+        if answer.length is not None and answer.length > max_bytes:
+            raise too_many_bytes(name, max_bytes)
+        body = bytearray()
+        while chunk := answer.read(CHUNK):
+            body += chunk
+            if len(body) > max_bytes:
+                raise too_many_bytes(name, max_bytes)
+        return bytes(body)
+
+
+class Answer:
+    """What a server answered; its body is read piece by piece until the deadline."""
+
+    def __init__(self, response: http.client.HTTPResponse, refusals: "_Refusals") -> None:
+        self._response = response
+        self._refusals = refusals
+        self.status = response.status
+        self.length = response.length  # bytes of the body, None where the server does not say
+
+    def header(self, name: str) -> str | None:
+        """A header of the answer."""
+        return self._response.getheader(name)
+
+    def refuse_unless_whole(self) -> None:
+        """Raise MediaRefused for anything but a plain, unpacked body."""
+        name, shown = self._refusals.name, self._refusals.shown
+        if self.status != http.HTTPStatus.OK:
+            raise MediaRefused(
+                f"{name} cannot be fetched from {shown}: the server answered {self.status}"
+            )
+        if (self.header("Content-Encoding") or "").strip().lower() not in ("", "identity"):
+            raise MediaRefused(f"{name} cannot be fetched from {shown}: the server sent it packed")
+
+    def read(self, count: int) -> bytes:
+        """Up to `count` bytes; fewer only at the end. Raises MediaRefused where the line breaks."""
+        with self._refusals.named():
+            chunk = self._response.read(count)
+            if len(chunk) < count:
+                if time.monotonic() >= self._refusals.deadline:
+                    raise TimeoutError  # the end that was read is the watchdog's
+                if self._response.length:
+                    raise http.client.IncompleteRead(b"", self._response.length)
+            return chunk
+
+
+@contextmanager
+def fetching(
+    url: str,
+    *,
+    name: str,
+    timeout_s: float,
+    allow_private: bool = False,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Answer]:
+    """The answer to a GET of an http(s) URL, whatever its status, redirects followed.
+
+    `name` is the field that errors speak of. Raises MediaRefused; times and addresses as in
+    `download`, the reading of the body included.
+    """
+    refusals = _Refusals(name, timeout_s)
+    with ExitStack() as stack:
+        response = None
         for _ in range(REDIRECTS + 1):
-            address = parse(url, any_port=allow_private)
-            shown = address.shown
-            numbers = resolve(address, allow_private=allow_private, deadline=deadline)
-            with _connected(address, numbers, deadline) as connection:
-                connection.request("GET", address.target, headers=_headers(address))
-                with connection.getresponse() as response:
-                    location = response.getheader("Location")
-                    if response.status not in _MOVED or not location:
-                        return _body(response, name, shown, max_bytes, deadline)
-                    url = address.follow(location)
-    except AddressRefused as error:
-        raise MediaRefused(f"{name} {error}") from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        # A socket that was shut down at the deadline fails in many ways; the clock says which.
-        late = isinstance(error, TimeoutError) or time.monotonic() >= deadline
-        why = f"not done within {timeout_s:g} s" if late else _why(error)
-        raise MediaRefused(f"{name} cannot be fetched from {shown}: {why}") from error
-    raise MediaRefused(f"{name} cannot be fetched: more than {REDIRECTS} redirects, last {shown}")
+            stack.close()  # the line to where the last redirect came from
+            with refusals.named():
+                address = parse(url, any_port=allow_private)
+                refusals.shown = address.shown
+                deadline = refusals.deadline
+                numbers = resolve(address, allow_private=allow_private, deadline=deadline)
+                connection = stack.enter_context(_connected(address, numbers, deadline))
+                connection.request("GET", address.target, headers=_headers(address, headers))
+                response = stack.enter_context(connection.getresponse())
+                location = response.getheader("Location")
+                if response.status not in _MOVED or not location:
+                    break
+                url = address.follow(location)
+        else:
+            raise MediaRefused(
+                f"{name} cannot be fetched: more than {REDIRECTS} redirects, last {refusals.shown}"
+            )
+        yield Answer(response, refusals)
 
 
-def _headers(address: Address) -> dict[str, str]:
-    return {"Host": address.host_header, **_HEADERS}
+class _Refusals:
+    """What goes wrong on the line, in words about the field and the address without its query."""
+
+    def __init__(self, name: str, timeout_s: float) -> None:
+        self.name = name
+        self.shown = "the URL"
+        self.deadline = time.monotonic() + timeout_s
+        self._timeout_s = timeout_s
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Turn errors of the line into MediaRefused."""
+        try:
+            yield
+        except AddressRefused as error:
+            raise MediaRefused(f"{self.name} {error}") from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            # A socket that was shut down at the deadline fails in many ways; the clock says which.
+            late = isinstance(error, TimeoutError) or time.monotonic() >= self.deadline
+            why = f"not done within {self._timeout_s:g} s" if late else _why(error)
+            raise MediaRefused(f"{self.name} cannot be fetched from {self.shown}: {why}") from error
+
+
+def _headers(address: Address, more: Mapping[str, str]) -> dict[str, str]:
+    return {"Host": address.host_header, **_HEADERS, **more}
 
 
 @contextmanager
@@ -117,29 +204,6 @@ def _shut(opened: socket.socket) -> None:
         socket.socket.shutdown(opened, socket.SHUT_RDWR)
     except OSError:
         return  # it was closed before its time
-
-
-def _body(
-    response: http.client.HTTPResponse, name: str, shown: str, max_bytes: int, deadline: float
-) -> bytes:
-    if response.status != http.HTTPStatus.OK:
-        raise MediaRefused(
-            f"{name} cannot be fetched from {shown}: the server answered {response.status}"
-        )
-    if response.getheader("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
-        raise MediaRefused(f"{name} cannot be fetched from {shown}: the server sent it packed")
-    if response.length is not None and response.length > max_bytes:
-        raise too_many_bytes(name, max_bytes)
-    body = bytearray()
-    while chunk := response.read(CHUNK):
-        body += chunk
-        if len(body) > max_bytes:
-            raise too_many_bytes(name, max_bytes)
-    if time.monotonic() >= deadline:
-        raise TimeoutError  # the end that was read is the watchdog's
-    if response.length:
-        raise http.client.IncompleteRead(b"", response.length)
-    return bytes(body)
 
 
 def too_many_bytes(name: str, max_bytes: int) -> TooLarge:

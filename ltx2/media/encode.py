@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -56,10 +57,20 @@ class Encoded:
     audio_sample_rate: int | None  # Hz; None without an audio track
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopiedSound:
+    """The sound of a file, to be taken over packet by packet."""
+
+    path: Path
+    sample_rate: int  # Hz, of its first track
+    delay: Fraction = Fraction(0)  # seconds by which the picture begins after the file does
+
+
 def write_mp4(
     clip: Clip,
     path: Path,
     *,
+    sound: CopiedSound | None = None,
     metadata: Mapping[str, str] | None = None,
     crf: int = 19,
     preset: str = "veryfast",
@@ -67,7 +78,8 @@ def write_mp4(
     """Write `clip` to `path` as H.264 and AAC. The file appears there whole or not at all.
 
     One chunk of frames is in memory at a time. The sound is cut or padded with silence to exactly
-    num_frames / fps seconds. `metadata` goes into the file's comment as one JSON object and its
+    num_frames / fps seconds; `sound` instead takes over every track of another file as it is, at
+    its length. `metadata` goes into the file's comment as one JSON object and its
     "prompt" into the title; None writes neither. Equal clips give equal bytes. `clip.frames` is
     used up, and closed on every way out; what it raises passes through unchanged.
     Raises BadRequest for odd edges, GenerationFailed for frames or sound that are not what the
@@ -76,7 +88,7 @@ def write_mp4(
     try:
         _check(clip)
         with _workshop(path) as folder:
-            made = _encode(clip, folder, metadata, crf, preset)
+            made = _encode(clip, folder, sound, metadata, crf, preset)
             encoded = Encoded(
                 path=path,
                 bytes=made.stat().st_size,
@@ -84,8 +96,8 @@ def write_mp4(
                 width=clip.width,
                 height=clip.height,
                 num_frames=clip.num_frames,
-                duration=clip.num_frames / clip.fps,
-                audio_sample_rate=None if clip.audio is None else clip.audio_sample_rate,
+                duration=float(clip.num_frames / clip.fps),
+                audio_sample_rate=_sample_rate(clip, sound),
             )
             try:
                 made.replace(path)
@@ -118,6 +130,12 @@ def check_ffmpeg() -> str:
             "the ffmpeg of imageio-ffmpeg's own wheels has them"
         )
     return program
+
+
+def _sample_rate(clip: Clip, sound: CopiedSound | None) -> int | None:
+    if sound is not None:
+        return sound.sample_rate
+    return None if clip.audio is None else clip.audio_sample_rate
 
 
 def _check(clip: Clip) -> None:
@@ -158,12 +176,17 @@ def _cannot_write(path: Path, error: OSError) -> DeliveryFailed:
 
 
 def _encode(
-    clip: Clip, folder: Path, metadata: Mapping[str, str] | None, crf: int, preset: str
+    clip: Clip,
+    folder: Path,
+    sound: CopiedSound | None,
+    metadata: Mapping[str, str] | None,
+    crf: int,
+    preset: str,
 ) -> Path:
     """Run ffmpeg over the clip in `folder`; the file it made."""
     target, errors, report = folder / "clip.mp4", folder / "errors.txt", folder / "progress.txt"
     try:
-        inputs = _inputs(clip, folder, metadata)
+        inputs = _inputs(clip, folder, sound, metadata)
     except OSError as error:
         raise _cannot_write(folder.parent, error) from error
     command = [
@@ -172,9 +195,9 @@ def _encode(
         "-framerate", str(clip.fps), "-i", "pipe:0",
         *inputs,
         "-map_chapters", "-1",
-        "-vf", _CONVERT, "-fps_mode", "passthrough",
+        *_filter(clip, sound), "-fps_mode", "passthrough",
         "-c:v", "libx264", "-preset", preset, "-crf", str(crf), "-threads:v", str(THREADS), *_TAGS,
-        "-c:a", "aac", "-b:a", AUDIO_BIT_RATE,
+        *(["-c:a", "copy"] if sound else ["-c:a", "aac", "-b:a", AUDIO_BIT_RATE]),
         "-movflags", "+faststart", *_EXACT, str(target),
     ]  # fmt: skip
     with errors.open("wb") as stderr:
@@ -246,14 +269,31 @@ def _hang_up(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def _inputs(clip: Clip, folder: Path, metadata: Mapping[str, str] | None) -> list[str]:
+def _filter(clip: Clip, sound: CopiedSound | None) -> list[str]:
+    """How frames are converted, and how long after the file's begin the first of them is shown.
+
+    By itself ffmpeg counts in whole frames; a copied sound may need the picture in between.
+    """
+    if sound is None or not sound.delay:
+        return ["-vf", _CONVERT]
+    ticks = Fraction(clip.fps).numerator * 100  # a second; a frame is a whole number of them
+    late = f"settb=1/{ticks},setpts=PTS+{round(sound.delay * ticks)}"
+    return ["-vf", f"{_CONVERT},{late}", "-enc_time_base", f"1:{ticks}"]
+
+
+def _inputs(
+    clip: Clip, folder: Path, copied: CopiedSound | None, metadata: Mapping[str, str] | None
+) -> list[str]:
     """ffmpeg's second and third input, written to files, and which track comes from which.
 
     As files and not as arguments, so that prompts are not in the system's list of processes.
     """
     inputs: list[str] = []
     maps = ["-map", "0:v:0"]
-    if clip.audio is not None:
+    if copied is not None:
+        inputs += ["-i", str(copied.path.absolute())]
+        maps += ["-map", "1:a", "-map_metadata:s:a", "1:s:a"]
+    elif clip.audio is not None:
         rate = clip.audio_sample_rate or 0
         sound = folder / "sound.f32"
         fit_audio(clip.audio, round(clip.num_frames * rate / clip.fps)).T.tofile(sound)
@@ -265,7 +305,7 @@ def _inputs(clip: Clip, folder: Path, metadata: Mapping[str, str] | None) -> lis
     tags = folder / "tags.txt"
     tags.write_text(_tags(metadata), encoding="utf-8")
     inputs += ["-f", "ffmetadata", "-i", str(tags)]
-    return [*inputs, *maps, "-map_metadata", str(1 if clip.audio is None else 2)]
+    return [*inputs, *maps, "-map_metadata", str(inputs.count("-i"))]
 
 
 def fit_audio(audio: "np.ndarray", samples: int) -> "np.ndarray":

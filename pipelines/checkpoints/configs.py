@@ -230,7 +230,7 @@ def _upscaler(facts: Facts, original: Config, shapes: Shapes, _width: int | None
     first = facts.shape(shapes, "initial_conv.weight")
     rational = "upsampler.conv.weight" in shapes
     spatial = facts.agree(original, "spatial_upsample", None)
-    if facts.component == "spatial_upscaler" and not spatial:
+    if facts.component.startswith("spatial_upscaler") and not spatial:
         facts.problems.append("this file doubles the frame rate; a spatial upscaler is needed here")
     if facts.component == "temporal_upscaler" and not original.get("temporal_upsample"):
         facts.problems.append("this file enlarges the picture; a temporal upscaler is needed here")
@@ -279,6 +279,7 @@ _BUILDERS: dict[str, _Builder] = {
     "audio_vae": autoencoders.audio_vae,
     "vocoder": autoencoders.vocoder,
     "spatial_upscaler": _upscaler,
+    "spatial_upscaler_x1.5": _upscaler,
     "temporal_upscaler": _upscaler,
     "duration_head": _duration_head,
     "diffusion_decoder": autoencoders.diffusion_decoder,

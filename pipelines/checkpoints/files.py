@@ -1,6 +1,6 @@
 """What a checkpoint on disk holds: which file or folder serves which component. No torch."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from pipelines.checkpoints.folders import (
     survey_diffusers,
     text_encoder_facts,
 )
+from pipelines.checkpoints.gguf import is_gguf
 from pipelines.checkpoints.headers import CheckpointError
 from pipelines.checkpoints.survey import expected_names, survey_originals
 from pipelines.models import CHECKPOINTS, Checkpoint, Generation
@@ -71,16 +72,17 @@ class Weights:
             names.add(f"{component}:{OTHER[variant]}")
         return not names.isdisjoint(self.parts)
 
-    def missing(self, mode: Mode, *, spatial_upscaler: bool = True) -> list[str]:
+    def missing(
+        self, mode: Mode, parts: Collection[str] = ("spatial_upscaler", "distilled_lora")
+    ) -> list[str]:
         """Everything a mode needs and this checkpoint lacks, each with its usual file name; the
         last names the files that could not be used. Empty where it can run.
+
+        `parts` are upscalers and LoRAs that are needed, too; the distilled LoRA counts in pro only.
         """
         variant: Variant = "distilled" if mode == "fast" else "dev"
-        wanted = ["transformer", *_ALWAYS]
-        if mode == "pro" and spatial_upscaler:
-            wanted.append("distilled_lora")  # of the refine pass
-        if spatial_upscaler:
-            wanted.append("spatial_upscaler")
+        extra = [part for part in sorted(parts) if mode == "pro" or part != "distilled_lora"]
+        wanted = ["transformer", *_ALWAYS, *extra]
         lacking = [name for name in wanted if not self.has(name, variant)]
         described = [self._described(f"{name}:{variant}", name) for name in lacking]
         return described[:-1] + [f"{last}{not_usable(self.unusable)}" for last in described[-1:]]
@@ -93,9 +95,9 @@ class Weights:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all weight files, each counted once."""
+        """Bytes of all weight files, each counted once; without the enhancer's, which never stays."""
         files: set[Path] = set()
-        for paths in self.parts.values():
+        for paths in (paths for name, paths in self.parts.items() if name != "enhancer"):
             for path in paths:
                 files.update(path.glob("*.safetensors") if path.is_dir() else [path])
         return sum(file.stat().st_size for file in files)
@@ -106,35 +108,53 @@ class Weights:
         return f"{shown} ({usual})" if usual else shown
 
 
-def find(path: Path, row: Checkpoint | None = None, *, text_encoder: Path | None = None) -> Weights:
+def find(
+    path: Path,
+    row: Checkpoint | None = None,
+    *,
+    text_encoder: Path | None = None,
+    enhancer: Path | None = None,
+    transformer: Path | None = None,
+) -> Weights:
     """What `path` holds: a diffusers folder, a folder of Lightricks' original files, or one of
     these files.
 
+    `transformer` is a GGUF file that takes the place of every transformer in `path`; naming such a
+    file as `path` is the same with its folder.
+
     `row` says which named checkpoint is wanted: its file names decide between several candidates
-    and its generation must fit. Without it the files decide. `text_encoder` is a transformers
-    folder that lies elsewhere. Raises FileNotFoundError where there is nothing, CheckpointError for
-    what cannot be used: mixed generations, quantised weights, a text encoder the model was not
+    and its generation must fit. Without it the files decide. `text_encoder` and `enhancer` are
+    transformers folders that lie elsewhere. Raises FileNotFoundError where there is nothing,
+    CheckpointError for what cannot be used: mixed generations, quantised weights, a text encoder the model was not
     trained with.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
+    if is_gguf(path) and path.is_file():
+        path, transformer = path.parent, path
     root = path if path.is_dir() else path.parent
     diffusers = path.is_dir() and (path / "model_index.json").is_file()
     survey = survey_diffusers(path, row) if diffusers else Survey()
-    originals = survey_originals(path, row, survey.generation, companions_only=diffusers)
+    if transformer is not None:
+        survey.parts = {n: p for n, p in survey.parts.items() if not n.startswith("transformer")}
+    originals = survey_originals(
+        path, row, survey.generation, companions_only=diffusers, transformer=transformer
+    )
     # Files that the row names come before a folder of the same component, any other file after it.
     parts = {**originals.parts, **survey.parts, **originals.named}
     unusable = (*survey.unusable, *originals.unusable)
     if not parts:
         raise CheckpointError(
             f"{path} holds nothing that can be loaded; accepted are a folder in diffusers' "
-            "format (model_index.json), "
-            "a folder with Lightricks' .safetensors files, or one of those files. GGUF and "
+            "format (model_index.json), a folder with Lightricks' .safetensors files or a .gguf of "
+            "the transformer, or one of those files. "
             f".ckpt files are not read{not_usable(unusable)}"
         )
     generation = _generation(path, row, survey, originals)
     if text_encoder is not None:
         parts |= {"text_encoder": (text_encoder,), "tokenizer": (text_encoder,)}
+    if enhancer is not None:
+        parts |= {"enhancer": (enhancer,)}
     usual = row or _usual_row(generation)
     weights = Weights(
         root=root,

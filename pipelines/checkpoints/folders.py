@@ -25,6 +25,7 @@ _SUBFOLDERS = {
     "vocoder": "vocoder",
     "latent_upsampler": "spatial_upscaler",
     "duration_head": "duration_head",
+    "prompt_enhancer": "enhancer",
     "diffusion_decoder": "diffusion_decoder",
 }
 REFINE_SCALE = 2.0  # between the base pass and the refine pass

@@ -1,4 +1,4 @@
-"""Safetensors headers: names, shapes and metadata of a file, not its tensors. No torch."""
+"""Headers of weight files: names, shapes and metadata of a file, not its tensors. No torch."""
 
 import json
 from collections.abc import Mapping
@@ -64,11 +64,15 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Read the header of a safetensors file and check that the file is whole.
+    """Read the header of a safetensors or GGUF file and check that the file is whole.
 
     Raises CheckpointError for another format and for a file that is shorter or longer than its
     header says.
     """
+    if path.suffix.lower() == ".gguf":
+        from pipelines.checkpoints import gguf
+
+        return gguf.read_header(path)
     try:
         header = headers.read(path)
     except ValueError as error:

@@ -1,6 +1,6 @@
 """Weights from disk into modules, tensor by tensor and without a second copy in host memory."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,17 @@ from torch import Tensor, nn
 from pipelines.checkpoints import keys
 from pipelines.checkpoints.autoencoders import NO_TIMESTEPS
 from pipelines.checkpoints.configs import Shapes, diffusers_config
+from pipelines.checkpoints.enhancer import load_conversation, load_enhancer
 from pipelines.checkpoints.files import (
     Weights,
     check_text_features,
     check_text_version,
     folder_config,
 )
+from pipelines.checkpoints.folders import read_json
+from pipelines.checkpoints.gguf import is_gguf
 from pipelines.checkpoints.headers import CheckpointError, Header, read_header, refuse_quantised
+from pipelines.checkpoints.quantise import QUANTISABLE, Quantisation, is_rounded, rounded
 from pipelines.checkpoints.text_encoder import load_text_encoder, load_tokenizer
 from pipelines.plan import Variant
 from pipelines.upstream.vocoder_clamp import clamp_first_stage
@@ -43,6 +47,7 @@ _CLASSES: dict[str, type[Any]] = {
     "audio_vae": AutoencoderKLLTX2Audio,
     "vocoder": LTX2Vocoder,
     "spatial_upscaler": LTX2LatentUpsamplerModel,
+    "spatial_upscaler_x1.5": LTX2LatentUpsamplerModel,
     "temporal_upscaler": LTX2LatentUpsamplerModel,
     "duration_head": LTX2DurationHead,
     "diffusion_decoder": LTX2VideoDiffusionDecoderModel,
@@ -60,20 +65,30 @@ def load(
     variant: Variant = "distilled",
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    quantise: Quantisation = "none",
 ) -> Any:  # noqa: ANN401 - a module, or for "tokenizer" a tokenizer
     """One component of a checkpoint, on `device`, in evaluation mode and without gradients.
 
-    `component` is one of pipelines.checkpoints.keys.COMPONENTS, "text_encoder" or "tokenizer". The
-    audio VAE and the vocoder are always float32. Raises CheckpointError for a component that is not
-    there, for files that contradict themselves, and for every tensor that is missing or unknown.
+    `component` is one of pipelines.checkpoints.keys.COMPONENTS, "text_encoder", "tokenizer",
+    "enhancer" (2.5's model that rewrites prompts) or "conversation" (what that reads). The audio
+    VAE and the vocoder are always float32. `quantise` rounds the large layers of a transformer or
+    text encoder as they are read, so that the whole is never there unrounded. Raises
+    CheckpointError for a component that is not there, for files that contradict themselves or
+    would be rounded twice, and for every tensor that is missing or unknown.
     """
     device = torch.device(device)
+    if quantise != "none" and component not in QUANTISABLE:
+        raise ValueError(f"{component} is never rounded, only {' and '.join(QUANTISABLE)} are")
+    if component == "conversation":
+        return load_conversation(weights)
+    if component == "enhancer":
+        return load_enhancer(weights, device, dtype)
     files = weights.files(component, variant)
     if component == "tokenizer":
         return load_tokenizer(files[0])
     if component == "text_encoder":
         _check_text(weights)
-        return load_text_encoder(files[0], device, dtype)
+        return load_text_encoder(files[0], device, dtype, quantise)
     if component not in _CLASSES:
         raise CheckpointError(
             f"{component!r} is no component; one of {', '.join(_CLASSES)}, text_encoder, tokenizer"
@@ -81,12 +96,28 @@ def load(
     if component == "connectors":
         _check_text(weights, variant)
     dtype = torch.float32 if component in _ALWAYS_FP32 else dtype
-    if files[0].is_dir():
+    if component == "transformer":
+        refuse_twice(weights, variant, quantise)
+    if files[0].is_dir() and quantise == "none":
         module = _from_folder(component, files[0], device, dtype)
+    elif files[0].is_dir():
+        module = _from_folder_rounded(component, files[0], device, dtype, quantise)
     else:
-        module = _from_originals(weights, component, files, device, dtype)
+        module = _from_originals(weights, component, files, device, dtype, quantise)
     _prepare(component, module)
     return module.requires_grad_(False).eval()
+
+
+def refuse_twice(weights: Weights, variant: Variant, quantise: Quantisation) -> None:
+    """Raise CheckpointError where a GGUF transformer is to be rounded once more."""
+    if quantise == "none" or not weights.has("transformer", variant):
+        return
+    file = weights.files("transformer", variant)[0]
+    if is_gguf(file):
+        raise CheckpointError(
+            f"{file} is quantised already, so the transformer cannot also be made {quantise}; leave"
+            " the quantisation of the transformer at none, or use the bf16 file"
+        )
 
 
 def _prepare(component: str, module: Any) -> None:  # noqa: ANN401 - diffusers gives modules configs
@@ -110,9 +141,7 @@ def _from_folder(
         raise CheckpointError(f"{folder}: {NO_TIMESTEPS}")
     for file in sorted(folder.glob("*.safetensors")):
         refuse_quantised(read_header(file))
-    # The flag needs no weights; repositories were converted with the class default, which makes STG
-    # a no-op.
-    options = {"perturbed_attn": True} if component == "transformer" else {}
+    options = _options(component)
     # A map to one device: each tensor goes there as it is read,
     # and the whole never lies in host memory.
     module, report = cls.from_pretrained(
@@ -137,6 +166,55 @@ def _from_folder(
     return module
 
 
+def _options(component: str) -> dict[str, Any]:
+    """What a converted repository's configuration lacks.
+
+    The flag needs no weights; repositories were converted with the class default, which makes STG a
+    no-op.
+    """
+    return {"perturbed_attn": True} if component == "transformer" else {}
+
+
+def _from_folder_rounded(
+    component: str, folder: Path, device: torch.device, dtype: torch.dtype, quantise: Quantisation
+) -> nn.Module:
+    """The same folder tensor by tensor: diffusers itself would hold a whole shard unrounded."""
+    headers = [read_header(file) for file in _shards(folder)]
+    for header in headers:
+        refuse_quantised(header)
+    with init_empty_weights(include_buffers=False):
+        module: Any = _CLASSES[component].from_config(folder_config(folder) | _options(component))
+    shapes = {
+        name: entry.shape for header in headers for name, entry in header.tensors.items()
+    }
+    _check_names(component, tuple(header.path for header in headers), shapes, module)
+    for header in headers:
+        with safe_open(header.path, framework="pt", device=str(device)) as content:
+            for name in header.tensors:
+                tensor = content.get_tensor(name).to(dtype)
+                _assign(module, name, _maybe_rounded(component, module, name, tensor, quantise))
+    return module
+
+
+def _shards(folder: Path) -> list[Path]:
+    """The files of a component's folder: those its index names, else all."""
+    indexes = sorted(folder.glob("*.safetensors.index.json"))
+    if indexes:
+        return [folder / name for name in sorted(set(read_json(indexes[0])["weight_map"].values()))]
+    return sorted(folder.glob("*.safetensors"))
+
+
+def _maybe_rounded(
+    component: str, module: nn.Module, name: str, tensor: Tensor, quantise: Quantisation
+) -> Tensor:
+    """A tensor as it is kept: rounded where it is the weight of a layer that is."""
+    path, _, leaf = name.rpartition(".")
+    if quantise == "none" or leaf != "weight":
+        return tensor
+    layer = module.get_submodule(path)
+    return rounded(tensor, quantise) if is_rounded(component, path, layer) else tensor
+
+
 def _statistics(file: Path) -> Iterator[tuple[str, Tensor]]:
     with safe_open(file, framework="pt") as content:
         for name in set(STATISTICS).intersection(content.keys()):
@@ -149,25 +227,25 @@ def _from_originals(
     files: tuple[Path, ...],
     device: torch.device,
     dtype: torch.dtype,
+    quantise: Quantisation,
 ) -> nn.Module:
     headers = [read_header(file) for file in files]
     for header in headers:
         refuse_quantised(header)
     shapes = component_shapes(component, headers)
-    config = {name: value for header in reversed(headers) for name, value in header.config.items()}
-    arguments = diffusers_config(component, config, shapes, text_width=weights.text_width)
-    cls = _CLASSES[component]
-    if component == "vocoder" and "bwe_in_channels" in arguments:
-        cls = LTX2VocoderWithBWE
-    # Parameters are built without memory, buffers with their values: those no file holds (the
-    # resampler's taps) are right.
-    with init_empty_weights(include_buffers=False):
-        module: nn.Module = cls(**arguments)
+    module = _described(weights, component, headers, shapes)
     _check_names(component, files, shapes, module)
-    for header in headers:
-        for name, tensor in _tensors(component, header, device):
-            wanted = torch.float32 if name in STATISTICS else dtype
-            _assign(module, name, tensor.to(wanted))
+    if is_gguf(files[0]):
+        # Only such files need the package that reads them.
+        from pipelines.checkpoints.gguf_layers import packed_tensors
+
+        for name, tensor in packed_tensors(module, headers[0], device, dtype):
+            _assign(module, name, tensor)
+    else:
+        for header in headers:
+            for name, tensor in _tensors(component, header, device):
+                tensor = tensor.to(torch.float32 if name in STATISTICS else dtype)
+                _assign(module, name, _maybe_rounded(component, module, name, tensor, quantise))
     for owner in module.modules():
         for name, buffer in owner._buffers.items():  # to move one buffer without touching its dtype
             if buffer is not None and buffer.device != device:
@@ -175,10 +253,41 @@ def _from_originals(
     return module
 
 
+def _described(
+    weights: Weights, component: str, headers: list[Header], shapes: Shapes
+) -> nn.Module:
+    """The module that original files describe, without memory for its parameters.
+
+    Buffers have their values: those no file holds (the resampler's taps) are right.
+    """
+    config = {name: value for header in reversed(headers) for name, value in header.config.items()}
+    arguments = diffusers_config(component, config, shapes, text_width=weights.text_width)
+    with init_empty_weights(include_buffers=False):
+        return module_class(component, arguments)(**arguments)
+
+
+def module_class(component: str, config: Mapping[str, Any]) -> Any:  # noqa: ANN401 - diffusers' own
+    """diffusers' class of a component with this configuration."""
+    if component == "vocoder" and "bwe_in_channels" in config:
+        return LTX2VocoderWithBWE
+    return _CLASSES[component]
+
+
+def without_weights(weights: Weights, component: str, variant: Variant = "distilled") -> nn.Module:
+    """A component of diffusers as `load` would build it, but for the values of its parameters."""
+    files = weights.files(component, variant)
+    if files[0].is_dir():
+        config = folder_config(files[0]) | _options(component)
+        with init_empty_weights(include_buffers=False):
+            return module_class(component, config).from_config(config)
+    headers = [read_header(file) for file in files]
+    return _described(weights, component, headers, component_shapes(component, headers))
+
+
 def owned_keys(component: str, header: Header) -> list[str]:
     """The original tensors of a component in one file, those that are read and dropped included."""
     names = list(header.tensors)
-    if component in ("spatial_upscaler", "temporal_upscaler"):
+    if _CLASSES.get(component) is LTX2LatentUpsamplerModel:
         return names
     diffusion = keys.is_diffusion_decoder(names)
     if component == "diffusion_decoder":

@@ -12,6 +12,7 @@ from pipelines.checkpoints.folders import (
     text_encoder_folder,
     wrong_scale,
 )
+from pipelines.checkpoints.gguf import SUFFIX, is_gguf
 from pipelines.checkpoints.headers import CheckpointError, Header, read_header
 from pipelines.checkpoints.keys import (
     PROJECTION_PREFIX,
@@ -24,6 +25,7 @@ from pipelines.plan import Variant
 
 _DEPTH = 2  # folders below the one named; the 2.5 repository has one level
 _VERSION_IN_NAME = re.compile(r"ltx-?(\d+(?:\.\d+)?)[-_]")
+SMALLER_SCALE = 1.5  # of the upscaler that serves existing videos alone
 TOKENIZER_TENSOR = "tokenizer_json"  # 2.5's text encoder file carries its tokenizer as bytes
 
 
@@ -50,6 +52,7 @@ def expected_names(row: Checkpoint | None) -> dict[str, str]:
         "transformer:distilled": files.distilled,
         "distilled_lora": files.distilled_lora,
         "spatial_upscaler": files.spatial_upscaler,
+        "spatial_upscaler_x1.5": files.spatial_upscaler_x1_5,
         "temporal_upscaler": files.temporal_upscaler,
         "vae": files.vae,
         "audio_vae": files.audio_vae,
@@ -63,18 +66,30 @@ def expected_names(row: Checkpoint | None) -> dict[str, str]:
 
 
 def survey_originals(
-    path: Path, row: Checkpoint | None, generation: Generation | None, *, companions_only: bool
+    path: Path,
+    row: Checkpoint | None,
+    generation: Generation | None,
+    *,
+    companions_only: bool,
+    transformer: Path | None = None,
 ) -> Survey:
     """Lightricks' own files in `path`, or `path` itself with what lies beside it.
 
     `generation` is known already where a diffusers folder is being completed (`companions_only`:
-    its root only, and only files of that generation).
+    its root only, and only files of that generation). `transformer` is a GGUF file that serves
+    alone as the transformer, wherever it lies.
     """
     single = path.is_file()
     root = path.parent if single else path
     found, unusable = _companions(
-        file for file in _files(root, 0 if companions_only else _DEPTH) if file != path
+        file
+        for file in _files(root, 0 if companions_only else _DEPTH)
+        if file != path and not (transformer and is_gguf(file))
     )
+    if transformer is not None:
+        own = _only_transformer(transformer, row, generation)
+        generation = own.generation
+        found = [own, *found]
     if single:
         own = _classify(read_header(path))
         if scale := _other_scale(own):
@@ -93,14 +108,30 @@ def survey_originals(
     else:
         found = _of_generation(path, found, wanted)
     scaled = [(one, scale) for one in found if (scale := _other_scale(one))]
-    found = [one for one in found if not _other_scale(one)]
-    survey = _Chooser(row or _row_of(wanted)).choose(found)
+    found = [one for one in found if "spatial_upscaler" not in one.parts or not _other_scale(one)]
+    survey = _Chooser(row or _row_of(wanted), transformer).choose(found)
     if not companions_only:
         survey.parts |= text_encoder_folder(root, row or _row_of(wanted), wanted)
     survey.unusable = unusable
     if "spatial_upscaler" not in survey.parts:
         survey.unusable += [wrong_scale(one.path, scale) for one, scale in scaled]
     return survey
+
+
+def _only_transformer(
+    file: Path, row: Checkpoint | None, generation: Generation | None
+) -> _Found:
+    """A GGUF file, which must be of the generation that is asked for or lies around it."""
+    own = _classify(read_header(file))
+    if not own.parts:
+        raise CheckpointError(f"{file} holds no LTX-2 transformer")
+    wanted = row.generation if row else generation
+    if own.generation and wanted not in (None, own.generation):
+        raise CheckpointError(
+            f"{file} is a transformer of LTX-{own.generation.name}, the checkpoint is LTX-"
+            f"{wanted.name}; generations cannot be mixed"
+        )
+    return own
 
 
 def _companions(files: Iterable[Path]) -> tuple[list[_Found], list[str]]:
@@ -122,7 +153,12 @@ def _companions(files: Iterable[Path]) -> tuple[list[_Found], list[str]]:
 
 def _other_scale(one: _Found) -> float | None:
     """The factor of a spatial upscaler that does not double; None for everything else."""
-    config = one.header.config if "spatial_upscaler" in one.parts else {}
+    spatial = any(part.startswith("spatial_upscaler") for part in one.parts)
+    return _scale_of(one.header) if spatial else None
+
+
+def _scale_of(header: Header) -> float | None:
+    config = header.config
     scale = config.get("spatial_scale", REFINE_SCALE)
     return scale if config.get("rational_resampler") and scale != REFINE_SCALE else None
 
@@ -163,8 +199,9 @@ def _of_generation(path: Path, found: list[_Found], wanted: Generation) -> list[
 class _Chooser:
     """Picks one file for each part."""
 
-    def __init__(self, row: Checkpoint | None) -> None:
+    def __init__(self, row: Checkpoint | None, transformer: Path | None = None) -> None:
         self.row = row
+        self.transformer = transformer  # the only file that may be one
         self.names = {part: Path(name).name for part, name in expected_names(row).items()}
 
     def choose(self, found: list[_Found]) -> Survey:
@@ -192,7 +229,10 @@ class _Chooser:
         if "transformer" not in one.parts:
             return set(one.parts)
         variant = self._variant(one)
-        return {f"{part}:{variant}" for part in one.parts}
+        parts = one.parts
+        if self.transformer not in (None, one.path):
+            parts = parts - {"transformer"}
+        return {f"{part}:{variant}" for part in parts}
 
     def _variant(self, one: _Found) -> Variant:
         name = one.path.name
@@ -223,12 +263,15 @@ class _Chooser:
         if not plain:
             _refuse_quantised(candidates[0], self.row)
         named = [one for one in plain if self._is_named(one, slot)]
-        best = named or plain
+        # What is rounded is taken where nothing else is there, or where it is asked for by name.
+        exact = [one for one in plain if not is_gguf(one.path)]
+        best = named or exact or plain
         if len(best) > 1:
             raise CheckpointError(
                 f"several files could be the {slot}: "
                 f"{', '.join(sorted(str(one.path) for one in best))}; keep one of them"
                 + (f", usually {self.names[slot]}" if slot in self.names else "")
+                + (", or name the one to use as the checkpoint" if is_gguf(best[0].path) else "")
             )
         return best[0]
 
@@ -269,11 +312,15 @@ def _classify(header: Header) -> _Found:
 
 def _parts(header: Header) -> set[str]:
     names = header.tensors
+    if is_gguf(header.path):  # what else such a file may hold is taken from others
+        held = f"{TRANSFORMER_PREFIX}patchify_proj.weight" in names
+        return {"transformer"} if held else set()
     if any(".lora_A." in name or ".lora_down." in name for name in names):
         return {"distilled_lora"} if "distilled" in header.path.name.lower() else set()
     if "initial_conv.weight" in names and "final_conv.weight" in names:
         kind = "temporal" if header.config.get("temporal_upsample") else "spatial"
-        return {f"{kind}_upscaler"}
+        smaller = kind == "spatial" and _scale_of(header) == SMALLER_SCALE
+        return {f"{kind}_upscaler_x1.5" if smaller else f"{kind}_upscaler"}
     parts = {component for name in names if (component := component_of(name))}
     if "vae" in parts and is_diffusion_decoder(names):
         parts = parts - {"vae"} | {"diffusion_decoder"}
@@ -307,10 +354,11 @@ def _row_of(generation: Generation | None) -> Checkpoint | None:
 
 
 def _files(root: Path, depth: int) -> Iterator[Path]:
-    """Safetensors files, not those of folders with a config.json (diffusers and transformers
-    components).
+    """Safetensors and GGUF files, not those of folders with a config.json (diffusers and
+    transformers components).
     """
-    yield from sorted(file for file in root.glob("*.safetensors") if file.is_file())
+    kinds = ("*.safetensors", f"*{SUFFIX}")
+    yield from sorted(file for kind in kinds for file in root.glob(kind) if file.is_file())
     if depth:
         for folder in subfolders(root):
             if not (folder / "config.json").is_file():

@@ -1,9 +1,10 @@
 """The text encoder and its tokenizer: a transformers folder, or 2.5's file that carries both."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 from torch import nn
 from transformers import (
+    AutoConfig,
     AutoTokenizer,
     Gemma3ForCausalLM,
     Gemma3ForConditionalGeneration,
@@ -24,6 +26,12 @@ from transformers.utils import logging
 
 from pipelines.checkpoints.folders import TextEncoderFacts, text_encoder_facts
 from pipelines.checkpoints.headers import CheckpointError, read_header, refuse_quantised
+from pipelines.checkpoints.quantise import (
+    Quantisation,
+    is_rounded,
+    rounded,
+    text_encoder_options,
+)
 from pipelines.checkpoints.survey import TOKENIZER_TENSOR
 from pipelines.upstream.prompt_tokens import MAX_TOKENS
 
@@ -61,43 +69,76 @@ _NOT_ARGUMENTS = {
 }
 
 
-def load_text_encoder(path: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def load_text_encoder(
+    path: Path, device: torch.device, dtype: torch.dtype, quantise: Quantisation = "none"
+) -> nn.Module:
     """The text encoder whose `.model` gives the hidden states, on `device`, in evaluation mode.
 
-    Raises CheckpointError for another kind of model, ValueError for float16, in which Gemma
-    overflows to empty text.
+    `quantise` rounds its decoder layers as they are read. Raises CheckpointError for another kind
+    of model, ValueError for float16, in which Gemma overflows to empty text.
     """
     if dtype == torch.float16:
         raise ValueError("the text encoder overflows in float16; use bfloat16 or float32")
     facts = text_encoder_facts(path)
-    model = (_from_folder if path.is_dir() else _from_file)(facts, device, dtype)
+    if path.is_dir():
+        cls, options = _CLASSES[facts.model_type], text_encoder_options(quantise)
+        model = load_folder(cls, path, device, dtype, surplus=_UNUSED, options=options)
+    else:
+        model = _from_file(facts, device, dtype, quantise)
     return model.requires_grad_(False).eval()
 
 
-def _from_folder(facts: TextEncoderFacts, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A transformers folder, each tensor to the device as it is read."""
-    for file in sorted(facts.path.glob("*.safetensors")):
+def empty_text_encoder(path: Path) -> nn.Module:
+    """The text encoder that `load_text_encoder` gives, but for the values of its parameters."""
+    facts = text_encoder_facts(path)
+    cls = _CLASSES[facts.model_type] if path.is_dir() else Gemma4UnifiedForCausalLM
+    config = (
+        AutoConfig.from_pretrained(path, local_files_only=True)
+        if path.is_dir()
+        else Gemma4UnifiedTextConfig.from_dict(facts.text)
+    )
+    with init_empty_weights(include_buffers=False):
+        model: nn.Module = cls(config)
+    return model
+
+
+def load_folder(
+    cls: type[Any],
+    path: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    surplus: tuple[str, ...] | None,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> nn.Module:
+    """A transformers folder as a model of `cls`, each tensor to the device as it is read.
+
+    Tensors whose names begin as one of `surplus` may lie there unused; None: any may. `options` go
+    to `from_pretrained`. Raises CheckpointError for every other difference.
+    """
+    for file in sorted(path.glob("*.safetensors")):
         refuse_quantised(read_header(file))
     with _no_bar():
-        model, report = _CLASSES[facts.model_type].from_pretrained(
-            facts.path,
+        model, report = cls.from_pretrained(
+            path,
             dtype=dtype,
             device_map={"": device},
             ignore_mismatched_sizes=True,  # so that they come in the report
             low_cpu_mem_usage=True,
             output_loading_info=True,
             local_files_only=True,
+            **options,
         )
     unknown = [
         name
         for name in report["unexpected_keys"]
-        if not name.removeprefix("model.").startswith(_UNUSED)
+        if surplus is not None and not name.removeprefix("model.").startswith(surplus)
     ]
     wrong = [
         f"{name} {tuple(stored)} instead of {tuple(built)}"
         for name, stored, built in report["mismatched_keys"]
     ]
-    _refuse_differences(facts.path, report["missing_keys"], unknown, wrong)
+    _refuse_differences(path, report["missing_keys"], unknown, wrong)
     return model
 
 
@@ -128,7 +169,9 @@ def _no_bar() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _from_file(facts: TextEncoderFacts, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def _from_file(
+    facts: TextEncoderFacts, device: torch.device, dtype: torch.dtype, quantise: Quantisation
+) -> nn.Module:
     """2.5's file: metadata `gemma_config`, the language model under `model.`, no head."""
     header = read_header(facts.path)
     refuse_quantised(header)
@@ -165,6 +208,9 @@ def _from_file(facts: TextEncoderFacts, device: torch.device, dtype: torch.dtype
             owner_path, _, leaf = name.removeprefix("model.").rpartition(".")
             owner = language.get_submodule(owner_path)
             tensor = content.get_tensor(name).to(dtype)
+            layer = f"layers.{owner_path.removeprefix('layers.')}"
+            if leaf == "weight" and quantise != "none" and is_rounded("text_encoder", layer, owner):
+                tensor = rounded(tensor, quantise)
             if leaf in owner._parameters:  # load_state_dict would need all tensors at once
                 owner.register_parameter(leaf, nn.Parameter(tensor, requires_grad=False))
             else:

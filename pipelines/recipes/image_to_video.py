@@ -4,11 +4,10 @@ import torch
 
 from pipelines.components import Components
 from pipelines.plan import Plan
-from pipelines.stages.condition import place
-from pipelines.stages.decode import decode
+from pipelines.recipes.finish import finish, upscale
+from pipelines.stages.condition import follow, place
 from pipelines.stages.denoise import denoise
 from pipelines.stages.prompt import encode_prompts
-from pipelines.stages.upsample import upsample
 from pipelines.values import Clip, Inputs, Progress
 
 
@@ -23,32 +22,26 @@ def run(model: Components, plan: Plan, inputs: Inputs, progress: Progress) -> Cl
         base = denoise(
             model,
             plan.base,
-            prompts,
+            prompts["base"],
             stage="base",
-            seconds=plan.duration,
             noise=noise,
             step_noise=torch.Generator().manual_seed(plan.ancestral_seed),
             placed=placed,
             progress=progress,
         )
-    latents = base
+    latents = upscale(model, plan.upscalers, base, progress)
     if plan.refine:
-        with progress.stage("upsample"):
-            upscaled = upsample(model, base)
         with progress.stage("condition"):
             placed = place(model, plan.refine, inputs)
         with progress.stage("refine", plan.refine.steps):
             latents = denoise(
                 model,
                 plan.refine,
-                prompts,
+                prompts["refine"],
                 stage="refine",
-                seconds=plan.duration,
                 noise=noise,
-                init=upscaled,
-                placed=placed,
+                init=latents,
+                placed=(*placed, *follow(plan.refine, base.video)),
                 progress=progress,
             )
-    sound = {"base": base, "refine": latents, None: None}[plan.audio_from]
-    with progress.stage("sound"):
-        return decode(model, latents, plan, sound=sound)
+    return finish(model, plan, base, latents, prompts, inputs, noise, progress)

@@ -1,48 +1,42 @@
-"""Text to video: prompt, base pass, [upscale, refine], decode."""
+"""Text to video: prompt, base pass, [upscale], [refine], finish."""
 
 import torch
 
 from pipelines.components import Components
 from pipelines.plan import Plan
-from pipelines.stages.decode import decode
+from pipelines.recipes.finish import finish, upscale
+from pipelines.stages.condition import follow
 from pipelines.stages.denoise import denoise
 from pipelines.stages.prompt import encode_prompts
-from pipelines.stages.upsample import upsample
 from pipelines.values import Clip, Inputs, Progress
 
 
-def run(model: Components, plan: Plan, _inputs: Inputs, progress: Progress) -> Clip:
+def run(model: Components, plan: Plan, inputs: Inputs, progress: Progress) -> Clip:
     """The graph from prompt to a lazily decoded clip."""
     noise = torch.Generator().manual_seed(plan.seed)
     with progress.stage("prompt"):
         prompts = encode_prompts(model, plan)
     with progress.stage("base", plan.base.steps):
-        step_noise = torch.Generator().manual_seed(plan.ancestral_seed)
         base = denoise(
             model,
             plan.base,
-            prompts,
+            prompts["base"],
             stage="base",
-            seconds=plan.duration,
             noise=noise,
-            step_noise=step_noise,
+            step_noise=torch.Generator().manual_seed(plan.ancestral_seed),
             progress=progress,
         )
-    latents = base
+    latents = upscale(model, plan.upscalers, base, progress)
     if plan.refine:
-        with progress.stage("upsample"):
-            upscaled = upsample(model, base)
         with progress.stage("refine", plan.refine.steps):
             latents = denoise(
                 model,
                 plan.refine,
-                prompts,
+                prompts["refine"],
                 stage="refine",
-                seconds=plan.duration,
                 noise=noise,
-                init=upscaled,
+                init=latents,
+                placed=follow(plan.refine, base.video),
                 progress=progress,
             )
-    sound = {"base": base, "refine": latents, None: None}[plan.audio_from]
-    with progress.stage("sound"):
-        return decode(model, latents, plan, sound=sound)
+    return finish(model, plan, base, latents, prompts, inputs, noise, progress)

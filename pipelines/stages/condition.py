@@ -32,6 +32,21 @@ def place(model: Components, plan: DenoisePlan, inputs: Inputs) -> tuple[Placed,
     )
 
 
+def follow(plan: DenoisePlan, latent: Tensor) -> tuple[Placed, ...]:
+    """The clip of the pass before as what this pass follows, where its plan has it so."""
+    if plan.reference_downscale is None:
+        return ()
+    reference = Placed(
+        latent=latent,
+        strength=1.0,
+        frame=0,
+        append=True,
+        reference=True,
+        downscale=plan.reference_downscale,
+    )
+    return (reference,)
+
+
 def encode_picture(
     model: Components, picture: Image.Image, width: int, height: int, crf: int
 ) -> Tensor:

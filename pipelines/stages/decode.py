@@ -61,7 +61,7 @@ def decode_video(
     """
     cells = (plan.tile_height // SPATIAL, plan.tile_width // SPATIAL)
     lowest, highest = 255, 0
-    with model.using("vae") as vae, _untiled(vae):
+    with model.using("vae") as vae, untiled(vae):
 
         def decode_cells(cell: Tensor) -> Tensor:
             return vae.decode(cell.to(model.device, vae.dtype), return_dict=False)[0]
@@ -108,7 +108,7 @@ def to_uint8(pixels: Tensor) -> np.ndarray:
 
 
 @contextmanager
-def _untiled(vae: nn.Module) -> Iterator[None]:
+def untiled(vae: nn.Module) -> Iterator[None]:
     """Keep the VAE from tiling by itself, whatever it was set to, and put its settings back."""
     before = {name: getattr(vae, name) for name in ("use_tiling", "use_framewise_decoding")}
     for name in before:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.components import Components
-from pipelines.geometry import SPATIAL, audio_latents, latent_frames
+from pipelines.geometry import SPATIAL, latent_frames
 from pipelines.plan import DenoisePlan
 from pipelines.stages.guidance import Call, Estimate, guided
 from pipelines.tokens import pack_audio, pack_video, unpack_audio, unpack_video
@@ -36,7 +36,8 @@ class Canvas:
     audio_positions: Tensor  # (1, 1, audio latents, 2)
     clean: Tensor  # (1, tokens, 128) what conditioned tokens are held at, zeros elsewhere
     mask: Tensor | None  # (1, tokens, 1), 1 - strength; None where nothing is held
-    marker: Tensor | None  # (1, tokens, 1), first latent frame
+    marker: Tensor | None  # (1, tokens, 1), latents that hold one frame and are to be made
+    slots: slice  # tokens of the invented pictures; empty without any
 
     @property
     def tokens(self) -> int:
@@ -51,7 +52,6 @@ def denoise(
     prompts: Prompts,
     *,
     stage: str,
-    seconds: float,
     noise: torch.Generator,
     step_noise: torch.Generator | None = None,
     init: Latents | None = None,
@@ -62,13 +62,14 @@ def denoise(
 
     With `init`, it starts from that, noised to the first sigma. `noise` is a CPU generator: the
     start is drawn from it in float32 as packed tokens, video first, then audio, appended tokens
-    included. `step_noise` is the ancestral sampler's own. `seconds` is the length of the clip as it
-    plays, which sets the length of the sound. `stage` is its name in errors.
+    included; for a sound that is not made here none is drawn. `step_noise` is the ancestral
+    sampler's own. `stage` is its name in errors. A sound that is not made here comes back as it
+    was in `init`.
     """
     with ExitStack() as stack:
         transformer = stack.enter_context(model.using_transformer(plan.variant, plan.adapters))
         stack.enter_context(cross_modal_gate(transformer))
-        canvas = _canvas(transformer, plan, seconds, placed, model.device)
+        canvas = _canvas(transformer, plan, placed, model.device)
         video, audio = _start(canvas, plan, init, noise)
         schedules = [static_schedule(plan, model.device) for _ in range(2)]
         for sigma, step in zip(plan.sigmas[:-1], schedules[0].timesteps, strict=False):
@@ -85,15 +86,27 @@ def denoise(
             video = schedules[0].step(velocity, step, video, **options)[0]
             if plan.sampler == "ancestral_euler":
                 video = hold(video, canvas.clean, canvas.mask)
-            audio = schedules[1].step((audio - x0.audio) / sigma, step, audio, **options)[0]
+            if plan.sound == "joint":
+                audio = schedules[1].step((audio - x0.audio) / sigma, step, audio, **options)[0]
             progress.step()
+        grid = (canvas.height, canvas.width)
         latents = Latents(
-            video=unpack_video(
-                video[:, : canvas.tokens], canvas.frames, canvas.height, canvas.width
-            ),
-            audio=unpack_audio(audio, AUDIO_CHANNELS),
+            video=unpack_video(video[:, : canvas.tokens], canvas.frames, *grid),
+            audio=_sound_of(plan, init, audio),
+            slots=unpack_video(video[:, canvas.slots], len(plan.slots), *grid)
+            if plan.slots
+            else None,
         )
     return finite(latents, stage)
+
+
+def _sound_of(plan: DenoisePlan, init: Latents | None, audio: Tensor) -> Tensor:
+    """The sound that was made, or the one that came in where none was."""
+    if plan.sound == "joint":
+        return unpack_audio(audio, AUDIO_CHANNELS)
+    if init is None:
+        raise ValueError("a pass that makes no sound needs latents to start from")
+    return init.audio
 
 
 def finite(latents: Latents, stage: str) -> Latents:
@@ -105,27 +118,32 @@ def finite(latents: Latents, stage: str) -> Latents:
 
 
 def _canvas(
-    transformer: nn.Module,
-    plan: DenoisePlan,
-    seconds: float,
-    placed: tuple[Placed, ...],
-    device: torch.device,
+    transformer: nn.Module, plan: DenoisePlan, placed: tuple[Placed, ...], device: torch.device
 ) -> Canvas:
+    """Tokens of the clip, of the pictures beside it, of invented ones, and of what it follows."""
     frames, height, width = (
         latent_frames(plan.frames),
         plan.height // SPATIAL,
         plan.width // SPATIAL,
     )
-    sound = audio_latents(seconds)
     base = frames * height * width
+    channels = transformer.config.in_channels
     positions = [
         transformer.rope.prepare_video_coords(1, frames, height, width, device, fps=plan.fps)
     ]
-    clean = torch.zeros(1, base, transformer.config.in_channels, device=device)
+    clean = torch.zeros(1, base, channels, device=device)
     mask = torch.ones(1, base, 1, device=device)
-    for item in placed:
+    empty = torch.zeros(1, channels, 1, height, width, device=device)
+    invented = [
+        Placed(latent=empty, strength=0.0, frame=frame, append=True) for frame in plan.slots
+    ]
+    beside = [item for item in placed if not item.reference]
+    slots = slice(0, 0)
+    for item in (*beside, *invented, *(item for item in placed if item.reference)):
         tokens = pack_video(item.latent.to(device, torch.float32))
         if item.append:
+            if invented and item is invented[0]:
+                slots = slice(clean.shape[1], clean.shape[1] + len(invented) * tokens.shape[1])
             positions.append(appended_positions(transformer, item, plan.fps).to(device))
             clean = torch.cat((clean, tokens), dim=1)
             mask = torch.cat((mask, torch.full_like(tokens[..., :1], 1 - item.strength)), dim=1)
@@ -136,13 +154,14 @@ def _canvas(
         frames=frames,
         height=height,
         width=width,
-        audio=sound,
+        audio=plan.audio_latents,
         fps=plan.fps,
         video_positions=torch.cat(positions, dim=2),
-        audio_positions=transformer.audio_rope.prepare_audio_coords(1, sound, device),
+        audio_positions=transformer.audio_rope.prepare_audio_coords(1, plan.audio_latents, device),
         clean=clean,
         mask=mask if placed else None,
-        marker=first_frame_marker(transformer, clean, height * width),
+        marker=first_frame_marker(transformer, clean, height * width, slots),
+        slots=slots,
     )
 
 
@@ -151,21 +170,41 @@ def _start(
 ) -> tuple[Tensor, Tensor]:
     """First states of both streams.
 
-    Noise mixed into `init` (zeros without one), held tokens at their own level.
+    Noise mixed into `init` (zeros without one), held tokens at their own level. A held sound is
+    clean; where there is none, silence stands in for it, which nothing reads.
     """
     device = canvas.clean.device
     video, audio = (
         torch.zeros_like(canvas.clean),
-        torch.zeros(1, canvas.audio, AUDIO_CHANNELS * AUDIO_MEL_BINS),
+        torch.zeros(1, canvas.audio, AUDIO_CHANNELS * AUDIO_MEL_BINS, device=device),
     )
     if init is not None:
         video[:, : canvas.tokens] = pack_video(init.video)
-        audio = pack_audio(init.audio)
-    drawn = [torch.randn(state.shape, generator=noise) for state in (video, audio)]
-    return (
-        start(video, canvas.clean, drawn[0].to(device), canvas.mask, plan.noise_scale),
-        start(audio.to(device), audio.to(device), drawn[1].to(device), None, plan.noise_scale),
-    )
+        if init.slots is not None:
+            video[:, canvas.slots] = pack_video(init.slots.to(device))
+        if plan.sound == "joint":
+            audio = pack_audio(init.audio).to(device)
+        elif plan.sound == "held":
+            audio = stretched(pack_audio(init.audio).to(device), canvas.audio)
+    drawn = torch.randn(video.shape, generator=noise).to(device)
+    video = start(video, canvas.clean, drawn, canvas.mask, plan.noise_scale)
+    if plan.sound == "joint":
+        drawn = torch.randn(audio.shape, generator=noise).to(device)
+        audio = start(audio, audio, drawn, None, plan.noise_scale)
+    return video, audio
+
+
+def stretched(audio: Tensor, length: int) -> Tensor:
+    """Packed audio latents (1, T, 128) over another number of latents, interpolated.
+
+    A picture that is conditioned at another rate than it plays at runs faster or slower in the
+    model's time; stretched alike, the sound stays beside it.
+    """
+    if audio.shape[1] == length:
+        return audio
+    return torch.nn.functional.interpolate(
+        audio.transpose(1, 2), size=length, mode="linear", align_corners=True
+    ).transpose(1, 2)
 
 
 def _predict(
@@ -186,6 +225,7 @@ def _predict(
     level = torch.full(
         (1, 1), sigma * transformer.config.timestep_scale_multiplier, device=video.device
     )
+    audio_level = level if plan.sound == "joint" else torch.zeros_like(level)
     with ExitStack() as stack:
         blocks = None
         if call.perturb_video or call.perturb_audio:
@@ -199,9 +239,9 @@ def _predict(
             encoder_hidden_states=call.text.video.to(video.device, dtype),
             audio_encoder_hidden_states=call.text.audio.to(video.device, dtype),
             timestep=level if canvas.mask is None else level * canvas.mask[..., 0],
-            audio_timestep=level,
+            audio_timestep=audio_level,
             sigma=level[:, 0],
-            audio_sigma=level[:, 0],
+            audio_sigma=audio_level[:, 0],
             num_frames=canvas.frames,
             height=canvas.height,
             width=canvas.width,
@@ -209,7 +249,7 @@ def _predict(
             audio_num_frames=canvas.audio,
             video_coords=canvas.video_positions,
             audio_coords=canvas.audio_positions,
-            isolate_modalities=call.isolate,
+            isolate_modalities=call.isolate or plan.sound == "absent",
             spatio_temporal_guidance_blocks=blocks,
             video_keyframes_mask=canvas.marker,
             return_dict=False,

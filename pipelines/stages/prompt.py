@@ -1,6 +1,6 @@
 """A prompt to what the transformer reads.
 
-Gemma's hidden states through the connectors, once per prompt.
+Gemma's hidden states through the connectors, once per prompt and set of adapters on these.
 """
 
 from collections.abc import Sequence
@@ -9,38 +9,81 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.components import Components
-from pipelines.plan import Plan, Variant
+from pipelines.plan import Adapter, Plan, RestorePlan, Variant
 from pipelines.upstream.prompt_tokens import prompt_tokens
 from pipelines.values import Prompts, Text
 
-
-def encode_prompts(model: Components, plan: Plan) -> Prompts:
-    """Both prompts of a plan; the negative one only where a pass is guided."""
-    wanted = [plan.prompt, *([] if plan.negative_prompt is None else [plan.negative_prompt])]
-    texts = encode_texts(model, wanted, plan.base.variant)
-    return Prompts(positive=texts[0], negative=texts[1] if len(texts) > 1 else None)
+Place = tuple[str, str]  # the connectors with their adapters, and the prompt: as in the cache
 
 
-def encode_texts(model: Components, prompts: Sequence[str], variant: Variant) -> list[Text]:
+def encode_prompts(model: Components, plan: Plan | RestorePlan) -> dict[str, Prompts]:
+    """The prompts of every pass, by its name; the negative one only where a pass is guided.
+
+    A LoRA that acts on the connectors acts on the text of its own passes, at their strengths.
+    """
+    variant, passes = plan.variant, plan.passes
+    asked = [(text, passes[name].adapters) for name, pair in plan.texts.items() for text in pair
+             if text is not None]  # fmt: skip
+    found = _encode(model, asked, variant)
+
+    def text_of(name: str, prompt: str) -> Text:
+        return found[model.text_key(variant, passes[name].adapters), prompt]
+
+    return {
+        name: Prompts(
+            positive=text_of(name, positive),
+            negative=None if negative is None else text_of(name, negative),
+        )
+        for name, (positive, negative) in plan.texts.items()
+    }
+
+
+def encode_texts(
+    model: Components,
+    prompts: Sequence[str],
+    variant: Variant,
+    adapters: tuple[Adapter, ...] = (),
+) -> list[Text]:
     """Prompts through the connectors of a variant, each from the cache where it was seen before.
 
-    The text encoder visits the device once for all that are new.
+    `adapters` act where they have something for the connectors.
     """
-    found = {prompt: text for prompt in prompts if (text := model.known_text(variant, prompt))}
-    new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in found]
-    if new:
-        with model.using("tokenizer") as tokenizer:
-            tokens = [prompt_tokens(tokenizer, prompt) for prompt in new]
-        with model.using("text_encoder") as encoder:
-            hidden = [hidden_states(encoder, t.ids, t.mask, model.device) for t in tokens]
-        with model.using(f"connectors:{variant}") as connectors:
-            for prompt, token, states in zip(new, tokens, hidden, strict=True):
-                video, audio = connect(connectors, states, token.mask)
-                found[prompt] = Text(
+    found = _encode(model, [(prompt, adapters) for prompt in prompts], variant)
+    key = model.text_key(variant, adapters)
+    return [found[key, prompt] for prompt in prompts]
+
+
+def _encode(
+    model: Components, asked: Sequence[tuple[str, tuple[Adapter, ...]]], variant: Variant
+) -> dict[Place, Text]:
+    """Every prompt with the adapters it is asked for, from the cache or new.
+
+    The text encoder runs once for each new prompt, whatever adapters come after it.
+    """
+    places = {(model.text_key(variant, adapters), text): adapters for text, adapters in asked}
+    found = {place: text for place in places if (text := model.prompts.get(*place))}
+    new = [place for place in places if place not in found]
+    if not new:
+        return found
+    prompts = list(dict.fromkeys(prompt for _, prompt in new))
+    with model.using("tokenizer") as tokenizer:
+        tokens = {prompt: prompt_tokens(tokenizer, prompt) for prompt in prompts}
+    with model.using("text_encoder") as encoder:
+        hidden = {
+            prompt: hidden_states(encoder, token.ids, token.mask, model.device)
+            for prompt, token in tokens.items()
+        }
+    for key in dict.fromkeys(key for key, _ in new):
+        mine = [place for place in new if place[0] == key]
+        with model.using_connectors(variant, places[mine[0]]) as connectors:
+            for place in mine:
+                token = tokens[place[1]]
+                video, audio = connect(connectors, hidden[place[1]], token.mask)
+                found[place] = Text(
                     video=video, audio=audio, tokens=token.length, truncated=token.truncated
                 )
-                model.prompts.put(model.key(f"connectors:{variant}"), prompt, found[prompt])
-    return [found[prompt] for prompt in prompts]
+                model.prompts.put(*place, found[place])
+    return found
 
 
 @torch.inference_mode()

@@ -15,13 +15,25 @@ from accelerate import init_empty_weights
 from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video, LTX2VideoTransformer3DModel
 from diffusers.pipelines.ltx2 import LTX2LatentUpsamplerModel, LTX2TextConnectors, LTX2Vocoder
 from torch import nn
-from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+from transformers import (
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3ImageProcessorPil,
+    GenerationConfig,
+)
 
 from loras import catalog
 from pipelines.checkpoints import keys
 from pipelines.tiny import fill, sizes, stored
 from pipelines.tiny.stored import Stored
-from pipelines.tiny.tokenizer import SPECIAL, vocabulary, write_tokenizer
+from pipelines.tiny.tokenizer import (
+    CHARACTERS,
+    PICTURE,
+    SPECIAL,
+    TURN_END,
+    vocabulary,
+    write_tokenizer,
+)
 
 SOURCES = ("build.py", "fill.py", "random_tensors.py", "sizes.py", "stored.py", "tokenizer.py")
 STAMP = "tiny.json"  # written last, with the size of every file
@@ -113,6 +125,7 @@ def _write(folder: Path) -> None:
         stored.write(folder / file, {**own, **shared}, metadata)
     for name, file in (
         ("spatial_upscaler", sizes.FILES.spatial_upscaler),
+        ("spatial_upscaler_x1.5", sizes.FILES.spatial_upscaler_x1_5),
         ("temporal_upscaler", sizes.FILES.temporal_upscaler),
     ):
         metadata = {"config": sizes.UPSCALERS[name], "model_version": sizes.MODEL_VERSION}
@@ -178,31 +191,41 @@ def _write_text_encoder(folder: Path) -> None:
     """Gemma 3 with its tokenizer beside it, as a transformers folder."""
     folder.mkdir()
     write_tokenizer(folder)
-    text = {
-        **sizes.GEMMA_TEXT,
-        "vocab_size": len(vocabulary()),
-        **{f"{name}_token_id": SPECIAL.index(f"<{name}>") for name in ("pad", "eos", "bos")},
+    ids: dict[str, Any] = {
+        f"{name}_token_id": SPECIAL.index(f"<{name}>") for name in ("pad", "eos", "bos")
     }
+    edge = sizes.GEMMA_VISION["image_size"]
     config = Gemma3Config(
-        text_config=text,
+        text_config={**sizes.GEMMA_TEXT, "vocab_size": len(vocabulary()), **ids},
         vision_config=sizes.GEMMA_VISION,
-        mm_tokens_per_image=(sizes.GEMMA_VISION["image_size"] // sizes.GEMMA_VISION["patch_size"])
-        ** 2,
+        mm_tokens_per_image=(edge // sizes.GEMMA_VISION["patch_size"]) ** 2,
         architectures=[Gemma3ForConditionalGeneration.__name__],
         dtype="bfloat16",
+        tie_word_embeddings=False,  # a language head of its own, so that what it writes varies
+        **{
+            f"{name.removesuffix('_token')}_token_index": vocabulary()[token]
+            for name, token in PICTURE.items()
+        },
     )
     config.save_pretrained(folder)
+    Gemma3ImageProcessorPil(size={"height": edge, "width": edge}).save_pretrained(folder)
+    ends = [ids["eos_token_id"], vocabulary()[TURN_END]]
+    writing: dict[str, Any] = {**ids, "eos_token_id": ends, "top_k": 64, "top_p": 0.95}
+    GenerationConfig(**writing, do_sample=True).save_pretrained(folder)
     with init_empty_weights():
         model = Gemma3ForConditionalGeneration(config)
-    # Not by save_pretrained: it draws a progress bar. The language head is the embedding table.
+    # Not by save_pretrained: it draws a progress bar.
     tensors = {
-        _released(name): Stored(
-            fill.values("text_encoder", name, tuple(tensor.shape), sizes.MODEL_VERSION), exact=False
-        )
+        name: fill.values("text_encoder", name, tuple(tensor.shape), sizes.MODEL_VERSION)
         for name, tensor in model.state_dict().items()
-        if name != "lm_head.weight"
     }
-    stored.write(folder / "model.safetensors", tensors, {})
+    unspoken = [index for token, index in vocabulary().items() if token not in CHARACTERS]
+    tensors["lm_head.weight"][unspoken] = 0.0
+    stored.write(
+        folder / "model.safetensors",
+        {_released(name): Stored(values, exact=False) for name, values in tensors.items()},
+        {},
+    )
 
 
 def _released(name: str) -> str:

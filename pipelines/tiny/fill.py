@@ -18,10 +18,12 @@ VELOCITY = 0.5  # size of the transformer's answer; the rest of a latent stays t
 TIME = 0.25
 OFFSET = 0.03  # biases and modulation tables of the transformer
 CONTRAST = 1.8  # of the decoded pixels
+CHOICE = 0.5  # size of the language head: at 1 it would write one letter over and over
 # Taps of the video decoder's kernels along each axis: at the latents' own grid places stay apart,
 # behind the upsamplers they run into each other and paint soft patches.
 APART = np.array((0.05, 0.9, 0.05))
 BLURRED = np.array((0.25, 0.5, 0.25))
+BINOMIAL = np.array((1, 4, 6, 4, 1)) / 16  # taps that the 1.5-fold upscaler smooths with
 LOUDNESS = 1.2  # of each step of the vocoder
 
 Shape = tuple[int, ...]
@@ -36,6 +38,8 @@ def values(component: str, name: str, shape: Shape, seed: str) -> np.ndarray:
         value = _transformer(name, shape, stream)
     elif component == "vocoder":
         value = _vocoder(name, shape, stream)
+    elif name == "lm_head.weight":
+        value = CHOICE * _plain(name, shape, stream)
     else:
         value = _plain(name, shape, stream)
     return value.astype(np.float32)
@@ -53,6 +57,8 @@ def _plain(name: str, shape: Shape, stream: str) -> np.ndarray:
     leaf = name.rpartition(".")[2]
     if leaf == "latents_std":
         return 0.5 + uniform(stream, shape[0])
+    if leaf == "kernel":  # the resampler's fixed blur
+        return np.outer(BINOMIAL, BINOMIAL).reshape(shape)
     if leaf == "latents_mean":
         return 0.1 * spread(stream, shape)
     if "norm" in name and leaf == "weight":

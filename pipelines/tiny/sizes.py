@@ -43,7 +43,7 @@ GEMMA_TEXT: dict[str, Any] = {
     "query_pre_attn_scalar": TEXT_WIDTH // TEXT_HEADS,
     "max_position_embeddings": MAX_TOKENS,
 }
-# The tower for pictures, which no prompt reaches: the class has one.
+# The tower for pictures: only where a prompt is rewritten is it shown one.
 GEMMA_VISION: dict[str, Any] = {
     "hidden_size": 16,
     "intermediate_size": 32,
@@ -163,12 +163,12 @@ UPSCALERS: dict[str, dict[str, Any]] = {
         "mid_channels": UPSCALER_CHANNELS,
         "num_blocks_per_stage": 1,
         "dims": 3,
-        "spatial_upsample": name == "spatial_upscaler",
+        "spatial_upsample": name != "temporal_upscaler",
         "temporal_upsample": name == "temporal_upscaler",
-        "spatial_scale": 2.0,
-        "rational_resampler": False,
+        "spatial_scale": 1.5 if name == "spatial_upscaler_x1.5" else 2.0,
+        "rational_resampler": name == "spatial_upscaler_x1.5",
     }
-    for name in ("spatial_upscaler", "temporal_upscaler")
+    for name in ("spatial_upscaler", "spatial_upscaler_x1.5", "temporal_upscaler")
 }
 
 # Constructor arguments of the modules that name and shape the tensors; the loader reads ORIGINAL

@@ -23,7 +23,10 @@ def appended_positions(transformer: nn.Module, placed: Placed, fps: float) -> Te
     _, _, frames, height, width = placed.latent.shape
     device = placed.latent.device
     if placed.reference:
-        grid = transformer.rope.prepare_video_coords(1, frames, height, width, device, fps=fps)
+        skipped = placed.first_latent
+        grid = transformer.rope.prepare_video_coords(
+            1, skipped + frames, height, width, device, fps=fps
+        )[:, :, skipped * height * width :]
         grid[:, 1:] *= placed.downscale
         return grid
     axes = [torch.arange(n, dtype=torch.float32, device=device) for n in (frames, height, width)]

@@ -28,9 +28,9 @@ def decode_in_space(
     """
     rows = tile_spans(latent.shape[3], tile[0], overlap)
     columns = tile_spans(latent.shape[4], tile[1], overlap)
-    return _joined(
+    return joined(
         (
-            _joined(
+            joined(
                 (decode(latent[..., top:bottom, left:right]) for left, right in columns),
                 overlap * SPATIAL,
                 dim=4,
@@ -47,7 +47,7 @@ def ramp(count: int, like: Tensor) -> Tensor:
     return torch.arange(1, count + 1, device=like.device, dtype=like.dtype) / (count + 1)
 
 
-def _joined(tiles: Iterable[Tensor], overlap: int, dim: int) -> Tensor:
+def joined(tiles: Iterable[Tensor], overlap: int, dim: int) -> Tensor:
     """Tiles side by side along `dim`, each faded into the next over `overlap` pixels."""
     joined: Tensor | None = None
     for tile in tiles:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
+from ltx2.adapters import fitting
 from ltx2.extent import PictureFacts
 from ltx2.planner import plan
 from ltx2.request import Request
@@ -52,6 +53,16 @@ def cases() -> Iterator[tuple[str, Request, dict[str, PictureFacts]]]:
                 {"source": "https://example.com/grain.safetensors", "stages": "refine"},
             ],
         )
+        for spatial in (True, False):
+            yield case(
+                f"{mode} twice the frames, {'two sizes' if spatial else 'one size'}",
+                {"image": WIDE, "keyframes[0]": WIDE},
+                mode=mode,
+                image=IMAGE,
+                keyframes=[{"image": LAST, "second": 2.0, "strength": 0.7}],
+                temporal_upscaler=True,
+                spatial_upscaler=spatial,
+            )
     yield case("fast snapped, 48 fps", width=1000, height=600, duration=3.1, fps=48)
     yield case("fast without sound, 60 fps, 20 s", generate_audio=False, fps=60, duration=20)
     yield case(
@@ -66,13 +77,23 @@ def cases() -> Iterator[tuple[str, Request, dict[str, PictureFacts]]]:
     )
 
 
+def detailed() -> Iterator[tuple[str, Request, dict[str, PictureFacts]]]:
+    """Cases of the checkpoints that have a detailer."""
+    for mode in ("fast", "pro"):
+        fields = {"prompt": "A red ball rolls left.", "seed": 7, "mode": mode, "detailer": True}
+        yield f"{mode} detailed", Request(**fields), {}
+        yield f"{mode} detailed, twice the frames", Request(**fields, temporal_upscaler=True), {}
+
+
 def plans(checkpoint: str) -> dict[str, Plan]:
     """The plans of a checkpoint by the name of their case."""
+    has_detailer = "detailer" in fitting(CHECKPOINTS[checkpoint], ("detailer",))
+    all_cases = [*cases(), *(detailed() if has_detailer else ())]
     made = {
         name: plan(request, checkpoint=checkpoint, pictures=pictures)
-        for name, request, pictures in cases()
+        for name, request, pictures in all_cases
     }
-    assert len(made) == len(list(cases())), "two cases share a name"
+    assert len(made) == len(all_cases), "two cases share a name"
     return made
 
 

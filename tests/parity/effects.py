@@ -137,7 +137,7 @@ def main() -> None:
             weights = replace(
                 find(folder / f"{dev[version]}.safetensors"), text_width=graphs.TEXT_WIDTH
             )
-            model = Components(weights, find_adapter=lambda source: folder / source)
+            model = Components(weights, find_adapter=lambda adapter: folder / adapter.source)
             generation = replace(GENERATIONS[version], stg_blocks=(graphs.STG_BLOCK,))
             for row in CORRECTIONS:
                 if version in row.versions:

@@ -14,6 +14,7 @@ from PIL import Image
 from pipelines import sigmas
 from pipelines.checkpoints.files import find
 from pipelines.components import Components
+from pipelines.geometry import audio_latents
 from pipelines.models import GENERATIONS, Generation
 from pipelines.plan import GUIDANCE_OFF, Adapter, Condition, DenoisePlan, Guidance
 from pipelines.stages.condition import encode_picture, encode_pixels, place
@@ -56,7 +57,7 @@ def model(version: str, checkpoints: Path) -> Components:
     weights = find(folder / f"{names[version]}.safetensors")
     # Text enters these cases as hidden states, so no text encoder tells the width.
     weights = replace(weights, text_width=TEXT_WIDTH)
-    return Components(weights, find_adapter=lambda source: folder / source)
+    return Components(weights, find_adapter=lambda adapter: folder / adapter.source)
 
 
 def prompts(model: Components, case: Case) -> Prompts:
@@ -102,6 +103,7 @@ def base_plan(case: Case, generation: Generation, **changes: object) -> DenoiseP
         "height": recipe["height"] // (2 if two_stages else 1),
         "frames": recipe["frames"],
         "fps": recipe["fps"],
+        "audio_latents": audio_latents(recipe["frames"] / recipe["fps"]),
         "sigmas": table,
         "sampler": sampler,
         "eta": 1.0 if sampler == "ancestral_euler" else 0.0,
@@ -153,7 +155,6 @@ def run(model: Components, case: Case, plan: DenoisePlan, **options: object) -> 
         plan,
         prompts(model, case),
         stage="base",
-        seconds=plan.frames / plan.fps,
         progress=Silent(),
         **{
             "noise": torch.Generator().manual_seed(seed),
@@ -211,7 +212,7 @@ def test_two_stages(model, version, generation, name, checkpoints):
     folder = checkpoints / version
     parts = {**model.weights.parts, "spatial_upscaler": (folder / case.recipe["upsampler"],)}
     staged = Components(
-        replace(model.weights, parts=parts), find_adapter=lambda source: folder / source
+        replace(model.weights, parts=parts), find_adapter=lambda adapter: folder / adapter.source
     )
     first = base_plan(case, generation)
     noise = torch.Generator().manual_seed(case.recipe["seed"])
@@ -219,7 +220,7 @@ def test_two_stages(model, version, generation, name, checkpoints):
     placed = place(staged, first, pictures)
     base = run(staged, case, first, noise=noise, placed=placed)
     check(case, base, "_s1")
-    upscaled = upsample(staged, base)
+    upscaled = upsample(staged, base, "spatial_upscaler")
     assert_close(upscaled.video, case["out_upsampled"], "upsampled")
     second = replace(
         first,

@@ -41,7 +41,7 @@ def weights(version: str, checkpoints: Path) -> Weights:
 
 @pytest.fixture(scope="module")
 def model(weights: Weights, version: str, checkpoints: Path) -> Components:
-    return Components(weights, find_adapter=lambda source: checkpoints / version / source)
+    return Components(weights, find_adapter=lambda adapter: checkpoints / version / adapter.source)
 
 
 @torch.inference_mode()

@@ -1,127 +1,45 @@
 """LoRAs on a real, small transformer: exact, switched by strength, gone without a trace."""
 
-import copy
-import logging
 import os
 import weakref
 
 import pytest
 import torch
-from diffusers import LTX2VideoTransformer3DModel
-from diffusers.pipelines.ltx2 import LTX2TextConnectors
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 from torch import nn
 
-from loras.adapters import AdapterStore, LoraMismatch, applied, load, metadata, unload
-
-Q, OUT, FF, GATE = (
-    "transformer_blocks.0.attn1.to_q",
-    "transformer_blocks.1.audio_attn2.to_out.0",
-    "transformer_blocks.1.ff.net.0.proj",
-    "av_cross_attn_video_a2v_gate.linear",
+from loras.adapters import (
+    AdapterStore,
+    LoraMismatch,
+    acts_on_text,
+    applied,
+    load,
+    metadata,
+    unload,
 )
-THEIRS = {GATE: "av_ca_a2v_gate_adaln_single.linear"}
-LAYERS = (Q, OUT, FF, GATE)
-TOLERANCE = 1e-5
-
-
-def build() -> LTX2VideoTransformer3DModel:
-    torch.manual_seed(0)
-    model = LTX2VideoTransformer3DModel(
-        in_channels=16,
-        out_channels=16,
-        num_layers=2,
-        num_attention_heads=2,
-        attention_head_dim=24,
-        cross_attention_dim=48,
-        audio_in_channels=12,
-        audio_out_channels=12,
-        audio_num_attention_heads=2,
-        audio_attention_head_dim=12,
-        audio_cross_attention_dim=24,
-        caption_channels=20,
-        rope_type="split",
-    )
-    return model.eval()
+from tests.stages.adapted import (
+    CONNECTOR,
+    FF,
+    LAYERS,
+    OUT,
+    THEIR_CONNECTOR,
+    TOLERANCE,
+    Q,
+    build,
+    connectors,
+    factors,
+    fused,
+    run,
+    size,
+    state,
+    write,
+)
 
 
 @pytest.fixture
 def model():
     return build()
-
-
-@torch.no_grad()
-def run(model, dtype=torch.float32):
-    """Both velocities of one forward pass, end to end in one tensor."""
-    generator = torch.Generator().manual_seed(1)
-
-    def tokens(*shape):
-        return torch.randn(shape, generator=generator).to(dtype)
-
-    video, audio = model(
-        hidden_states=tokens(1, 8, 16),
-        audio_hidden_states=tokens(1, 5, 12),
-        encoder_hidden_states=tokens(1, 6, 20),
-        audio_encoder_hidden_states=tokens(1, 6, 20),
-        timestep=torch.full((1, 8), 700.0),
-        audio_timestep=torch.full((1, 5), 700.0),
-        num_frames=2,
-        height=2,
-        width=2,
-        audio_num_frames=5,
-        return_dict=False,
-    )
-    return torch.cat((video.flatten(), audio.flatten()))
-
-
-def size(model, path):
-    linear = model.get_submodule(path)
-    return linear.out_features, linear.in_features
-
-
-def factors(model, layers=LAYERS, ranks=(4, 4, 4, 4), seed=2):
-    """Random factors of some layers: path -> (A, B)."""
-    generator = torch.Generator().manual_seed(seed)
-    found = {}
-    for path, rank in zip(layers, ranks, strict=True):
-        outputs, inputs = size(model, path)
-        down = torch.randn(rank, inputs, generator=generator)
-        found[path] = (down, torch.randn(outputs, rank, generator=generator) / 4)
-    return found
-
-
-def write(file, pairs, alphas=None, **notes):
-    """A LoRA file in Lightricks' spelling."""
-    tensors = {}
-    for path, (down, up) in pairs.items():
-        name = f"diffusion_model.{THEIRS.get(path, path)}"
-        tensors[f"{name}.lora_A.weight"] = down.contiguous()
-        tensors[f"{name}.lora_B.weight"] = up.contiguous()
-        if alphas and path in alphas:
-            tensors[f"{name}.alpha"] = torch.tensor(alphas[path])
-    save_file(tensors, file, metadata=notes or None)
-    return file
-
-
-@torch.no_grad()
-def fused(model, *weighted):
-    """The output of a copy whose weights are W + strength * alpha / rank * B @ A."""
-    model = copy.deepcopy(model)
-    for pairs, strength, alphas in weighted:
-        for path, (down, up) in pairs.items():
-            scale = strength * alphas.get(path, down.shape[0]) / down.shape[0]
-            model.get_submodule(path).weight += scale * up @ down
-    return run(model)
-
-
-def state(model):
-    """Everything that adapters could have changed."""
-    return {
-        path: (tuple(layer.active_adapters), dict(layer.scaling), layer.disable_adapters)
-        for path, layer in model.named_modules()
-        if isinstance(layer, LoraLayer)
-    }
 
 
 def test_the_update_is_strength_times_alpha_over_rank_times_b_a(model, tmp_path):
@@ -307,7 +225,7 @@ def test_a_file_that_does_not_fit_leaves_the_model_untouched(model, tmp_path, ba
     if bad == "name":
         save_file({"diffusion_model.blocks.0.self_attn.q.lora_A.weight": torch.zeros(1, 1)}, file)
     elif bad == "kind":
-        save_file({f"diffusion_model.{Q}.lokr_w1": torch.zeros(1, 1)}, file)
+        save_file({f"diffusion_model.{Q}.oft_blocks": torch.zeros(1, 1)}, file)
     elif bad == "pickle":
         torch.save({"a": torch.zeros(1)}, file)
     elif bad == "short":
@@ -317,8 +235,8 @@ def test_a_file_that_does_not_fit_leaves_the_model_untouched(model, tmp_path, ba
     reasons = {
         "shape": "other shapes than 1 layer",
         "name": "none of its 1 tensor fits .* made for Wan",
-        "kind": "a LoKr adapter",
-        "pickle": "not a safetensors file",
+        "kind": "an OFT adapter",
+        "pickle": "is a pickle, which could run any code",
         "short": "its header promises",
         "size": "the limit is",
     }
@@ -355,44 +273,55 @@ def test_a_files_metadata_come_with_it(model, tmp_path):
     assert load(model, file, "a").metadata["reference_downscale_factor"] == "2"
 
 
-def connectors():
-    torch.manual_seed(0)
-    return LTX2TextConnectors(
-        caption_channels=20,
-        text_proj_in_factor=3,
-        video_connector_num_attention_heads=2,
-        video_connector_attention_head_dim=10,
-        video_connector_num_layers=1,
-        audio_connector_num_attention_heads=2,
-        audio_connector_attention_head_dim=10,
-        audio_connector_num_layers=1,
-        rope_type="split",
-    ).eval()
-
-
-def test_connector_layers_are_loaded_where_the_connectors_are_given(model, tmp_path, caplog):
+def test_connector_layers_are_loaded_with_the_connectors_and_never_left_out(model, tmp_path):
     text = connectors()
-    path = "video_connector.transformer_blocks.0.attn1.to_q"
-    pair = factors(text, (path,), (4,))[path]
-    name = "video_embeddings_connector.transformer_1d_blocks.0.attn1.to_q"
-    file = write(tmp_path / "a.safetensors", factors(model) | {name: pair})
+    pair = factors(text, (CONNECTOR,), (4,))[CONNECTOR]
+    file = write(tmp_path / "a.safetensors", factors(model) | {THEIR_CONNECTOR: pair})
+    assert acts_on_text(file)
+    assert not acts_on_text(write(tmp_path / "b.safetensors", factors(model)))
 
-    with caplog.at_level(logging.WARNING):
-        alone = load(model, file, "alone")
-    assert alone.layers == len(LAYERS)
-    assert len(alone.left_out) == 2
-    assert all(name in left for left in alone.left_out)
-    assert "2 tensors for the text connectors are not used" in caplog.text
+    with pytest.raises(LoraMismatch, match="2 tensors of it fit no layer of this model"):
+        load(model, file, "alone")
 
     both = {"transformer": model, "connectors": text}
     whole = load(both, file, "whole")
-    assert (whole.layers, whole.left_out) == (len(LAYERS) + 1, ())
+    assert whole.layers == len(LAYERS) + 1
     x = torch.randn(3, 20)
-    layer = text.get_submodule(path)
+    layer = text.get_submodule(CONNECTOR)
     base = layer(x)
     with applied(both, [("whole", 0.5)]):
         torch.testing.assert_close(layer(x), base + 0.5 * x @ pair[0].T @ pair[1].T)
     assert torch.equal(layer(x), base)
+
+
+def test_a_file_for_both_acts_on_each_when_its_time_comes(model, tmp_path):
+    text, store = connectors(), AdapterStore()
+    pair = factors(text, (CONNECTOR,), (4,))[CONNECTOR]
+    pairs = factors(model)
+    file = write(tmp_path / "a.safetensors", pairs | {THEIR_CONNECTOR: pair})
+    words = write(tmp_path / "words.safetensors", {THEIR_CONNECTOR: pair})
+    reference, x = fused(model, (pairs, 0.5, {})), torch.randn(3, 20)
+    with store.applied({"connectors": text}, [(file, 0.5)], elsewhere=("transformer",)):
+        layer = text.get_submodule(CONNECTOR)
+        expected = layer.base_layer(x) + 0.5 * x @ pair[0].T @ pair[1].T
+        torch.testing.assert_close(layer(x), expected)
+    files = [(file, 0.5), (words, 1.0)]
+    with store.applied({"transformer": model}, files, elsewhere=("connectors",)):
+        assert (run(model) - reference).abs().max() < TOLERANCE
+    assert [item.layers for item in store.loaded({"transformer": model})] == [len(LAYERS), 0]
+
+
+def test_a_connector_layer_that_does_not_exist_is_refused_with_the_connectors(tmp_path):
+    text = connectors()
+    pair = factors(text, (CONNECTOR,), (4,))[CONNECTOR]
+    wrong = THEIR_CONNECTOR.replace("blocks.0", "blocks.7")
+    other = tuple(factor.clone() for factor in pair)
+    file = write(tmp_path / "a.safetensors", {THEIR_CONNECTOR: pair, wrong: other})
+    with (
+        pytest.raises(LoraMismatch, match="2 tensors of it fit no layer"),
+        AdapterStore().applied({"connectors": text}, [(file, 1.0)], elsewhere=("transformer",)),
+    ):
+        pytest.fail("unreachable")
 
 
 # The store

@@ -356,7 +356,7 @@ def test_what_a_mode_lacks_is_listed_whole_and_with_the_usual_names(files):
         "distilled_lora",
         "spatial_upscaler",
     ]
-    assert len(weights.missing("pro", spatial_upscaler=False)) == 2
+    assert len(weights.missing("pro", ())) == 2
 
 
 def test_mixed_generations_are_refused_in_one_sentence(files, tmp_path):

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from pipelines.checkpoints.files import find
-from pipelines.components import GIB, Components, residency_for, visiting
+from pipelines.components import Components
 from pipelines.models import CHECKPOINTS
+from pipelines.residency import visiting
 
 
 @pytest.fixture
@@ -75,29 +76,6 @@ def test_tied_weights_move_once():
         assert tied[1].weight is tied[0].weight
     assert len(moved) == 3
     assert tied[1].weight is tied[0].weight
-
-
-def test_staged_keeps_only_the_text_side_in_host_memory(weights):
-    model = Components(weights, residency="staged")
-    visits = []
-    for name in ("text_encoder", "connectors:dev", "vae", "transformer:dev"):
-        part = model.part(name)
-        before = {id(p) for p in part.parameters()}
-        with model.using(name) as used:
-            if {id(p) for p in used.parameters()} != before:
-                visits.append(name)
-    assert visits == ["text_encoder", "connectors:dev"]
-
-
-@pytest.mark.parametrize(
-    ("weights_gib", "memory_gib", "residency"),
-    [(0.03, 8, "resident"), (122, 141, "resident"), (122, 95.5, "resident"), (122, 79, "staged"),
-     (122, 64, "staged"), (122, 48, "offload"), (122, 24, "offload")],
-)  # fmt: skip
-def test_the_residency_follows_the_card(weights_gib, memory_gib, residency):
-    chosen, reason = residency_for(int(weights_gib * GIB), int(memory_gib * GIB))
-    assert chosen == residency
-    assert f"{memory_gib:.0f} GiB" in reason
 
 
 def test_parts_from_the_same_file_are_one_part(weights):

@@ -33,9 +33,8 @@ def run(model, plan, part, **options):
     return denoise(
         model,
         part,
-        encode_prompts(model, plan),
+        encode_prompts(model, plan)["base"],
         stage="base",
-        seconds=plan.duration,
         noise=torch.Generator().manual_seed(plan.seed),
         step_noise=torch.Generator().manual_seed(plan.ancestral_seed),
         progress=Progress(),
@@ -148,3 +147,48 @@ def test_stg_changes_the_clip_and_an_audio_zero_stays_zero(tiny_model):
     assert not torch.equal(with_stg.video, run(tiny_model, plan, plain).video)
     audio = [block.audio_attn1 for block in tiny_model.part("transformer:dev").transformer_blocks]
     assert not any(module._forward_pre_hooks for module in audio)
+
+
+def test_a_held_sound_is_clean_at_every_step_and_stretched_to_the_models_time(tiny_model):
+    plan = small_plan(temporal_upscaler=True)
+    part = plan.refine
+    assert (part.sound, part.audio_latents, plan.base.audio_latents) == ("held", 14, 18)
+    init = Latents(video=torch.randn(1, 128, 5, 2, 4), audio=torch.randn(1, 8, 18, 16))
+    with calls(tiny_model.part("transformer:distilled")) as seen:
+        made = run(tiny_model, plan, part, init=init)
+    assert made.audio is init.audio
+    packed = init.audio.transpose(1, 2).flatten(2)
+    for call in seen:
+        assert not call["isolate_modalities"]
+        assert float(call["audio_sigma"]) == float(call["audio_timestep"]) == 0.0
+        heard = call["audio_hidden_states"]
+        assert heard.shape == (1, 14, 128)
+        torch.testing.assert_close(heard[:, [0, -1]], packed[:, [0, -1]])
+        assert call["audio_coords"].shape[2] == 14
+    draw = torch.Generator().manual_seed(plan.seed)
+    noise = torch.randn(1, 5 * 2 * 4, 128, generator=draw)
+    level = part.sigmas[0]
+    expected = level * noise + (1 - level) * init.video.flatten(2).transpose(1, 2)
+    torch.testing.assert_close(seen[0]["hidden_states"], expected)
+    silent = replace(init, audio=torch.zeros_like(init.audio))
+    assert not torch.equal(run(tiny_model, plan, part, init=silent).video, made.video)
+
+
+def test_an_absent_sound_changes_nothing(tiny_model):
+    plan = small_plan()
+    part = replace(small_plan(detailer=True).detail.denoise, adapters=())
+    assert part.sound == "absent"
+    init = Latents(video=torch.randn(1, 128, 3, 2, 4), audio=torch.randn(1, 8, 18, 16))
+    with calls(tiny_model.part("transformer:distilled")) as seen:
+        made = run(tiny_model, plan, part, init=init)
+    assert all(call["isolate_modalities"] for call in seen)
+    assert made.audio is init.audio
+    other = replace(init, audio=torch.randn(1, 8, 18, 16))
+    assert torch.equal(run(tiny_model, plan, part, init=other).video, made.video)
+
+
+def test_a_pass_without_a_sound_of_its_own_needs_something_to_start_from(tiny_model):
+    plan = small_plan()
+    part = replace(small_plan(detailer=True).detail.denoise, adapters=())
+    with pytest.raises(ValueError, match="needs latents to start from"):
+        run(tiny_model, plan, part)

@@ -117,7 +117,7 @@ def test_the_first_frame_is_held(engine, picture):
     plan, model = prepared.plan, engine.components
     placed = place(model, plan.base, prepared.inputs)
     latents = denoise(
-        model, plan.base, encode_prompts(model, plan), stage="base", seconds=plan.duration,
+        model, plan.base, encode_prompts(model, plan)["base"], stage="base",
         noise=torch.Generator().manual_seed(1), placed=placed, progress=Progress(),
     )  # fmt: skip
     torch.testing.assert_close(latents.video[:, :, :1], placed[0].latent, atol=1e-5, rtol=0)

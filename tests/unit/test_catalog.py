@@ -107,8 +107,8 @@ def test_a_block_becomes_an_entry():
     [
         ("title =", "titel =", "unknown key 'titel'; block 1 (dolly_in): title is missing"),
         ('kind = "camera"', 'kind = "style"', "kind must be one of camera, detailer, distilled"),
-        ("refine = 0.5", "refin = 0.5", "strengths must be a number from -2 to 2 for base"),
-        (", refine = 0.5", "", "strengths must be a number"),
+        ("refine = 0.5", "refin = 0.5", "strengths must name base and refine"),
+        (", refine = 0.5", "", "strengths must name base and refine"),
         ("refine = 0.5", "refine = 3", "strengths must be a number"),
         ("refine = 0.5", "refine = true", "strengths must be a number"),
         ("in.safetensors", "in.ckpt", "file must be the path of a .safetensors file"),

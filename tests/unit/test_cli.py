@@ -210,7 +210,8 @@ def test_every_field_of_the_request_has_an_option_with_its_sentence() -> None:
         env={**os.environ, "COLUMNS": "400"},
     ).stdout
     for name, field in Request.model_fields.items():
-        option = {"prompt": "prompt", "loras": "--lora"}.get(name, flag(name))
+        listed = {"prompt": "prompt", "loras": "--lora", "keyframes": "--keyframe"}
+        option = listed.get(name, flag(name))
         assert re.search(rf"^  .*{option}\b", text, re.MULTILINE), option
         assert field.description is not None
         assert field.description in text
@@ -404,7 +405,8 @@ def test_a_reader_that_leaves_early_is_no_traceback() -> None:
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     files = CHECKPOINTS["ltx-2.3"].files
     encoder = {"config.json": b"{}", "tokenizer.json": b"{}", "model.safetensors": b"weights"}
-    model = {files.distilled: b"distilled", files.spatial_upscaler: b"upscaler"}
+    names = (files.distilled, files.spatial_upscaler, files.temporal_upscaler)
+    model = {name: b"weights" for name in names}
     fake = FakeHub({files.repository: model, GEMMA: encoder})
     with serving(fake) as address:
         monkeypatch.setenv("HF_ENDPOINT", address)

@@ -35,7 +35,7 @@ def everything() -> FakeHub:
         ROW.dev: b"dev" * 1000,
         ROW.distilled_lora: b"lora" * 100,
         ROW.spatial_upscaler: b"spatial" * 100,
-        ROW.temporal_upscaler: b"not used yet",
+        ROW.temporal_upscaler: b"temporal" * 100,
         "ltx-2.3-22b-dev-fp8.safetensors": b"another variant",
         "README.md": b"card",
     }
@@ -104,9 +104,9 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("mode", "expected"),
     [
-        ("fast", {ROW.distilled, ROW.spatial_upscaler}),
-        ("pro", {ROW.dev, ROW.distilled_lora, ROW.spatial_upscaler}),
-        ("all", {ROW.distilled, ROW.dev, ROW.distilled_lora, ROW.spatial_upscaler}),
+        ("fast", {ROW.distilled}),
+        ("pro", {ROW.dev, ROW.distilled_lora}),
+        ("all", {ROW.distilled, ROW.dev, ROW.distilled_lora}),
     ],
 )
 def test_a_mode_needs_exactly_its_files_and_the_text_encoder(
@@ -114,7 +114,8 @@ def test_a_mode_needs_exactly_its_files_and_the_text_encoder(
 ) -> None:
     found = look(address, order(tmp_path / "to", mode), tmp_path)
     encoder = set(GEMMA_FILES) - {"README.md"}
-    assert set(states(found)) == expected | encoder
+    upscalers = {ROW.spatial_upscaler, ROW.temporal_upscaler}
+    assert set(states(found)) == expected | upscalers | encoder
     assert set(states(found).values()) == {"absent"}
     assert found.total == found.to_fetch == sum(item.file.bytes for item in found.items)
 

@@ -6,11 +6,14 @@ import struct
 import pytest
 
 from loras import headers
+from loras.headers import Entry, Header
 from loras.keys import (
     CONNECTOR_RENAMES,
     TRANSFORMER_RENAMES,
     LoraMismatch,
     Match,
+    for_connectors,
+    is_adapter,
     match,
     spellings,
 )
@@ -77,11 +80,13 @@ def file_of(layers, name=lambda path: f"diffusion_model.{theirs(path)}", down="l
     return shapes
 
 
-def matched(shapes, connectors=False, metadata=None) -> Match:
+def matched(shapes, connectors=False, metadata=None, elsewhere=(), dtype="F32") -> Match:
     layers = {"transformer": TRANSFORMER}
     if connectors:
         layers["connectors"] = CONNECTORS
-    return match(shapes, layers, file="x.safetensors", metadata=metadata or {})
+    tensors = {name: Entry(dtype=dtype, shape=shape) for name, shape in shapes.items()}
+    header = Header(tensors=tensors, metadata=metadata or {})
+    return match(header, layers, file="x.safetensors", elsewhere=elsewhere)
 
 
 def refusal(shapes, **options) -> str:
@@ -111,12 +116,13 @@ def refusal(shapes, **options) -> str:
 def test_every_spelling_finds_every_layer(name, down, up):
     shapes = file_of(TRANSFORMER, name, down, up)
     found = matched(shapes)
-    assert {pair.path for pair in found.pairs} == set(TRANSFORMER)
-    for pair in found.pairs:
-        assert pair.down == f"{name(pair.path)}.{down}"
-        assert pair.up == f"{name(pair.path)}.{up}"
-        assert (pair.component, pair.rank, pair.alpha) == ("transformer", RANK, None)
-    assert found.left_out == ()
+    assert {update.path for update in found.updates} == set(TRANSFORMER)
+    for update in found.updates:
+        path = name(update.path)
+        assert update.tensors == {"A": f"{path}.{down}", "B": f"{path}.{up}"}
+        assert (update.component, update.kind, update.rank) == ("transformer", "lora", RANK)
+    assert found.elsewhere == ()
+    assert (found.kind, found.rank, found.layers("transformer")) == ("lora", RANK, len(TRANSFORMER))
 
 
 @pytest.mark.parametrize(
@@ -136,20 +142,26 @@ def test_connector_layers_go_to_the_connectors(name):
     shapes = file_of(CONNECTORS, name) | file_of(TRANSFORMER)
     found = matched(shapes, connectors=True)
     for component, layers in (("connectors", CONNECTORS), ("transformer", TRANSFORMER)):
-        assert {p.path for p in found.pairs if p.component == component} == set(layers)
+        assert {u.path for u in found.updates if u.component == component} == set(layers)
+        assert found.layers(component) == len(layers)
+    assert set(for_connectors(shapes)) == set(file_of(CONNECTORS, name))
 
 
-def test_connector_tensors_are_listed_where_the_connectors_take_no_lora():
-    shapes = file_of(CONNECTORS)
-    found = matched(shapes | file_of(TRANSFORMER))
-    assert len(found.pairs) == len(TRANSFORMER)
-    assert set(found.left_out) == set(shapes)
+def test_what_is_for_another_component_is_left_to_its_time_and_only_then():
+    words = file_of(CONNECTORS)
+    found = matched(words | file_of(TRANSFORMER), elsewhere=("connectors",))
+    assert found.layers("transformer") == len(found.updates) == len(TRANSFORMER)
+    assert set(found.elsewhere) == set(words)
+    alone = matched(words, elsewhere=("connectors",))
+    assert (alone.updates, set(alone.elsewhere)) == ((), set(words))
+    text = refusal(words | file_of(TRANSFORMER))
+    assert f"6 tensors of it fit no layer of this model while {2 * len(TRANSFORMER)} do" in text
 
 
 def test_a_file_for_the_connectors_alone_is_refused_without_them():
     text = refusal(file_of(CONNECTORS, lambda p: f"connectors.{p}"))
     assert "none of its 6 tensors fits" in text
-    assert "the text connectors take no LoRA here" in text
+    assert "connectors.text_proj_in" in text
 
 
 def test_alpha_and_rank_are_read_per_layer():
@@ -157,28 +169,94 @@ def test_alpha_and_rank_are_read_per_layer():
     wide = {"audio_proj_in": TRANSFORMER["audio_proj_in"]}
     shapes = file_of(narrow, rank=2) | file_of(wide, rank=8)
     shapes |= {"diffusion_model.patchify_proj.alpha": ()}
-    pairs = {pair.path: pair for pair in matched(shapes).pairs}
-    assert (pairs["proj_in"].rank, pairs["audio_proj_in"].rank) == (2, 8)
-    assert pairs["proj_in"].alpha == "diffusion_model.patchify_proj.alpha"
-    assert pairs["audio_proj_in"].alpha is None
+    found = {update.path: update for update in matched(shapes).updates}
+    assert (found["proj_in"].rank, found["audio_proj_in"].rank) == (2, 8)
+    assert found["proj_in"].tensors["alpha"] == "diffusion_model.patchify_proj.alpha"
+    assert "alpha" not in found["audio_proj_in"].tensors
+    assert (found["proj_in"].scale(6.0), found["audio_proj_in"].scale(None)) == (3.0, 1.0)
 
 
 @pytest.mark.parametrize(
     ("extra", "kind"),
     [
-        ("diffusion_model.patchify_proj.dora_scale", "DoRA"),
-        ("base_model.model.proj_in.lora_magnitude_vector.weight", "DoRA"),
-        ("lora_unet_proj_in.lokr_w1", "LoKr"),
-        ("lora_unet_proj_in.hada_w1_a", "LoHa"),
-        ("lora_unet_proj_in.oft_blocks", "OFT"),
-        ("lora_unet_proj_in.lora_mid.weight", "LoCon"),
-        ("diffusion_model.patchify_proj.diff_b", "whole-weight difference"),
+        ("lora_unet_proj_in.lokr_t2", "a Tucker-decomposed"),
+        ("lora_unet_proj_in.hada_t1", "a Tucker-decomposed"),
+        ("lora_unet_proj_in.oft_blocks", "an OFT"),
+        ("lora_unet_proj_in.lora_mid.weight", "a LoCon"),
+        ("diffusion_model.patchify_proj.diff_b", "a whole-weight difference"),
     ],
 )
 def test_other_kinds_of_adapters_are_refused_by_name(extra, kind):
     text = refusal(file_of(TRANSFORMER) | {extra: (48, 1)})
-    assert f"x.safetensors: a {kind} adapter" in text
+    assert f"x.safetensors: {kind} adapter; LoRA, DoRA, LoKr and LoHa of linear" in text
     assert extra in text
+
+
+NAMES = [lambda p: f"diffusion_model.{theirs(p)}", lambda p: f"lora_unet_{flat(theirs(p))}", ours]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=["comfyui", "kohya", "bare"])
+@pytest.mark.parametrize(
+    ("roles", "kind", "rank"),
+    [
+        ({"lokr_w1": (6, 8), "lokr_w2": (8, 16)}, "lokr", None),
+        ({"lokr_w1": (2, 2), "lokr_w2_a": (24, 4), "lokr_w2_b": (4, 64)}, "lokr", 4),
+        ({"lokr_w1_a": (6, 3), "lokr_w1_b": (3, 8), "lokr_w2": (8, 16)}, "lokr", 3),
+        ({"hada_w1_a": (48, 5), "hada_w1_b": (5, 128), "hada_w2_a": (48, 5),
+          "hada_w2_b": (5, 128)}, "loha", 5),
+        ({"lora_A.weight": (4, 128), "lora_B.weight": (48, 4), "dora_scale": (48, 1)}, "dora", 4),
+        ({"lora_A.weight": (4, 128), "lora_B.weight": (48, 4), "dora_scale": (1, 128)}, "dora", 4),
+        ({"lora_A.weight": (4, 128), "lora_B.weight": (48, 4),
+          "lora_magnitude_vector.default.weight": (48,)}, "dora", 4),
+        ({"lora_A.weight": (4, 128), "lora_B.weight": (48, 4),
+          "lora_magnitude_vector": (48,)}, "dora", 4),
+        ({"lokr_w1": (6, 8), "lokr_w2": (8, 16), "dora_scale": (48, 1)}, "lokr with magnitudes",
+         None),
+    ],
+)  # fmt: skip
+def test_a_kind_is_told_by_the_roles_of_its_tensors(name, roles, kind, rank):
+    path = name("proj_in")
+    shapes = {f"{path}.{role}": shape for role, shape in roles.items()}
+    assert is_adapter(shapes)
+    found = matched(shapes | {f"{path}.alpha": ()})
+    assert (found.kind, found.rank, found.layers("transformer")) == (kind, rank, 1)
+    assert set(found.updates[0].tensors.values()) == {*shapes, f"{path}.alpha"}
+
+
+@pytest.mark.parametrize(
+    ("roles", "problem"),
+    [
+        ({"lokr_w1": (6, 8), "lokr_w2": (8, 8)}, "other shapes"),
+        ({"lokr_w1": (6, 8), "lokr_w2_a": (8, 2), "lokr_w2_b": (3, 16)}, "other shapes"),
+        ({"lokr_w1_a": (6, 2), "lokr_w1_b": (2, 8), "lokr_w2_a": (8, 3), "lokr_w2_b": (3, 16)},
+         "other shapes"),  # two ranks for one alpha
+        ({"lokr_w1": (6, 8)}, "half an update"),
+        ({"lokr_w1": (6, 8), "lokr_w2": (8, 16), "lokr_w2_a": (8, 2), "lokr_w2_b": (2, 16)},
+         "half an update"),
+        ({"lokr_w1": (6, 8), "lokr_w2": (8, 16, 1, 1)}, "other shapes"),
+        ({"hada_w1_a": (48, 5), "hada_w1_b": (5, 128)}, "half an update"),
+        ({"hada_w1_a": (48, 5), "hada_w1_b": (5, 128), "hada_w2_a": (48, 4),
+          "hada_w2_b": (4, 128)}, "other shapes"),
+        ({"lora_A.weight": (4, 128), "lora_B.weight": (48, 4), "dora_scale": (49, 1)},
+         "magnitudes (49, 1)"),
+        ({"dora_scale": (48, 1)}, "half an update"),
+        ({"lora_A.weight": (4, 128), "lora_B.weight": (48, 4), "lokr_w1": (6, 8)},
+         "half an update"),
+        ({"lora_A.weight": (4, 128), "lora_B.weight": (48, 5)}, "other shapes"),
+    ],
+)  # fmt: skip
+def test_tensors_that_do_not_make_an_update_of_the_layer_are_refused(roles, problem):
+    shapes = {f"proj_in.{role}": shape for role, shape in roles.items()}
+    assert problem in refusal(file_of({"audio_proj_in": (24, 128)}) | shapes)
+
+
+def test_whole_numbers_are_no_weights():
+    text = refusal(file_of(TRANSFORMER), dtype="I8")
+    assert f"{2 * len(TRANSFORMER)} tensors of I8, which are no weights" in text
+
+
+def test_weights_of_a_model_are_no_adapter():
+    assert not is_adapter(["transformer_blocks.0.attn1.to_q.weight", "proj_in.bias", "x.alpha"])
 
 
 def test_a_file_that_fits_nothing_is_refused_with_up_to_five_examples():
@@ -216,13 +294,13 @@ def test_factors_that_do_not_multiply_are_refused(down, up):
     assert "other shapes than 1 layer of this model" in refusal(shapes)
 
 
-def test_half_a_pair_two_of_a_kind_and_a_wide_alpha_are_named_at_once():
+def test_half_an_update_two_of_a_kind_and_a_wide_alpha_are_named_at_once():
     shapes = file_of(TRANSFORMER)
     del shapes["diffusion_model.audio_patchify_proj.lora_B.weight"]
     shapes["transformer.proj_in.lora_A.weight"] = (RANK, 128)
     shapes["diffusion_model.adaln_single.linear.alpha"] = (2,)
     text = refusal(shapes)
-    assert "half a pair for 1 layer: audio_proj_in" in text
+    assert "half an update for 1 layer: audio_proj_in" in text
     assert "more than one tensor for the same place: diffusion_model.patchify_proj" in text
     assert "alpha is not one number: diffusion_model.adaln_single.linear.alpha" in text
 
@@ -272,6 +350,15 @@ def test_a_header_tells_shapes_and_metadata(tmp_path):
         (header_of(), bytes(7), None, "its header promises"),
         (header_of(), bytes(9), None, "its header promises"),
         (b"\x80\x02}q\x00.", b"pickled weights", None, "broken safetensors header"),
+        (b"{}", b"", int.from_bytes(b"PK\x03\x04\0\0\x08\x08", "little"), "is a pickle"),
+        (b"{}", b"", int.from_bytes(b"\x80\x02\x8a\nl\xfc\x9cF", "little"), "is a pickle"),
+        (
+            b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}',
+            bytes(4),
+            None,
+            "broken",
+        ),
+        (b"[" * 5000, b"", None, "broken safetensors header"),
         (b"{}", b"", 2**40, "not a safetensors file"),
         (b"", b"", None, "not a safetensors file"),
         (b'{"a": {"shape": [1]}}', b"", None, "broken safetensors header"),

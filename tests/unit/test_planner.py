@@ -356,7 +356,7 @@ def test_strength_zero_is_text_to_video_and_says_so():
     made = planned(image=URL, image_strength=0, pictures=facts(16, 9))
     assert made.task == "text_to_video"
     assert made.base.conditions == made.images == ()
-    assert made.warnings == ("image_strength 0 ignores image",)
+    assert made.warnings == ("image at strength 0 is ignored",)
     assert made.id == planned().id
 
 

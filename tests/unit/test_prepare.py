@@ -81,13 +81,16 @@ def files(tiny):
 def test_pictures_plan_and_loras_are_refused_in_one_error(tmp_path):
     request = ask(
         image=str(tmp_path / "nothing.png"),
-        detailer=True,
-        num_frames=1000,
+        temporal_upscaler=True,
+        num_frames=1,
+        fps=50,
+        keyframes=[{"image": str(tmp_path / "neither.png"), "frame": 3}],
         loras=[{"source": str(tmp_path / "no.safetensors")}, {"source": "dolly_inn"}],
     )
     found = refusal(BadRequest, request).problems
-    assert len(found) == 5
-    for words in ("does not exist", "detailer", "993 frames", "no.safetensors", "dolly_inn"):
+    assert len(found) == 6
+    expected = ("nothing.png", "neither.png", "temporal_upscaler needs", "ends with frame 0")
+    for words in (*expected, "no.safetensors", "dolly_inn"):
         assert any(words in text for text in found), words
 
 

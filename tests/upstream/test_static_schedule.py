@@ -13,7 +13,8 @@ CPU = torch.device("cpu")
 
 def plan(table, sampler="euler"):
     return DenoisePlan(
-        variant="distilled", width=64, height=64, frames=9, fps=24.0, sigmas=table, sampler=sampler,
+        variant="distilled", width=64, height=64, frames=9, fps=24.0, audio_latents=9, sigmas=table,
+        sampler=sampler,
         eta=1.0 if sampler == "ancestral_euler" else 0.0, noise_scale=table[0],
         video_guidance=GUIDANCE_OFF, audio_guidance=GUIDANCE_OFF, stg_blocks=(), adapters=(),
         conditions=(),
