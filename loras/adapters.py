@@ -193,6 +193,20 @@ class AdapterStore:
         key = _identity(_parts(modules))
         return [resident.loaded for (ids, _), resident in self._residents.items() if ids == key]
 
+    def limit(self, max_bytes: int) -> None:
+        """Another bound from now on; idle files go, the least recently used first, until it is met.
+
+        Files that are applied stay.
+        """
+        self._max_bytes = max_bytes
+        self._evict(max_bytes)
+
+    def clear(self) -> None:
+        """Take every file off its modules that is not applied; each loads again when it is used."""
+        for key in [key for key, resident in self._residents.items() if not resident.uses]:
+            resident = self._residents.pop(key)
+            detach(resident.parts(), resident.loaded.name)
+
     def forget(self, module: nn.Module) -> None:
         """Drop the records of a module that is going away with its adapters."""
         for key in [key for key in self._residents if id(module) in key[0]]:
@@ -233,9 +247,13 @@ class AdapterStore:
                 f"{prepared.file.name} takes {gib(prepared.nbytes)} beside {gib(used)} in use; "
                 f"all adapters together may take {gib(self._max_bytes)}"
             )
+        self._evict(self._max_bytes - prepared.nbytes)
+
+    def _evict(self, target: int) -> None:
+        """Let go of idle files until all take at most `target` bytes, or none is idle."""
         idle = [key for key, resident in self._residents.items() if not resident.uses]
         total = sum(resident.loaded.nbytes for resident in self._residents.values())
-        while total + prepared.nbytes > self._max_bytes:
+        while total > target and idle:
             resident = self._residents.pop(idle.pop(0))
             detach(resident.parts(), resident.loaded.name)
             total -= resident.loaded.nbytes

@@ -203,8 +203,11 @@ def factors_of(
 
 
 def factor_type(linear: nn.Linear) -> torch.dtype:
-    """The type of a layer's factors: its own, or bfloat16 where that one is for storage only."""
-    stored = linear.weight.dtype
+    """The type of a layer's factors: its own, or bfloat16 where that one is for storage only.
+
+    A layer of packed bytes, as of a GGUF file, names the type it computes in.
+    """
+    stored = getattr(linear, "compute_dtype", linear.weight.dtype)
     return stored if stored in _PLAIN else torch.bfloat16
 
 
@@ -218,14 +221,15 @@ def weight_of(linear: nn.Linear) -> Tensor:
     if type(weight) in (nn.Parameter, Tensor) and weight.is_floating_point():
         return weight.float()
     columns: list[Tensor] = []
-    bias, linear.bias = linear.bias, None  # added to the weight it would cost digits of it
+    layer: Any = linear  # whose bias may be None, which its annotation does not say
+    bias, layer.bias = layer.bias, None  # added to the weight it would cost digits of it
     try:
         for start in range(0, inputs, _ROWS):
             rows = torch.zeros(
                 min(_ROWS, inputs - start), inputs, device=weight.device, dtype=factor_type(linear)
             )
             rows[:, start:].fill_diagonal_(1)
-            columns.append(linear(rows).float())
+            columns.append(layer(rows).float())
     finally:
-        linear.bias = bias
+        layer.bias = bias
     return torch.cat(columns).T.contiguous()

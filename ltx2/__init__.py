@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ltx2.results import Receipt, Result
     from ltx2.session import generate
     from ltx2.settings import Settings
+    from ltx2.video_request import VideoRequest
+    from ltx2.video_session import restore
     from pipelines.plan import Plan
 
 __all__ = [
@@ -49,8 +51,10 @@ __all__ = [
     "Settings",
     "TooLarge",
     "UnknownLora",
+    "VideoRequest",
     "generate",
     "plan",
+    "restore",
 ]
 
 # Where the names live that cost an import: pydantic, and torch behind Engine and generate.
@@ -66,7 +70,9 @@ _HOMES = {
     "Result": "ltx2.results",
     "Settings": "ltx2.settings",
     "generate": "ltx2.session",
+    "VideoRequest": "ltx2.video_request",
     "plan": "ltx2.prepare",
+    "restore": "ltx2.video_session",
 }
 
 

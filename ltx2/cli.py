@@ -12,7 +12,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from ltx2.errors import BadRequest, Cancelled, Ltx2Error, TooLarge
 from ltx2.terminal import say, show
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ltx2.request import Request
     from ltx2.settings import Settings
     from ltx2.weights import Resolved
-    from pipelines.plan import Plan
+    from pipelines.plan import Plan, RestorePlan
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -43,8 +43,8 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
-    from ltx2.restore_command import run_restore
     from ltx2.settings import Settings
+    from ltx2.video_command import run_restore
 
     argv = sys.argv[1:] if argv is None else argv
     arguments = argparse.Namespace(json="--json" in argv)  # until the options are read
@@ -82,8 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> Parser:
     """The command line. Options of a request come from its schema."""
-    from ltx2 import inventory, restore_command
+    from ltx2 import inventory, video_command
     from ltx2.flags import add_request_flags
+    from ltx2.settings import Quantisation
 
     parser = Parser(prog="ltx2", description="LTX-2: video with sound from a text and a picture.")
     parser.set_defaults(json=False)
@@ -103,7 +104,7 @@ def build_parser() -> Parser:
     )
     generate.add_argument(
         "--quantise",
-        choices=("none", "fp8", "int8"),
+        choices=get_args(Quantisation),
         help="round the weights of transformer and text encoder to a byte each as they are read: "
         "half the memory, another clip; default are the settings",
     )
@@ -112,7 +113,7 @@ def build_parser() -> Parser:
     plan = commands.add_parser("plan", help="show what would be run, as JSON, without weights")
     add_request_flags(plan)
     plan.set_defaults(run=run_plan)
-    videos = restore_command.add_commands(commands)
+    videos = video_command.add_commands(commands)
     for command in (generate, plan, *videos):
         command.add_argument(
             "--checkpoint",
@@ -125,6 +126,7 @@ def build_parser() -> Parser:
     loras = commands.add_parser("loras", help="the LoRAs that are known by name")
     loras.set_defaults(run=inventory.run_loras)
     doctor = commands.add_parser("doctor", help="what this machine can run and why not")
+    inventory.add_doctor_flags(doctor)
     doctor.set_defaults(run=inventory.run_doctor)
     download = commands.add_parser("download", help="fetch or bake weights, resumable and verified")
     inventory.add_download_flags(download)
@@ -178,6 +180,8 @@ def run_generate(arguments: argparse.Namespace, settings: "Settings") -> int:
     if arguments.json:
         show(result)
     else:
+        said = prepared.plan.warnings
+        say(*(f"warning: {warning}" for warning in result["warnings"] if warning not in said))
         say(
             f"{target}: {result['width']}x{result['height']}, {result['duration']:.1f} s at "
             f"{result['fps']} fps, "
@@ -293,7 +297,7 @@ def device_problems(device: str | None) -> list[str]:
     return [f"--device must be cpu, cuda or cuda:N; got {device!r}"]
 
 
-def new_name(plan: "Plan") -> Path:
+def new_name(plan: "Plan | RestorePlan") -> Path:
     """A file in this folder named after the plan that does not exist yet: nothing is overwritten
     unasked.
     """
@@ -348,7 +352,7 @@ def introduce(resolved: "Resolved", wanted: str) -> None:
         )
 
 
-def explain(plan: "Plan") -> None:
+def explain(plan: "Plan | RestorePlan") -> None:
     """Say what the plan changed and what it warns of."""
     for snap in plan.snaps:
         say(f"note: {snap.name} {snap.asked:g} became {snap.used:g}, on the model's grid")

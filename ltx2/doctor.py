@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltx2.download import free_bytes, gigabytes
-from ltx2.errors import ConfigError, Ltx2Error
+from ltx2.errors import BadRequest, ConfigError, Ltx2Error
 from ltx2.sources import Modes
-from ltx2.weights import REAL, cuda, missing_files, resolve
+from ltx2.weights import REAL, cuda, missing_extras, missing_files, resolve
 from pipelines.models import CHECKPOINTS
 
 if TYPE_CHECKING:
+    from ltx2.memory_table import Row
     from ltx2.settings import Settings
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "av")
@@ -39,6 +40,8 @@ class Report:
     checks: tuple[Check, ...]
     models: dict[str, dict[str, list[str]]]  # name -> mode -> missing files; empty = complete
     auto: str  # what `auto` chooses, and why
+    extras: dict[str, dict[str, str]]  # name -> what is optional and not here -> its file
+    memory: "Memory"
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -62,12 +65,36 @@ class Report:
                 }
                 for name, modes in self.models.items()
             },
+            "memory": self.memory.as_dict(),
+            "missing_extras": self.extras,
             "settings": self.settings,
         }
 
 
-def examine(settings: "Settings") -> Report:
-    """Look at everything. Takes seconds, since torch is asked about the GPU; changes nothing."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What usual clips of one checkpoint take, in each residency."""
+
+    checkpoint: str
+    room: str  # what this machine has, in words; or why nothing is known
+    rows: "tuple[Row, ...]" = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return {
+            "checkpoint": self.checkpoint,
+            "room": self.room,
+            "rows": [row.as_dict() for row in self.rows],
+        }
+
+
+def examine(settings: "Settings", checkpoint: str | None = None) -> Report:
+    """Look at everything; the memory table is that of `checkpoint`, or of the one a generation
+    would take. Takes seconds, since torch is asked about the GPU and usual clips are run without
+    weights; changes nothing.
+
+    Raises BadRequest for a checkpoint that is none.
+    """
     checks = (
         _python(),
         *(_library(name) for name in LIBRARIES),
@@ -85,6 +112,8 @@ def examine(settings: "Settings") -> Report:
         checks=checks,
         models=models,
         auto=f"{auto.name}: {auto.reason}",
+        extras={name: _extras(name, settings) for name in REAL},
+        memory=_memory(settings, checkpoint),
         settings=settings.as_dict(),
     )
 
@@ -94,6 +123,13 @@ def _missing(name: str, settings: "Settings", mode: Modes) -> list[str]:
         return missing_files(CHECKPOINTS[name], settings, mode)
     except ConfigError as error:
         return [str(error)]  # a folder that cannot be read is as good as none, and says why
+
+
+def _extras(name: str, settings: "Settings") -> dict[str, str]:
+    try:
+        return missing_extras(CHECKPOINTS[name], settings)
+    except ConfigError:
+        return {}  # the folder that cannot be read is told of with the modes
 
 
 def _python() -> Check:
@@ -152,26 +188,50 @@ def _gpu() -> Check:
 def _residency(settings: "Settings") -> Check:
     """Where the parts of the checkpoint would live that a generation takes."""
     try:
-        from ltx2.engine import find_device, find_residency
-        from pipelines.checkpoints.files import CheckpointError, find
+        from ltx2.engine import Engine
+        from pipelines.checkpoints.files import CheckpointError
     except (ImportError, OSError) as error:
         return Check(name="residency", fine=False, found=f"torch cannot be asked: {error}")
     try:
         chosen = resolve(settings.checkpoint, settings, prepare=False)
-        device = find_device(settings.device)
-        weights_bytes = 0  # as good as nothing, which is what the embedded checkpoint takes
-        if chosen.path.exists():
-            weights = find(
-                chosen.path,
-                chosen.row,
-                text_encoder=chosen.text_encoder,
-                transformer=chosen.transformer,
-            )
-            weights_bytes = weights.nbytes
+        if not chosen.path.exists():  # the embedded checkpoint before its first use
+            found = f"resident for {chosen.name}: it is small"
+            return Check(name="residency", fine=True, found=found)
+        engine = Engine.open(chosen, settings)
     except (Ltx2Error, CheckpointError, OSError) as error:
         return Check(name="residency", fine=False, found=f"not known: {error}")
-    mode, reason = find_residency(weights_bytes, device, settings)
-    return Check(name="residency", fine=True, found=f"{mode} for {chosen.name}: {reason}")
+    found = f"{engine.components.residency} for {chosen.name}: {engine.residency_reason}"
+    return Check(name="residency", fine=True, found=found)
+
+
+def _memory(settings: "Settings", name: str | None) -> Memory:
+    """The memory table: from the files where they are here, else from the released architecture."""
+    wanted = name or settings.checkpoint
+    try:
+        from ltx2.engine import Engine, find_device
+        from ltx2.memory_table import released_fit, rows
+        from ltx2.room import room_on
+        from pipelines.checkpoints.files import CheckpointError
+    except (ImportError, OSError) as error:
+        return Memory(checkpoint=wanted, room=f"not known, torch cannot be asked: {error}")
+    try:
+        room = room_on(find_device(settings.device), limit=settings.device_memory)
+        if name in REAL and missing_files(CHECKPOINTS[name], settings, "fast"):
+            row = CHECKPOINTS[name]
+            fit = released_fit(row)
+        else:
+            chosen = resolve(wanted, settings, prepare=False)
+            row = chosen.row
+            if not chosen.path.exists():
+                other = f"for a model that is not here: ltx2 doctor --checkpoint {REAL[0]}"
+                return Memory(checkpoint=chosen.name, room=f"{room.described()}; {other}")
+            fit = Engine.open(chosen, settings).fit
+        found = tuple(rows(fit, row, room))
+    except BadRequest:
+        raise
+    except (Ltx2Error, CheckpointError, OSError) as error:
+        return Memory(checkpoint=wanted, room=f"not known: {error}")
+    return Memory(checkpoint=row.name, room=room.described(), rows=found)
 
 
 def nvidia_smi() -> str | None:

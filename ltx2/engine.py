@@ -4,7 +4,7 @@ import logging
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ import torch
 from loras import catalog
 from loras.adapters import LoraMismatch
 from ltx2.errors import BadRequest, ConfigError, GenerationFailed, OutOfMemory
+from ltx2.fit import RESIDENCIES, Decision, Fit, find_residency, fit_for, make_room, room_for
 from ltx2.forms import lora_form
 from ltx2.lora_files import LoraFiles
 from ltx2.lora_sources import LoraSources, sha256_of
@@ -26,16 +27,17 @@ from pipelines.checkpoints.headers import CheckpointError
 from pipelines.checkpoints.load import refuse_twice
 from pipelines.components import Components
 from pipelines.models import Checkpoint
-from pipelines.plan import Adapter, Mode, Plan
+from pipelines.plan import Adapter, Mode, Plan, RestorePlan
 from pipelines.prompts import DEFAULT_NEGATIVE
 from pipelines.recipes import RECIPES
-from pipelines.residency import Residency
+from pipelines.residency import home
 from pipelines.values import Clip, Inputs, NonFinite
 
 if TYPE_CHECKING:
     from diffusers import LTX2ConditionPipeline
 
 logger = logging.getLogger(__name__)
+AnyPlan = TypeVar("AnyPlan", Plan, RestorePlan)
 
 SMALL_WEIGHTS = 2 * 2**30  # bytes; below this both transformers are kept instead of one at a time
 
@@ -57,12 +59,14 @@ class Engine:
         reason: str,
         residency_reason: str,
         settings: Settings,
+        fit: Fit | None = None,
     ) -> None:
         self.components = components
         self.checkpoint = checkpoint
         self.reason = reason
         self.residency_reason = residency_reason
         self.settings = settings
+        self.fit = fit or fit_for(components, checkpoint)
         self.limits = settings.limits()
         self.media_limits = settings.media_limits()
 
@@ -130,13 +134,10 @@ class Engine:
                 refuse_twice(weights, variant, settings.transformer_quantisation)
         except (CheckpointError, FileNotFoundError) as error:
             raise ConfigError(str(error)) from error
-        residency, residency_reason = find_residency(weights.nbytes, target, settings)
-        logger.info("parts are %s: %s", residency, residency_reason)
         components = Components(
             weights,
             device=target,
             dtype=dtype or default_dtype(target, settings),
-            residency=residency,
             keep_variants=weights.nbytes < SMALL_WEIGHTS,
             find_adapter=lambda adapter: adapter_file(adapter, weights, resolved.row, settings),
             quantise={
@@ -144,12 +145,19 @@ class Engine:
                 "text_encoder": settings.text_encoder_quantisation,
             },
         )
+        told = settings.residency
+        fit = fit_for(components, resolved.row, RESIDENCIES if told is None else (told,))
+        room = room_for(components, settings.device_memory)
+        residency, reason = find_residency(fit, weights, resolved.row, room, told)
+        logger.info("parts are %s: %s", residency, reason)
+        components.live_as(residency)
         return cls(
             components,
             checkpoint=resolved.row,
             reason=resolved.reason,
-            residency_reason=residency_reason,
+            residency_reason=reason,
             settings=settings,
+            fit=fit,
         )
 
     @property
@@ -181,8 +189,7 @@ class Engine:
 
         The clip's frames are decoded while they are read; errors surface there as they do here.
         """
-        if missing := self.components.weights.missing(plan.mode, plan.wanted_parts):
-            raise ConfigError(f"{plan.mode} needs files that are not there: {', '.join(missing)}")
+        plan = self.fitted(plan)
         with translated(plan):
             parts = needed_parts(plan, self.components)
             with progress.stage("load", len(parts)):
@@ -192,6 +199,28 @@ class Engine:
             clip = RECIPES[plan.task](self.components, plan, inputs, progress)
         clip.frames = _translated_frames(clip.frames, plan)
         return clip
+
+    def check_fits(self, plan: Plan | RestorePlan) -> Decision:
+        """How a plan runs in the memory there is; nothing is loaded or moved.
+
+        Raises ConfigError for files that are missing and TooLarge, with what would fit, for a plan
+        that fits in no way.
+        """
+        if missing := self.components.weights.missing(plan.mode, plan.wanted_parts):
+            raise ConfigError(f"{plan.mode} needs files that are not there: {', '.join(missing)}")
+        with translated(plan):
+            return self.fit.decide(plan, room_for(self.components, self.settings.device_memory))
+
+    def fitted(self, plan: AnyPlan) -> AnyPlan:
+        """The plan as it runs here, its tiles smaller where they must be, and the parts placed for
+        it. Raises as `check_fits`.
+        """
+        decision = self.check_fits(plan)
+        if decision.residency != self.components.residency:
+            logger.info("parts are now %s: %s", decision.residency, decision.reason)
+            self.components.live_as(decision.residency)
+        make_room(self.components, decision, room_for(self.components, self.settings.device_memory))
+        return decision.plan
 
     def run_warnings(self, plan: Plan) -> tuple[str, ...]:
         """What only the run could tell: prompts that were longer than the encoder reads, and
@@ -225,20 +254,21 @@ class Engine:
             files=self.lora_files,
             sources=self.lora_sources,
         )
+        plan = self.fitted(prepared.plan)
         report = Progress(progress)
-        report.expect(expected_work(prepared.plan))
-        clip = self.run(prepared.plan, prepared.inputs, report)
+        report.expect(expected_work(plan))
+        clip = self.run(plan, prepared.inputs, report)
         with closing(clip.frames), report.stage("decode+encode", clip.chunks):
             frames = np.concatenate(list(counted(clip.frames, report)))
         return Result(
-            plan=prepared.plan,
+            plan=plan,
             frames=frames,
             audio=clip.audio,
             audio_sample_rate=clip.audio_sample_rate,
             timings=dict(report.timings),
             warnings=(
-                *prepared.plan.warnings,
-                *self.run_warnings(prepared.plan),
+                *plan.warnings,
+                *self.run_warnings(plan),
                 *clip.warnings,
             ),
             encoder_options=self.encoder_options,
@@ -263,18 +293,10 @@ def find_device(name: str | None) -> torch.device:
     return torch.device(name)
 
 
-def find_residency(
-    weights_bytes: int, device: torch.device, settings: Settings
-) -> tuple[Residency, str]:
-    """Where parts live, and why: as it was set, else as the device's memory allows."""
-    if settings.residency is not None:
-        return settings.residency, "it is set so"
-    return "resident", "there is no GPU memory to save"
-
-
 def needed_parts(plan: Plan, components: Components) -> list[str]:
     """The parts a plan uses, in the order of their use; those of the prompts only for new ones."""
     variant = plan.base.variant
+    text = ("tokenizer", "text_encoder", f"connectors:{variant}")
     new = any(
         components.known_text(variant, text, plan.passes[name].adapters) is None
         for name, pair in plan.texts.items()
@@ -282,7 +304,7 @@ def needed_parts(plan: Plan, components: Components) -> list[str]:
         if text is not None
     )
     return [
-        *(["tokenizer", "text_encoder", f"connectors:{variant}"] if new else []),
+        *(name for name in text if new and home(components.residency, name) != "disk"),
         f"transformer:{variant}",
         *(part for part in plan.wanted_parts if part.endswith("_upscaler")),
         *(["audio_vae", "vocoder"] if plan.audio_from else []),
@@ -334,7 +356,7 @@ def _as_planned(file: Path, sha256: str | None) -> Path:
 
 
 @contextmanager
-def translated(plan: Plan) -> Iterator[None]:
+def translated(plan: Plan | RestorePlan) -> Iterator[None]:
     """Errors of the lower layers as errors of this one."""
     try:
         yield

@@ -5,20 +5,21 @@ import contextlib
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ltx2.errors import ConfigError
 from ltx2.terminal import lines, say, show, table
 
 if TYPE_CHECKING:
+    from ltx2.doctor import Memory
     from ltx2.settings import Settings
 
 DONE, FAILED = 0, 1
 
 
 def run_models(arguments: argparse.Namespace, settings: "Settings") -> int:
-    """The model table with what each mode lacks here."""
-    from ltx2.weights import missing_files
+    """The model table with what each mode lacks here, and what only some requests need."""
+    from ltx2.weights import missing_extras, missing_files
     from pipelines.models import CHECKPOINTS
 
     rows = []
@@ -39,13 +40,14 @@ def run_models(arguments: argparse.Namespace, settings: "Settings") -> int:
                 "licence": row.files.licence,
                 "gated": row.files.gated,
                 "missing": missing,
+                "missing_extras": {} if row.random_weights else missing_extras(row, settings),
             }
         )
     if arguments.json:
         show({"models": rows})
         return DONE
     table(
-        ("NAME", "DEFAULT", "FAST", "PRO", "LICENCE"),
+        ("NAME", "DEFAULT", "FAST", "PRO", "EXTRAS", "LICENCE"),
         [
             (
                 row["name"],
@@ -54,6 +56,7 @@ def run_models(arguments: argparse.Namespace, settings: "Settings") -> int:
                     _here(row["missing"][mode], random=row["random_weights"])
                     for mode in ("fast", "pro")
                 ),
+                f"missing: {', '.join(row['missing_extras'])}" if row["missing_extras"] else "-",
                 row["licence"] + (" (gated)" if row["gated"] else ""),
             )
             for row in rows
@@ -68,30 +71,47 @@ def _here(missing: list[str], *, random: bool) -> str:
     return "here" if not missing else f"{len(missing)} missing"
 
 
-def run_loras(arguments: argparse.Namespace, _settings: "Settings") -> int:
-    """The catalogue."""
+def run_loras(arguments: argparse.Namespace, settings: "Settings") -> int:
+    """The catalogue: what each LoRA is for, how strong it acts where, and whether it is here."""
     from loras import catalog
+    from ltx2.weights import distilled_file, lora_file
 
-    rows = [
-        {
-            "id": entry.id,
-            "title": entry.title,
-            "kind": entry.kind,
-            "generations": list(entry.generations),
-            "repository": entry.repository,
-            "file": entry.file,
-            "strengths": dict(entry.strengths),
-            "licence": entry.licence,
-        }
-        for entry in catalog.entries()
-    ]
+    rows: list[dict[str, Any]] = []
+    for entry in catalog.entries():
+        find = distilled_file if entry.kind == "distilled" else lora_file
+        path = find(entry.repository, entry.file, settings) if entry.repository else None
+        rows.append(
+            {
+                "id": entry.id,
+                "title": entry.title,
+                "kind": entry.kind,
+                "generations": list(entry.generations),
+                "repository": entry.repository or None,
+                "file": entry.file,
+                "strengths": dict(entry.strengths),
+                "prompt_suffix": entry.prompt_suffix or None,
+                "licence": entry.licence,
+                "source": entry.source or None,
+                "built_in": not entry.repository,
+                "path": None if path is None else str(path),
+            }
+        )
     if arguments.json:
         show({"loras": rows})
         return DONE
     table(
-        ("ID", "KIND", "FOR", "TITLE", "LICENCE"),
+        ("ID", "KIND", "FOR", "STRENGTH", "HERE", "LICENCE", "SOURCE", "WORDS FOR IT"),
         [
-            (row["id"], row["kind"], ", ".join(row["generations"]), row["title"], row["licence"])
+            (
+                row["id"],
+                row["kind"],
+                ", ".join(row["generations"]),
+                ", ".join(f"{name} {strength:g}" for name, strength in row["strengths"].items()),
+                "built in" if row["built_in"] else "yes" if row["path"] else "no",
+                row["licence"],
+                row["source"] or "-",
+                (row["prompt_suffix"] or "-").removeprefix(", "),
+            )
             for row in rows
         ],
     )
@@ -103,7 +123,7 @@ def run_doctor(arguments: argparse.Namespace, settings: "Settings") -> int:
     from ltx2.doctor import examine
 
     with contextlib.redirect_stdout(sys.stderr):
-        report = examine(settings)
+        report = examine(settings, arguments.checkpoint)
     if arguments.json:
         show(report.as_dict())
         return DONE if report.can_run else FAILED
@@ -114,7 +134,11 @@ def run_doctor(arguments: argparse.Namespace, settings: "Settings") -> int:
         for mode, missing in modes.items():
             found = "complete" if not missing else f"missing {', '.join(missing)}"
             lines(f"{'ok' if not missing else 'no':<5}{name + ' ' + mode:<14} {found}")
-    lines(f"auto chooses {report.auto}")
+    for name, extras in report.extras.items():
+        for what, file in extras.items():
+            lines(f"{'no':<5}{name:<14} {what} is optional and misses {file}")
+    lines(f"auto chooses {report.auto}", "")
+    _show_memory(report.memory)
     lines("settings: " + ", ".join(f"{name}={value}" for name, value in report.settings.items()))
     lines(
         "this machine can run"
@@ -122,6 +146,26 @@ def run_doctor(arguments: argparse.Namespace, settings: "Settings") -> int:
         else "nothing can run until the FAIL lines are fixed"
     )
     return DONE if report.can_run else FAILED
+
+
+def add_doctor_flags(doctor: argparse.ArgumentParser) -> None:
+    """The options of `ltx2 doctor`."""
+    doctor.add_argument(
+        "--checkpoint",
+        help="whose memory table, be its files here or not; default is what a clip would be made "
+        "with",
+    )
+
+
+def _show_memory(memory: "Memory") -> None:
+    """What usual clips take in each residency, and what there is."""
+    from ltx2.memory_table import table as memory_table
+
+    lines(f"memory for {memory.checkpoint}, mode fast; here: {memory.room}")
+    if memory.rows:
+        head, *cells = memory_table(list(memory.rows))
+        table(head, cells)
+    lines("")
 
 
 def add_download_flags(download: argparse.ArgumentParser) -> None:

@@ -31,11 +31,7 @@ DEFAULT_LIMITS = Limits()
 ANCESTRAL_SEED_OFFSET = 10_000
 
 # Options of the request whose graphs are not part of this version.
-NOT_YET: Mapping[str, str] = {
-    "enhance_prompt": (
-        "enhance_prompt is not available in this version; the prompt is used as it is written"
-    ),
-}
+NOT_YET: Mapping[str, str] = {}
 
 
 def plan(

@@ -42,11 +42,11 @@ def execute(
     prepared: Prepared, *, engine: "Engine", deliver: Delivery, progress: Progress
 ) -> Receipt:
     """The second half of `generate`: run a prepared request and deliver its clip."""
-    decided = prepared.plan
     matches = prepared.matches
     if matches is None:  # the command prepares a request before it has an engine
-        adapters = [adapter for part in decided.passes.values() for adapter in part.adapters]
-        matches = engine.lora_files.require(adapters, decided.base.variant)
+        adapters = [each for part in prepared.plan.passes.values() for each in part.adapters]
+        matches = engine.lora_files.require(adapters, prepared.plan.base.variant)
+    decided = engine.fitted(prepared.plan)
     progress.expect(expected_work(decided))
     clip = engine.run(decided, prepared.inputs, progress)
     decoded = clip.frames

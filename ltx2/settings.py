@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ltx2.media.fetch import MediaLimits
 
 Dtype = Literal["float32", "bfloat16"]
-Residency = Literal["resident", "staged", "offload"]
+Residency = Literal["resident", "staged", "freed", "offload", "stream"]
 Quantisation = Literal["none", "fp8", "int8"]
 Preset = Literal[
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
@@ -43,17 +43,21 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
     return read
 
 
-def _seconds(low: float, high: float) -> Callable[[str], float]:
+def _number(low: float, high: float, unit: str) -> Callable[[str], float]:
     def read(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
             value = float("nan")
         if not low <= value <= high:
-            raise _RefusedError(f"seconds from {low:g} to {high:g}")
+            raise _RefusedError(f"{unit} from {low:g} to {high:g}")
         return value
 
     return read
+
+
+def _seconds(low: float, high: float) -> Callable[[str], float]:
+    return _number(low, high, "seconds")
 
 
 def _choice(literal: Any) -> Callable[[str], Any]:  # noqa: ANN401 - a Literal has no type of its own
@@ -164,8 +168,15 @@ class Settings:
         "LTX2_RESIDENCY",
         _choice(Residency),
         "`resident` keeps every part on the device; `staged` keeps the text encoder in host memory "
-        "and moves it there for the prompt; `offload` moves one part there at a time.",
-        shown="by the GPU's memory",
+        "and moves it there for the prompt; `freed` loads it for each new prompt and drops it; "
+        "`offload` moves one part there at a time; `stream` does so block by block.",
+        shown="the fastest that fits, for each clip",
+    )
+    device_memory: float | None = _row(
+        "LTX2_DEVICE_MEMORY_GIB",
+        _number(0.01, 4096, "GiB"),
+        "Most GiB of the GPU that a clip may be planned to take.",
+        shown="what is free on it",
     )
     transformer_quantisation: Quantisation = _row(
         "LTX2_TRANSFORMER_QUANTISATION",

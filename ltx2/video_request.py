@@ -120,9 +120,7 @@ def _conflicts(request: VideoRequest) -> list[str]:
 
 
 def _number(value: Any) -> bool:  # noqa: ANN401 - from callers who may give anything
-    return (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    )
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _whole(value: Any, low: int, high: int) -> bool:  # noqa: ANN401

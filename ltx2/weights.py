@@ -234,6 +234,20 @@ def lora_file(repository: str, file: str, settings: "Settings") -> Path | None:
     return None
 
 
+def distilled_file(repository: str, file: str, settings: "Settings") -> Path | None:
+    """A distilled LoRA, which comes with its model and lies beside it, in any of the places."""
+    for place in places(settings):
+        if place.hub_cache:
+            folder = snapshot(place.folder, repository)
+            folders = [folder] if folder else []
+        else:
+            folders = [place.folder / name for name in ("", *REAL)]
+        for folder in folders:
+            if (folder / file).is_file():
+                return folder / file
+    return None
+
+
 def catalogue_file(entry: "Entry", root: Path, settings: "Settings") -> Path | None:
     """The file of a catalogue entry: in a checkpoint's folder, else where downloads are."""
     for candidate in (root / entry.file, root / "loras" / entry.file):

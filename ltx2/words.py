@@ -143,7 +143,10 @@ def _length(request: Request, engine: "Engine", plan: Plan, progress: Progress) 
 
     with translated(plan.seed), progress.stage("duration"):
         seconds = predict_seconds(
-            components, choose_adapters(request, row).prompt, plan.base.variant
+            components,
+            choose_adapters(request, row).prompt,
+            plan.base.variant,
+            plan.base.adapters,
         )
     longest = longest_seconds(request, plan, engine.limits)
     frames = predicted_frames(seconds, fps, longest)

@@ -57,7 +57,7 @@ class Components:
         self.residency: Residency = residency
         self.prompts = PromptCache()
         self._keep_variants = keep_variants
-        self._find_adapter = find_adapter
+        self.find_adapter = find_adapter
         self.quantise = dict(quantise)
         self._adapters = AdapterStore(max_bytes=adapter_bytes(self.device))
         self._parts: dict[str, Any] = {}
@@ -105,10 +105,13 @@ class Components:
     def live_as(self, residency: Residency) -> None:
         """Another residency from now on. Parts that live elsewhere in it load again when used."""
         for name in self.held:
-            component = name.partition(":")[0]
-            if home(residency, component) != home(self.residency, component):
+            if home(residency, name) != home(self.residency, name):
                 self.drop(name)
         self.residency = residency
+
+    def limit_adapters(self, max_bytes: int) -> None:
+        """Bytes of adapters that may stay loaded; what is more than that and not in use goes."""
+        self._adapters.limit(max_bytes)
 
     def key(self, name: str) -> str:
         """One name for a part that both variants read from the same files."""
@@ -132,6 +135,11 @@ class Components:
         own = [f"{stamp(file)}@{strength!r}" for file, strength in self._text_files(adapters)]
         return "|".join((self.key(f"connectors:{variant}"), *own))
 
+    def drop_adapters(self) -> None:
+        """Free the LoRAs that stay loaded; each is loaded again when it is used again."""
+        self._adapters.clear()
+        free_memory(self.device)
+
     def drop(self, name: str) -> None:
         """Free a part; it is loaded again when it is used again."""
         part = self._parts.pop(name, None)
@@ -149,12 +157,11 @@ class Components:
 
     @contextmanager
     def _on_device(self, name: str, part: Any) -> Iterator[None]:  # noqa: ANN401
-        component = name.partition(":")[0]
         try:
-            with on_device(self.residency, component, part, self.device):
+            with on_device(self.residency, name, part, self.device):
                 yield
         finally:
-            if home(self.residency, component) == "disk":
+            if home(self.residency, name) == "disk":
                 self.drop(self.key(name))
 
     @contextmanager
@@ -188,7 +195,7 @@ class Components:
             yield connectors
 
     def _files(self, adapters: tuple[Adapter, ...]) -> list[tuple[Path, float]]:
-        return [(self._find_adapter(adapter), adapter.strength) for adapter in adapters]
+        return [(self.find_adapter(adapter), adapter.strength) for adapter in adapters]
 
     def _text_files(self, adapters: tuple[Adapter, ...]) -> list[tuple[Path, float]]:
         """Those that have something for the connectors and are not at strength 0."""

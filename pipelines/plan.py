@@ -48,11 +48,14 @@ GUIDANCE_OFF = Guidance()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
-    """A LoRA in one pass. `source` is a catalogue id, a file path, a URL or `repo:file`."""
+    """A LoRA in one pass.
+
+    `source` is a catalogue id, a file path, a URL without its query, or `repo:file`.
+    """
 
     source: str
     strength: float
-    sha256: str | None = None  # of a path's bytes; a catalogue id names its content itself
+    sha256: str | None = None  # of the file's bytes; a catalogue id names its content itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,7 +290,8 @@ def _denoise(data: dict[str, Any]) -> DenoisePlan:
 
 
 def _window(data: dict[str, Any]) -> WindowPlan:
-    return WindowPlan(**{**data, "denoise": _denoise(data["denoise"])})
+    values: dict[str, Any] = {**data, "denoise": _denoise(data["denoise"])}
+    return WindowPlan(**values)
 
 
 def _round(data: dict[str, Any]) -> RoundPlan:

@@ -19,8 +19,11 @@ TEXT_SIDE = ("text_encoder", "connectors")
 STREAMED = ("text_encoder", "transformer")  # large, and made of equal blocks
 
 
-def home(residency: Residency, component: str) -> Home:
-    """Where a component waits between uses; one of the disk is loaded for each use."""
+def home(residency: Residency, name: str) -> Home:
+    """Where a part waits between uses, by its name as in `Components`; one of the disk is loaded
+    for each use.
+    """
+    component = name.partition(":")[0]
     if residency == "resident" or component == "tokenizer":
         return "device"
     if residency in ("staged", "freed") and component not in TEXT_SIDE:
@@ -28,15 +31,15 @@ def home(residency: Residency, component: str) -> Home:
     return "disk" if residency == "freed" else "host"
 
 
-def streams(residency: Residency, component: str) -> bool:
-    """Whether a component comes to the device block by block instead of whole."""
-    return residency == "stream" and component in STREAMED
+def streams(residency: Residency, name: str) -> bool:
+    """Whether a part comes to the device block by block instead of whole."""
+    return residency == "stream" and name.partition(":")[0] in STREAMED
 
 
 @contextmanager
 def on_device(
     residency: Residency,
-    component: str,
+    name: str,
     part: Any,  # noqa: ANN401 - any part
     device: torch.device,
     move: Move = Tensor.to,
@@ -45,7 +48,7 @@ def on_device(
 
     One that lives on the disk is empty afterwards, whoever still holds it.
     """
-    place = home(residency, component)
+    place = home(residency, name)
     if not isinstance(part, nn.Module) or place == "device":
         yield
     elif place == "disk":
@@ -54,7 +57,7 @@ def on_device(
         finally:
             empty(part)
             free_memory(device)
-    elif streams(residency, component):
+    elif streams(residency, name):
         with streaming(part, device, move):
             yield
     else:
@@ -70,12 +73,13 @@ def visiting(part: nn.Module, device: torch.device, move: Move = Tensor.to) -> I
     meanwhile, such as an adapter's, are. The part is whole again also where moving it failed.
     """
     try:
-        with _replaced(tables(part), device, lambda tensor: move(tensor, device)):
+        with _replaced(tables(part), lambda tensor: move(tensor, device)):
             yield
     finally:
         for tensor in (*part.parameters(), *part.buffers()):
             if tensor.device.type != "cpu":
                 tensor.data = tensor.data.to("cpu")
+        free_memory(device)
 
 
 @contextmanager
@@ -89,12 +93,15 @@ def streaming(part: nn.Module, device: torch.device, move: Move = Tensor.to) -> 
     inside = {id(table) for table, _, _ in tables(blocks)}
     outside = [entry for entry in tables(part) if id(entry[0]) not in inside]
     # The hooks change the data of the tensors they find: they get others on the same memory.
-    with (
-        _replaced(outside, device, lambda tensor: move(tensor, device)),
-        _replaced(_pinned(tables(blocks), device), device, Tensor.detach),
-        blocks_streaming(blocks, device),
-    ):
-        yield
+    try:
+        with (
+            _replaced(outside, lambda tensor: move(tensor, device)),
+            _replaced(_pinned(tables(blocks), device), Tensor.detach),
+            blocks_streaming(blocks, device),
+        ):
+            yield
+    finally:
+        free_memory(device)
 
 
 Entry = tuple[dict[str, Any], str, Tensor]
@@ -113,7 +120,7 @@ def tables(part: nn.Module) -> list[Entry]:
 
 @contextmanager
 def _replaced(
-    homes: list[Entry], device: torch.device, replacement: Callable[[Tensor], Tensor]
+    homes: list[Entry], replacement: Callable[[Tensor], Tensor]
 ) -> Iterator[None]:
     """Other tensors in these places, for the length of the block; tied ones are replaced once."""
     there: dict[int, Tensor] = {}
@@ -127,7 +134,6 @@ def _replaced(
         for table, name, tensor in homes:
             table[name] = tensor
         there.clear()
-        free_memory(device)
 
 
 def _alike(tensor: Tensor, replacement: Callable[[Tensor], Tensor]) -> Tensor:

@@ -13,7 +13,7 @@ from ltx2.errors import MediaRefused
 from ltx2.media.encode import check_ffmpeg
 
 if TYPE_CHECKING:
-    import av
+    import av.container
     import numpy as np
 
 # Rates that files mean when they say something very near.
@@ -75,6 +75,7 @@ def probe(path: Path) -> VideoFacts:
     Reads the whole file once, for its times and its hash, and decodes a single frame.
     """
     import av
+    import av.error
 
     if not path.is_file():
         raise MediaRefused(f"{path} is {'a folder' if path.is_dir() else 'not there'}; give a file")

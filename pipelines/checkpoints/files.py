@@ -125,8 +125,8 @@ def find(
     `row` says which named checkpoint is wanted: its file names decide between several candidates
     and its generation must fit. Without it the files decide. `text_encoder` and `enhancer` are
     transformers folders that lie elsewhere. Raises FileNotFoundError where there is nothing,
-    CheckpointError for what cannot be used: mixed generations, quantised weights, a text encoder the model was not
-    trained with.
+    CheckpointError for what cannot be used: mixed generations, weights with separate scales, a text
+    encoder the model was not trained with.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")

@@ -2,13 +2,14 @@
 torch.
 
 Such files hold one transformer, nothing else that is used here. Their tensors have Lightricks' own
-names, mostly without the prefix of whole-model files. Some carry Lightricks' configuration as a text
-named `config`; for those that do not, it is known where the sizes are those of the released models.
+names, mostly without the prefix of whole-model files. Some carry Lightricks' configuration as a
+text named `config`; for those that do not, it is known where the sizes are a released model's.
 """
 
 import json
 from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,12 @@ def read_header(path: Path) -> Header:
     Raises CheckpointError for what is no whole GGUF file, for types that cannot be read, and for a
     transformer of an unknown shape that brings no configuration.
     """
+    found = path.stat()
+    return _read_header(path, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)  # the package takes a second or two for the thousands of tensors of a model
+def _read_header(path: Path, _size: int, _time: int) -> Header:
     reader = open_reader(path)
     tensors: dict[str, Entry] = {}
     for stored, name in names(reader):
@@ -97,9 +104,7 @@ def names(reader: Any) -> list[tuple[Any, str]]:  # noqa: ANN401 - as open_reade
 
 def quantised_kinds(header: Header) -> str:
     """How a file's transformer is quantised, the commonest type first; empty where it is not."""
-    count = Counter(
-        entry.dtype for entry in header.tensors.values() if entry.dtype not in PLAIN
-    )
+    count = Counter(entry.dtype for entry in header.tensors.values() if entry.dtype not in PLAIN)
     return ", ".join(kind for kind, _ in count.most_common())
 
 

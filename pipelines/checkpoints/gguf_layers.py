@@ -1,6 +1,7 @@
 """Tensors of a GGUF transformer as diffusers' own packed parameters, one at a time."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from pipelines.checkpoints import keys
 from pipelines.checkpoints.gguf import PLAIN, names, open_reader
 from pipelines.checkpoints.headers import Header
+
+_PACKED: Any = GGUFParameter  # for pyright it takes what nn.Parameter takes
 
 
 def packed_tensors(
@@ -34,21 +37,22 @@ def packed_tensors(
         if kind.name in PLAIN:
             yield name, data.reshape(header.tensors[key].shape).to(dtype)
             continue
-        packed = GGUFParameter(data, quant_type=kind)
-        if leaf == "weight" and isinstance(module.get_submodule(path), nn.Linear):
-            _widening(module, path, dtype)
+        packed = _PACKED(data, quant_type=kind)
+        layer = module.get_submodule(path)
+        if leaf == "weight" and isinstance(layer, nn.Linear):
+            parent, _, child = path.rpartition(".")
+            module.get_submodule(parent)._modules[child] = _widening(layer, dtype)
             yield name, packed
         else:
             yield name, dequantize_gguf_tensor(packed).to(dtype)
 
 
-def _widening(module: nn.Module, path: str, dtype: torch.dtype) -> None:
-    """Put diffusers' layer for packed weights in place of a linear one; its bias is kept."""
-    layer = module.get_submodule(path)
+def _widening(layer: nn.Linear, dtype: torch.dtype) -> GGUFLinear:
+    """diffusers' layer for packed weights in place of a linear one; its bias is kept."""
     with init_empty_weights():
         new = GGUFLinear(
             layer.in_features, layer.out_features, layer.bias is not None, compute_dtype=dtype
         )
     new.bias = layer.bias
-    parent, _, child = path.rpartition(".")
-    module.get_submodule(parent)._modules[child] = new.train(layer.training)
+    new.train(layer.training)
+    return new

@@ -184,9 +184,7 @@ def _from_folder_rounded(
         refuse_quantised(header)
     with init_empty_weights(include_buffers=False):
         module: Any = _CLASSES[component].from_config(folder_config(folder) | _options(component))
-    shapes = {
-        name: entry.shape for header in headers for name, entry in header.tensors.items()
-    }
+    shapes = {name: entry.shape for header in headers for name, entry in header.tensors.items()}
     _check_names(component, tuple(header.path for header in headers), shapes, module)
     for header in headers:
         with safe_open(header.path, framework="pt", device=str(device)) as content:

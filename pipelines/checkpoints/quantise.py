@@ -17,6 +17,7 @@ Its weights are random: what the released ones lose is not known from it.
 """
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
@@ -60,7 +61,7 @@ def quantise(module: nn.Module, component: str, kind: Quantisation) -> None:
     if kind == "none":
         return
     for path, layer in module.named_modules():
-        if is_rounded(component, path, layer):
+        if isinstance(layer, nn.Linear) and is_rounded(component, path, layer):
             layer.weight = nn.Parameter(rounded(layer.weight.data, kind), requires_grad=False)
 
 
@@ -78,7 +79,7 @@ def text_encoder_options(kind: Quantisation) -> dict[str, Any]:
     each = {"int8": Int8WeightOnlyConfig, "fp8": Float8WeightOnlyConfig}[kind](
         granularity=PerRow(), set_inductor_config=False
     )
-    layers = FqnToConfig({f"re:{_LAYERS['text_encoder'].pattern}": each})
+    layers = FqnToConfig(OrderedDict({f"re:{_LAYERS['text_encoder'].pattern}": each}))
     return {"quantization_config": TorchAoConfig(layers)}
 
 

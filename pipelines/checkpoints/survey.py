@@ -118,9 +118,7 @@ def survey_originals(
     return survey
 
 
-def _only_transformer(
-    file: Path, row: Checkpoint | None, generation: Generation | None
-) -> _Found:
+def _only_transformer(file: Path, row: Checkpoint | None, generation: Generation | None) -> _Found:
     """A GGUF file, which must be of the generation that is asked for or lies around it."""
     own = _classify(read_header(file))
     if not own.parts:

@@ -208,8 +208,8 @@ def _from_file(
             owner_path, _, leaf = name.removeprefix("model.").rpartition(".")
             owner = language.get_submodule(owner_path)
             tensor = content.get_tensor(name).to(dtype)
-            layer = f"layers.{owner_path.removeprefix('layers.')}"
-            if leaf == "weight" and quantise != "none" and is_rounded("text_encoder", layer, owner):
+            large = leaf == "weight" and is_rounded("text_encoder", owner_path, owner)
+            if large and quantise != "none":
                 tensor = rounded(tensor, quantise)
             if leaf in owner._parameters:  # load_state_dict would need all tensors at once
                 owner.register_parameter(leaf, nn.Parameter(tensor, requires_grad=False))

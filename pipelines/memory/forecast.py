@@ -1,6 +1,5 @@
 """The memory a plan takes in each residency: the moments of a rehearsal, with the weights added."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import get_args
 
@@ -19,16 +18,18 @@ class Forecast:
     device: int
     host: int  # of weights and tensors, beside what the process itself takes
     fullest: tuple[str, ...]  # the parts at work when the device is fullest
+    parts: frozenset[str]  # all that are at work some time
+    adapters: int  # bytes of the adapters on these
 
 
 def forecast(run: Rehearsed, residency: Residency) -> Forecast:
     """What a device with memory of its own and the host take."""
     fullest = max(run.moments, key=lambda moment: device_bytes(run, moment, residency))
     waiting = {
-        name: size for name, size in run.sizes.items() if _home(name, residency) == "host"
+        name: size for name, size in run.sizes.items() if home(residency, name) == "host"
     }
     host = sum(
-        size.locked if streams(residency, _component(name)) else size.whole
+        size.locked if streams(residency, name) else size.whole
         for name, size in waiting.items()
     )
     host += sum(run.adapters.get(name, 0) for name in waiting)
@@ -37,12 +38,9 @@ def forecast(run: Rehearsed, residency: Residency) -> Forecast:
         device=device_bytes(run, fullest, residency),
         host=host + max(moment.host for moment in run.moments),
         fullest=fullest.parts,
+        parts=frozenset(run.sizes),
+        adapters=sum(run.adapters.values()),
     )
-
-
-def forecasts(run: Rehearsed) -> Mapping[Residency, Forecast]:
-    """Every residency's, fastest first."""
-    return {residency: forecast(run, residency) for residency in RESIDENCIES}
 
 
 def host_forecast(run: Rehearsed) -> Forecast:
@@ -50,7 +48,14 @@ def host_forecast(run: Rehearsed) -> Forecast:
     weights = sum(size.whole for size in run.sizes.values()) + sum(run.adapters.values())
     fullest = max(run.moments, key=lambda moment: moment.both)
     total = weights + fullest.both
-    return Forecast(residency="resident", device=total, host=total, fullest=fullest.parts)
+    return Forecast(
+        residency="resident",
+        device=total,
+        host=total,
+        fullest=fullest.parts,
+        parts=frozenset(run.sizes),
+        adapters=sum(run.adapters.values()),
+    )
 
 
 def device_bytes(run: Rehearsed, moment: Moment, residency: Residency) -> int:
@@ -66,19 +71,11 @@ def weights_there(run: Rehearsed, at_work: tuple[str, ...], residency: Residency
     total = 0
     for name, size in run.sizes.items():
         adapters = run.adapters.get(name, 0)
-        if _home(name, residency) == "device":
+        if home(residency, name) == "device":
             total += size.whole + adapters
-        elif name in at_work and streams(residency, _component(name)):
+        elif name in at_work and streams(residency, name):
             share = size.streamed / size.whole if size.whole else 0.0
             total += size.streamed + round(adapters * share)
         elif name in at_work:
             total += size.whole + adapters
     return total
-
-
-def _component(name: str) -> str:
-    return name.partition(":")[0]
-
-
-def _home(name: str, residency: Residency) -> str:
-    return home(residency, _component(name))

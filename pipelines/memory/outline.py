@@ -92,8 +92,10 @@ class StandInTokenizer:
 class Outlines:
     """The components of one checkpoint, each built once and without weights.
 
-    `build` gives a component's module. The transformer has two of its blocks left, which is enough
-    to see a pass; sizes are those of the whole.
+    `build` gives a component's module, `tokens` the length of a padded prompt, `quantisation` by
+    component what its weights are rounded to, and `stored` the bytes of a component whose weights
+    stay as their file has them. The transformer has two of its blocks left, which is enough to see
+    a pass; sizes are those of the whole.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class Outlines:
         build: Build,
         *,
         dtype: torch.dtype,
-        tokens: int = MAX_TOKENS,
+        tokens: Callable[[], int] = lambda: MAX_TOKENS,
         quantisation: Mapping[str, Quantisation] = MappingProxyType({}),
         stored: Callable[[str, Variant], int | None] = lambda _component, _variant: None,
     ) -> None:
@@ -119,7 +121,7 @@ class Outlines:
     def part(self, component: str, variant: Variant) -> Any:  # noqa: ANN401 - any part
         """A component on the meta device, or what stands in for the tokenizer."""
         if component == "tokenizer":
-            return StandInTokenizer(self._tokens)
+            return StandInTokenizer(self._tokens())
         self._prepare(component, variant)
         return self._parts[component, variant]
 
@@ -200,7 +202,7 @@ def outlines_of(
     return Outlines(
         build,
         dtype=dtype,
-        tokens=_prompt_length(weights.files("tokenizer")[0]),
+        tokens=lambda: _prompt_length(weights.files("tokenizer")[0]),
         quantisation=quantisation,
         stored=stored,
     )

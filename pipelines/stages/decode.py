@@ -6,14 +6,16 @@ The frames are lazy: the decoder runs while the encoder of the file reads them.
 import logging
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipelines.components import Components, free_memory
-from pipelines.geometry import SPATIAL, TEMPORAL, latent_frames, tile_spans
+from pipelines.components import Components
+from pipelines.geometry import SPATIAL, TEMPORAL, latent_frames, snap_down, tile_spans
 from pipelines.plan import DecodePlan, Plan
+from pipelines.residency import free_memory
 from pipelines.tokens import denormalise_audio, denormalise_video
 from pipelines.upstream.spatial_tiling import DecodeTile, decode_in_space
 from pipelines.upstream.temporal_tiling import decode_in_time
@@ -42,6 +44,27 @@ def decode(model: Components, latents: Latents, plan: Plan, *, sound: Latents | 
     )
 
 
+# Smaller tiles where the decoder has little memory: share of the reference's edges, and frames.
+# Edges come first: a shorter tile makes more work, since 24 of its frames are shared.
+_SMALLER = ((2 / 3, 80), (1 / 2, 80), (1 / 2, 56), (1 / 3, 56), (1 / 3, 40), (1 / 4, 40))
+
+
+def smaller_tiles(plan: DecodePlan) -> Iterator[DecodePlan]:
+    """Tiles that need less and less memory; they share as much with their neighbours as before."""
+    for share, frames in _SMALLER:
+        yield replace(
+            plan,
+            tile_width=_edge(plan.tile_width * share, plan.overlap),
+            tile_height=_edge(plan.tile_height * share, plan.overlap),
+            tile_frames=max(min(plan.tile_frames, frames), plan.overlap_frames + TEMPORAL),
+        )
+
+
+def _edge(pixels: float, overlap: int) -> int:
+    """On the grid, and twice as long as what neighbours share."""
+    return max(snap_down(int(pixels), SPATIAL), 2 * overlap)
+
+
 def tile_count(num_frames: int, plan: DecodePlan) -> int:
     """Chunks that `decode_video` yields."""
     return len(tile_spans(latent_frames(num_frames), *_tile_latents(plan)))
@@ -68,25 +91,33 @@ def decode_video(
 
         def decode_tile(tile: Tensor) -> Tensor:
             with torch.inference_mode():
-                return decode_as_it_fits(decode_cells, tile, cells, plan.overlap // SPATIAL)
+                return decode_as_it_fits(
+                    decode_cells, tile, cells, plan.overlap // SPATIAL, warnings
+                )
 
         latent = denormalise_video(vae, video)
         for pixels in decode_in_time(decode_tile, latent, *_tile_latents(plan)):
             if not torch.isfinite(pixels).all():
                 raise NonFinite("decode: the frames are not finite")
             frames = to_uint8(pixels)
-            lowest, highest = min(lowest, int(frames.min())), max(highest, int(frames.max()))
-            yield frames
+            low, high = (int(value) for value in torch.aminmax(frames))
+            lowest, highest = min(lowest, low), max(highest, high)
+            yield frames.cpu().numpy()
     if warnings is not None and lowest == highest:
         warnings.append("every pixel of the clip has the same value: the decoder made no picture")
 
 
 def decode_as_it_fits(
-    decode: DecodeTile, latent: Tensor, cells: tuple[int, int], overlap: int
+    decode: DecodeTile,
+    latent: Tensor,
+    cells: tuple[int, int],
+    overlap: int,
+    warnings: list[str] | None = None,
 ) -> Tensor:
     """Decode in tiles of `cells`; where the device runs out of memory, once more in smaller ones.
 
-    A failed decode must not cost the generation before it.
+    A failed decode must not cost the generation before it. The tiles it then takes are told in
+    `warnings`, once.
     """
     try:
         return decode_in_space(decode, latent, cells, overlap)
@@ -95,16 +126,20 @@ def decode_as_it_fits(
     # Outside the handler: the error's traceback holds the tensors that did not fit.
     free_memory(latent.device)
     logger.warning("out of memory in tiles of %s cells, decoding in %s", cells, smaller)
+    told = (
+        "the decoder ran out of memory and used tiles of "
+        f"{smaller[1] * SPATIAL}x{smaller[0] * SPATIAL} instead of "
+        f"{cells[1] * SPATIAL}x{cells[0] * SPATIAL} pixels"
+    )
+    if warnings is not None and told not in warnings:
+        warnings.append(told)
     return decode_in_space(decode, latent, smaller, overlap)
 
 
-def to_uint8(pixels: Tensor) -> np.ndarray:
-    """(1, 3, n, height, width) in -1..1 to uint8 (n, height, width, 3).
-
-    Clamped and rounded on the device.
-    """
-    scaled = pixels[0].float().add(1).mul(127.5).clamp(0, 255).round().to(torch.uint8)
-    return scaled.permute(1, 2, 3, 0).contiguous().cpu().numpy()
+def to_uint8(pixels: Tensor) -> Tensor:
+    """(1, 3, n, height, width) in -1..1 to uint8 (n, height, width, 3), on the same device."""
+    scaled = pixels[0].float().add(1).mul_(127.5).clamp_(0, 255).round_().to(torch.uint8)
+    return scaled.permute(1, 2, 3, 0).contiguous()
 
 
 @contextmanager

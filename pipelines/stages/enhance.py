@@ -3,21 +3,25 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.pipelines.ltx2 import utils as texts
 from diffusers.pipelines.ltx2.prompt_enhancement import clean_response
 from PIL.Image import Resampling
+from torch import nn
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from pipelines.components import Components
 from pipelines.models import Enhancer
+from pipelines.residency import home
 from pipelines.values import Progress
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+WORKING = 1.3  # what a model of its own takes of the device while it writes, next to its weights
 PICTURE_EDGE = 896  # pixels of the longer edge of the picture that the model is shown
 # What the model is told, without and with a picture; diffusers ships the reference's texts.
 INSTRUCTIONS: dict[str, tuple[str, str]] = {
@@ -55,6 +59,9 @@ def enhance(
             f"User Raw Input Prompt: {prompt}." if pictured else f"user prompt: {prompt}",
             None if picture is None else shown(picture),
         )
+    if recipe.part == "enhancer" and model.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(model.device)
+        make_room(model, WORKING * weight_bytes(conversation.files.model), free)
     try:
         with model.using(recipe.part) as writer, own_draws(model.device, seed):
             ids = writer.generate(
@@ -71,6 +78,23 @@ def enhance(
     if not text:
         raise NothingWritten("the language model wrote no words")
     return text
+
+
+def make_room(model: Components, needed: float, free: int) -> None:
+    """Let go of the parts that lie idle on the device where `needed` bytes are more than are free.
+
+    They load again for the clip, when the model that writes is gone.
+    """
+    if needed <= free:
+        return
+    for name in model.held:
+        if home(model.residency, name) == "device" and isinstance(model.part(name), nn.Module):
+            model.drop(name)
+
+
+def weight_bytes(folder: Path) -> int:
+    """Bytes of the weights in a transformers folder."""
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
 def options(recipe: Enhancer) -> dict[str, Any]:

@@ -22,7 +22,8 @@ def upsample_long(
     """As `upsample`, in memory that does not grow with the length.
 
     A clip of up to `stretch` + 2 `margin` latent frames goes through as a whole. Of a longer one
-    each run keeps its middle: the upscalers look a few latents into both directions.
+    each run keeps its middle: the upscalers look a few latents into both directions. Their norms
+    measure a run and not the whole clip, which is the difference that remains.
     """
     length = latents.video.shape[2]
     if length <= stretch + 2 * margin:

@@ -129,7 +129,7 @@ def _write(folder: Path) -> None:
         ("temporal_upscaler", sizes.FILES.temporal_upscaler),
     ):
         metadata = {"config": sizes.UPSCALERS[name], "model_version": sizes.MODEL_VERSION}
-        stored.write(folder / file, _tensors(name, _module(name), sizes.MODEL_VERSION), metadata)
+        stored.write(folder / str(file), _tensors(name, _module(name), sizes.MODEL_VERSION), metadata)
     for entry in _loras():
         _write_lora(folder / entry.file, entry, parts["transformer"])
     _write_text_encoder(folder / sizes.TEXT_ENCODER)
@@ -194,6 +194,10 @@ def _write_text_encoder(folder: Path) -> None:
     ids: dict[str, Any] = {
         f"{name}_token_id": SPECIAL.index(f"<{name}>") for name in ("pad", "eos", "bos")
     }
+    marks: dict[str, Any] = {
+        f"{name.removesuffix('_token')}_token_index": vocabulary()[token]
+        for name, token in PICTURE.items()
+    }
     edge = sizes.GEMMA_VISION["image_size"]
     config = Gemma3Config(
         text_config={**sizes.GEMMA_TEXT, "vocab_size": len(vocabulary()), **ids},
@@ -202,10 +206,7 @@ def _write_text_encoder(folder: Path) -> None:
         architectures=[Gemma3ForConditionalGeneration.__name__],
         dtype="bfloat16",
         tie_word_embeddings=False,  # a language head of its own, so that what it writes varies
-        **{
-            f"{name.removesuffix('_token')}_token_index": vocabulary()[token]
-            for name, token in PICTURE.items()
-        },
+        **marks,
     )
     config.save_pretrained(folder)
     Gemma3ImageProcessorPil(size={"height": edge, "width": edge}).save_pretrained(folder)

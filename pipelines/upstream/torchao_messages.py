@@ -2,7 +2,7 @@
 
 What differs: diffusers, peft and transformers import torchao wherever it is installed, whether or
 not anything is quantised. Its import then warns of compiled kernels that do not load on this Python
-or without CUDA, of two classes registered in a way that torch calls deprecated, and diffusers warns
+or without CUDA, and of two classes registered in a way that torch calls deprecated; diffusers warns
 of classes that torchao no longer has. None of it concerns weight-only rounding, which is plain
 torch, and five such lines would precede every clip. Nothing else of these loggers is held back.
 End: when the three import without a word, `test_the_import_of_torchao_is_still_noisy` fails.
@@ -12,6 +12,7 @@ import logging
 
 _SAID = {
     "torchao": "Failed to load",
+    "torchao.kernel.intmm": "Detected no triton",
     "torch.utils._pytree": "Calling register_constant() on Enum subclasses",
     "diffusers.quantizers.torchao.torchao_quantizer": "Unable to import `torchao` Tensor objects",
 }

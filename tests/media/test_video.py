@@ -32,9 +32,7 @@ def copied(source, target):
         num_frames=facts.frames,
         fps=facts.rate,
     )
-    sound = CopiedSound(
-        path=source, sample_rate=facts.audio[0].sample_rate, delay=facts.delay
-    )
+    sound = CopiedSound(path=source, sample_rate=facts.audio[0].sample_rate, delay=facts.delay)
     return write_mp4(clip, target, sound=sound, metadata={"prompt": "none"})
 
 
@@ -128,9 +126,7 @@ def test_a_picture_that_begins_late_still_does(tmp_path):
     facts = probe(source)
     assert abs(float(facts.delay) - 0.2) < 0.03
     copied(source, tmp_path / "out.mp4")
-    gaps = [
-        first_picture_at(path) - packets(path)[1][0] for path in (source, tmp_path / "out.mp4")
-    ]
+    gaps = [first_picture_at(path) - packets(path)[1][0] for path in (source, tmp_path / "out.mp4")]
     assert abs(gaps[0] - gaps[1]) < 0.005
 
 

@@ -60,7 +60,9 @@ def video(
         sound = None
         if audio:
             sound = container.add_stream(audio, rate=SOUND_RATE, layout="stereo")
-        for number, picture in enumerate(pictures(count, width, height) if frames is None else frames):
+        for number, picture in enumerate(
+            pictures(count, width, height) if frames is None else frames
+        ):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             if times is not None:
                 frame.pts, frame.time_base = times[number] + late, Fraction(1, 90000)

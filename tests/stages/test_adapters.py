@@ -374,6 +374,29 @@ def test_files_act_by_strength_inside_the_block_only(model, files):
     assert torch.equal(run(model), base)
 
 
+def test_another_strength_loads_nothing(model, files):
+    store = AdapterStore()
+    name = ensure(store, model, files[0])
+    layer = model.get_submodule(Q)
+    weights = [id(layer.lora_A[name].weight), id(layer.lora_B[name].weight)]
+    for strength in (0.25, 1.5):
+        with store.applied(model, [(files[0], strength)]):
+            assert layer.scaling[name] == strength
+        assert [id(layer.lora_A[name].weight), id(layer.lora_B[name].weight)] == weights
+    assert names(store, model) == [name]
+
+
+def test_a_store_that_is_cleared_leaves_the_very_modules_of_before(model, files):
+    modules = [id(module) for module in model.modules()]
+    store = AdapterStore()
+    with store.applied(model, [(files[0], 1.0)]):
+        ensure(store, model, files[1])
+        store.clear()
+        assert len(names(store, model)) == 1
+    store.clear()
+    assert [id(module) for module in model.modules()] == modules
+
+
 def test_the_least_recently_used_goes_first(model, files):
     one = AdapterStore()
     ensure(one, model, files[0])

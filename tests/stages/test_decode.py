@@ -31,7 +31,7 @@ def test_one_tile_is_the_decoder_alone(tiny_model):
     video = latent(4)
     vae = tiny_model.part("vae")
     with torch.inference_mode():
-        plain = to_uint8(vae.decode(denormalise_video(vae, video), return_dict=False)[0])
+        plain = to_uint8(vae.decode(denormalise_video(vae, video), return_dict=False)[0]).numpy()
     (chunk,) = decode_video(tiny_model, video, WHOLE)
     assert np.array_equal(chunk, plain)
     assert chunk.shape == (25, 64, 96, 3)

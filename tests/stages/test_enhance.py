@@ -24,9 +24,11 @@ from pipelines.stages.enhance import (
     NothingWritten,
     cleaned,
     enhance,
+    make_room,
     options,
     own_draws,
     shown,
+    weight_bytes,
 )
 from tests.stages.writers import PictureProcessor, weights_with, write_gemma_4
 
@@ -178,19 +180,22 @@ def test_the_random_generators_and_the_prompt_cache_are_left_as_they_were(model)
 
 def test_the_generators_are_put_back_after_an_error():
     state = torch.get_rng_state()
-    draws = own_draws(torch.device("cpu"), 5)
-    draws.__enter__()
-    torch.rand(3)
+
+    def failing() -> None:
+        with own_draws(torch.device("cpu"), 5):
+            torch.rand(3)
+            raise KeyError
+
     with pytest.raises(KeyError):
-        draws.__exit__(KeyError, KeyError(), None)
+        failing()
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_a_writer_of_its_own_is_freed_and_the_text_encoder_stays(model):
     enhance(model, "a red ball", seed=1)
-    assert "enhancer" not in model._parts
+    assert "enhancer" not in model.held
     if model.weights.generation.enhancer.part == "text_encoder":
-        assert "text_encoder" in model._parts
+        assert "text_encoder" in model.held
 
 
 def test_every_token_is_a_step_at_which_the_run_can_be_stopped(model):
@@ -201,7 +206,7 @@ def test_every_token_is_a_step_at_which_the_run_can_be_stopped(model):
     with pytest.raises(KeyboardInterrupt):
         enhance(model, "a red ball", seed=1, progress=Steps(stop=2))
     assert torch.equal(torch.get_rng_state(), state)
-    assert "enhancer" not in model._parts
+    assert "enhancer" not in model.held
 
 
 @pytest.mark.parametrize("picture", [None, NOISE], ids=["text", "picture"])
@@ -210,10 +215,28 @@ def test_it_writes_in_bfloat16_too(model, picture):
     assert enhance(rounded, "a red ball", seed=1, picture=picture)
 
 
-def test_an_offloaded_text_encoder_visits_the_device(gemma_3):
-    away = Components(gemma_3.weights, residency="offload")
-    assert enhance(away, "a red ball", seed=1) == enhance(gemma_3, "a red ball", seed=1)
-    assert {tensor.device.type for tensor in away.part("text_encoder").parameters()} == {"cpu"}
+@pytest.mark.parametrize("residency", ["staged", "freed", "offload", "stream"])
+def test_the_text_is_the_same_wherever_the_writer_lives(model, residency):
+    away = Components(model.weights, residency=residency)
+    assert enhance(away, "a red ball", seed=1) == enhance(model, "a red ball", seed=1)
+    kept = residency != "freed" and model.weights.generation.enhancer.part == "text_encoder"
+    assert ("text_encoder" in away.held) == kept
+    assert "enhancer" not in away.held
+
+
+def test_idle_parts_make_room_where_there_is_too_little(tiny):
+    model = Components(find(tiny, CHECKPOINTS["tiny"]))
+    for name in ("vae", "tokenizer", "transformer:dev"):
+        model.part(name)
+    make_room(model, needed=10, free=10)
+    assert len(model.held) == 3
+    make_room(model, needed=11, free=10)
+    assert model.held == ("tokenizer",)
+
+
+def test_the_bytes_of_a_folder_are_those_of_its_weights(tiny):
+    folder = tiny / "gemma-3-tiny"
+    assert weight_bytes(folder) == (folder / "model.safetensors").stat().st_size
 
 
 def test_an_answer_without_words_is_an_error(tiny):

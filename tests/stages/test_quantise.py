@@ -1,8 +1,10 @@
 """Weight-only rounding: which layers, how far off, how many bytes, and what it leaves alone."""
 
 import gc
+import json
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -12,20 +14,31 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
+from ltx2 import settings as settings_module
+from ltx2.cli import main
 from ltx2.engine import Engine
 from ltx2.errors import BadRequest
 from ltx2.settings import Settings
 from pipelines.checkpoints.files import find
 from pipelines.checkpoints.headers import CheckpointError
 from pipelines.checkpoints.load import load
-from pipelines.checkpoints.quantise import is_rounded, pieces, quantise, rounded, weight_bytes
+from pipelines.checkpoints.quantise import (
+    QUANTISATIONS,
+    is_rounded,
+    pieces,
+    quantise,
+    rounded,
+    weight_bytes,
+)
 from pipelines.components import Components
 from pipelines.models import CHECKPOINTS
 from pipelines.plan import Adapter
 from pipelines.residency import visiting
 from pipelines.stages.denoise import denoise
 from pipelines.stages.prompt import encode_prompts
+from tests.stages import originals, test_text_encoder
 from tests.stages.plans import small_plan
 
 KINDS = ("int8", "fp8")
@@ -195,7 +208,7 @@ def test_few_weights_are_there_unrounded_at_a_time(weights, tmp_path, layout, ki
     del module
     gc.collect()
     with Unrounded(smallest) as watched:
-        module = load(weights, "transformer", quantise=kind)
+        load(weights, "transformer", quantise=kind)
     assert kept < watched.most < kept + 8 * max(sizes) < kept + sum(sizes) / 2
 
 
@@ -225,7 +238,7 @@ def test_a_folder_that_lacks_a_tensor_is_refused_when_it_is_rounded_too(weights,
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_lora_lies_on_top_of_the_rounded_weights(weights, camera, kind):
-    """The layer gives what its rounded weight gives, plus the factors' product, in full precision."""
+    """The layer gives what its rounded weight gives, plus the factors' product unrounded."""
     model = components(weights, kind)
     adapter = (Adapter(source=str(camera), strength=0.5),)
     tensors = load_file(camera)
@@ -327,6 +340,70 @@ def test_an_engine_says_in_its_result_what_was_rounded(tiny):
     assert exact.run_warnings(small_plan()) == ()
 
 
+def test_the_settings_offer_what_can_be_done():
+    assert get_args(settings_module.Quantisation) == QUANTISATIONS
+
+
 def test_an_engine_refuses_another_kind():
     with pytest.raises(BadRequest, match="quantise must be one of none, fp8, int8; got 'int4'"):
         Engine.load("tiny", quantise="int4", settings=Settings.from_env({}))
+
+
+def gemma_folder(root, *, pictures):
+    """A Gemma 3 beside a 2.0 checkpoint: the language model alone, or one that sees pictures."""
+    tensors, config, _ = originals.monolith("2.0")
+    originals.write(root / originals.NAMES["2.0"], tensors, config, "2.0")
+    if not pictures:
+        test_text_encoder.text_only(root / "text_encoder")
+        return find(root)
+    tower = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+             "num_attention_heads": 1, "image_size": 28, "patch_size": 14}  # fmt: skip
+    config = Gemma3Config(
+        text_config=test_text_encoder.SIZES, vision_config=tower, mm_tokens_per_image=4
+    )
+    torch.manual_seed(0)
+    Gemma3ForConditionalGeneration(config).save_pretrained(root / "text_encoder")
+    test_text_encoder.save_tokenizer(root / "text_encoder")
+    return find(root)
+
+
+def gemma_file(root):
+    """2.5's file with a Gemma 4, its tokenizer and the projections."""
+    test_text_encoder.single_file(root)
+    return find(root)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("source", ["language model", "with pictures", "file of 2.5"])
+def test_every_form_of_a_text_encoder_is_rounded_in_its_decoder_layers(tmp_path, source, kind):
+    if source == "file of 2.5":
+        weights = gemma_file(tmp_path)
+    else:
+        weights = gemma_folder(tmp_path, pictures=source == "with pictures")
+    exact, ours = load(weights, "text_encoder"), load(weights, "text_encoder", quantise=kind)
+    changed = {name for name, one in ours.named_parameters() if not is_plain(one)}
+    wanted = {
+        f"{name}.weight"
+        for name, layer in exact.named_modules()
+        if isinstance(layer, nn.Linear) and ".layers." in name and "vision" not in name
+    }
+    assert changed == wanted
+    assert len(changed) == 2 * 7
+    assert ours.lm_head.weight is ours.get_input_embeddings().weight
+    mine, reference = test_text_encoder.states(ours), test_text_encoder.states(exact)
+    assert 0 < off(mine, reference) < {"int8": 0.02, "fp8": 0.08}[kind]
+
+
+def test_the_command_rounds_and_says_so(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    small = ["--width", "128", "--height", "64", "--num-frames", "9", "--seed", "7"]
+    command = ["generate", "a red ball", *small, "--checkpoint", str(tiny), "-o", "out.mp4"]
+    assert main([*command, "--quantise", "int8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == [
+        "the transformer's weights are rounded to int8",
+        "the text encoder's weights are rounded to int8",
+    ]
+    assert main([*command, "--quantise", "fp8"]) == 0
+    assert "warning: the transformer's weights are rounded to fp8\n" in capsys.readouterr().err
+    assert main([*command, "--quantise", "int4"]) == 2
+    assert "'int4' (choose from" in capsys.readouterr().err

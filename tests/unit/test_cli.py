@@ -339,20 +339,36 @@ def test_models_are_the_model_table_with_what_is_missing(
     assert rows["tiny"]["random_weights"]
     assert CHECKPOINTS["ltx-2.3"].files.dev in rows["ltx-2.3"]["missing"]["pro"]
     assert rows["ltx-2.5"]["gated"]
+    assert set(rows["ltx-2.5"]["missing_extras"]) == {"enhance_prompt", "automatic duration"}
+    assert rows["ltx-2.3"]["missing_extras"] == rows["tiny"]["missing_extras"] == {}
     assert main(["models"]) == 0
     table = capsys.readouterr().out.splitlines()
-    assert table[0].split() == ["NAME", "DEFAULT", "FAST", "PRO", "LICENCE"]
+    assert table[0].split() == ["NAME", "DEFAULT", "FAST", "PRO", "EXTRAS", "LICENCE"]
     assert len(table) == 1 + len(CHECKPOINTS)
 
 
-def test_loras_are_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
+def test_loras_are_the_catalogue(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from loras import catalog
 
+    camera, distilled = catalog.get("jib_up", "2.0"), catalog.get("distilled", "2.3")
+    here = [tmp_path / "loras" / camera.file, tmp_path / "ltx-2.3" / distilled.file]
+    for file in here:
+        file.parent.mkdir()
+        file.touch()
+    monkeypatch.setenv("LTX2_WEIGHTS", str(tmp_path))
     assert main(["loras", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["loras"]
     assert [row["id"] for row in rows] == [entry.id for entry in catalog.entries()]
+    assert [row["path"] for row in rows if row["path"]] == [str(file) for file in here]
     assert main(["loras"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 1 + len(rows)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(rows)
+    (line,) = [line for line in lines if line.startswith("jib_up") and " 2.0 " in line]
+    for words in ("camera", "base 1, refine 0", "yes", camera.licence, camera.source, "crane"):
+        assert words in line
+    assert "built in" in lines[-1]
 
 
 def test_doctor_says_what_can_run_and_masks_the_token(

@@ -347,10 +347,10 @@ def test_diffusers_layout_is_refused_where_no_official_repository_holds_the_mode
     for name, mode in (("ltx-2.3", "fast"), ("ltx-2.3", "pro"), ("ltx-2", "fast")):
         with pytest.raises(BadRequest, match=f"no official repository holds {name}"):
             sources_of(Order(checkpoint=name, mode=mode, diffusers=True))  # type: ignore[arg-type]
-    [fast] = sources_of(Order(checkpoint="ltx-2.5", mode="fast", diffusers=True))
+    [fast, _] = sources_of(Order(checkpoint="ltx-2.5", mode="fast", diffusers=True))
     assert fast.picks("transformer/config.json")
     assert not fast.picks("transformer_full/config.json")
-    [pro] = sources_of(Order(checkpoint="ltx-2.5", mode="pro", diffusers=True))
+    [pro, _] = sources_of(Order(checkpoint="ltx-2.5", mode="pro", diffusers=True))
     assert pro.picks("transformer_full/config.json")
     assert not pro.picks("transformer/config.json")
 
@@ -367,3 +367,24 @@ def test_loras_of_a_model_that_has_none_are_refused_with_the_models_that_have():
     assert any(
         source.folder == "loras" for source in sources_of(replace(order, checkpoint="ltx-2"))
     )
+
+
+@pytest.mark.parametrize("diffusers", [False, True])
+def test_2_5_comes_with_its_duration_head_and_the_model_that_rewrites_prompts(diffusers):
+    model, writer = sources_of(Order(checkpoint="ltx-2.5", mode="fast", diffusers=diffusers))
+    head = CHECKPOINTS["ltx-2.5"].files.duration_head
+    assert head is not None
+    assert model.picks("duration_head/config.json" if diffusers else head)
+    assert writer.repository == "google/gemma-4-E2B-it"
+    assert writer.folder == "gemma-4-E2B-it"
+    for file in ("config.json", "chat_template.jinja", "processor_config.json"):
+        assert writer.picks(file)
+    assert writer.licence == "Apache-2.0"
+
+
+def test_other_generations_rewrite_with_their_text_encoder():
+    for name in ("ltx-2", "ltx-2.3"):
+        _, encoder = sources_of(Order(checkpoint=name))
+        assert "gemma-3" in encoder.repository
+        for file in ("chat_template.json", "preprocessor_config.json", "generation_config.json"):
+            assert encoder.picks(file)

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 from loras import headers
-from loras.keys import match
 from ltx2.errors import BadRequest, ConfigError, MediaRefused, TooLarge
 from ltx2.extent import Limits
-from ltx2.lora_files import LoraFiles, transformer_layers
+from ltx2.lora_files import LoraFiles, module_layers
 from ltx2.media.fetch import MediaLimits
 from ltx2.prepare import prepare
 from ltx2.request import Request
+from ltx2.settings import Settings
 from pipelines.checkpoints.files import find
 from pipelines.models import CHECKPOINTS
 from pipelines.plan import Adapter
@@ -68,12 +68,10 @@ def of(*sources):
 def files(tiny):
     """The embedded checkpoint's LoRAs, and a place for paths."""
 
-    def find_file(source):
-        if source == "jib_up":
+    def find_file(adapter):
+        if adapter.source == "jib_up":
             return tiny / CAMERA
-        if source.endswith(".safetensors"):
-            return Path(source)
-        raise ConfigError(f"the LoRA {source} needs a file that is not here")
+        raise ConfigError(f"the LoRA {adapter.source} needs a file that is not here")
 
     return LoraFiles(find=find_file, weights=find(tiny, ROW))
 
@@ -106,17 +104,15 @@ def test_a_single_kind_of_refusal_keeps_its_own_class(tmp_path):
     assert "pixels a frame" in both
 
 
-@pytest.mark.parametrize(
-    ("source", "paths", "advice"),
-    [
-        ("https://example.com/style.safetensors?key=secret", True, "a local .safetensors file"),
-        ("someone/loras:style.safetensors", False, "a catalogue id"),
-    ],
-)
-def test_a_lora_that_is_elsewhere_is_refused_with_what_the_caller_may_give(source, paths, advice):
-    error = refusal(BadRequest, of(source), paths=paths)
-    name = source.removesuffix("?key=secret")
-    assert error.problems == [f"loras[0]: {name} is not on this machine; give {advice}"]
+def test_a_lora_that_is_elsewhere_is_planned_without_its_query_and_named_as_unread():
+    url = "https://example.com/style.safetensors?key=secret#part"
+    plan = prepared(of(url, "someone/loras:style.safetensors")).plan
+    sources = ["https://example.com/style.safetensors", "someone/loras:style.safetensors"]
+    assert [(a.source, a.sha256) for a in plan.base.adapters] == [(s, None) for s in sources]
+    assert [text for text in plan.warnings if "was not read" in text] == [
+        f"loras[{n}] was not read: the plan's id does not name what is in it" for n in (0, 1)
+    ]
+    assert "secret" not in json.dumps(plan.as_dict())
 
 
 def test_a_lora_file_is_judged_before_there_are_weights(tmp_path):
@@ -151,8 +147,8 @@ def test_a_lora_that_does_not_fit_is_refused_from_its_header(tmp_path, files):
     assert prepared(of(wide)).plan  # what it must fit is not known yet
     found = refusal(BadRequest, of(wide, gone), files=files).problems
     assert len(found) == 2
-    assert "gone.safetensors" in found[0]
-    assert "other shapes" in found[1]
+    assert "other shapes" in found[0]
+    assert "gone.safetensors" in found[1]
 
 
 def test_a_camera_lora_that_is_missing_is_found_before_the_run(files):
@@ -165,26 +161,81 @@ def test_a_camera_lora_that_is_missing_is_found_before_the_run(files):
 def test_a_lora_of_the_catalogue_that_is_damaged_is_a_fault_of_the_machine(tmp_path, files):
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"broken")
-    damaged = dataclasses.replace(files, find=lambda _source: broken)
-    (found,) = damaged.refusals([Adapter(source="jib_up", strength=1.0)], "distilled")
+    damaged = dataclasses.replace(files, find=lambda _adapter: broken)
+    _, (found,) = damaged.examine([Adapter(source="jib_up", strength=1.0)], "distilled")
     assert isinstance(found, ConfigError)
     assert "the LoRA jib_up" in str(found)
 
 
+@pytest.mark.parametrize("component", ["transformer", "connectors"])
 @pytest.mark.parametrize("variant", ["distilled", "dev"])
-def test_the_layers_in_the_headers_are_those_of_the_module(tiny, tiny_model, variant):
+def test_the_layers_in_the_headers_are_those_of_the_module(tiny, tiny_model, component, variant):
     from torch import nn
 
-    module = tiny_model.part(f"transformer:{variant}")
+    module = tiny_model.part(f"{component}:{variant}")
     linears = {
         name.removesuffix(".base_layer"): (layer.out_features, layer.in_features)
         for name, layer in module.named_modules()
         if isinstance(layer, nn.Linear) and ".lora_" not in name
     }
-    layers = transformer_layers(tiny_model.weights, variant)
-    assert layers == linears
+    assert module_layers(tiny_model.weights, component, variant) == linears
+
+
+def test_what_each_lora_does_is_known_before_the_run(tiny, tmp_path, files):
+    layers = module_layers(files.weights, "transformer", "distilled")
+    outputs, inputs = layers["transformer_blocks.0.attn1.to_q"]
+    mine = lora(tmp_path / "mine.safetensors", inputs=inputs, outputs=outputs)
+    found = prepared(of(mine, "jib_up"), files=files)
+    digest = found.plan.base.adapters[0].sha256
+    own, camera = found.matches[str(mine), digest], found.matches["jib_up", None]
+    assert (own.kind, own.rank, own.layers("transformer"), own.layers("connectors")) == (
+        "lora", 2, 1, 0,
+    )  # fmt: skip
     header = headers.read(tiny / CAMERA)
-    assert match(header.shapes, {"transformer": layers}, file=CAMERA, metadata=header.metadata)
+    assert camera.layers("transformer") == len(header.tensors) / 2
+    assert prepared(of(mine)).matches is None
+
+
+@pytest.mark.parametrize(
+    ("source", "checkpoint", "words"),
+    [
+        ("ltx-2-19b-lora-camera-control-jib-up.safetensors", "tiny", "made for 2.0, not for tiny"),
+        ("https://x.org/a/ltx-2-19b-lora-camera-control-static.safetensors?k=1", "ltx-2.3",
+         "made for 2.0, not for ltx-2.3; of the catalogue, it holds none for ltx-2.3"),
+        ("Lightricks/LTX-2.3:ltx-2.3-22b-distilled-lora-384-1.1.safetensors", "ltx-2",
+         "those for ltx-2 are dolly_in, dolly_left"),
+        ("jib_up", "ltx-2.5", "'jib_up' was not made for ltx-2.5"),
+        ("Lightricks/LTX-2:ltx-2-19b-distilled-lora-384.safetensors", "ltx-2", "a second time"),
+        ("detailer", "tiny", "set detailer to true"),
+        ("x/y:ltx-2-19b-ic-lora-detailer.safetensors", "ltx-2", "`ltx2 detail`"),
+    ],
+)  # fmt: skip
+def test_a_file_of_the_catalogue_is_known_by_its_name_wherever_it_comes_from(
+    source, checkpoint, words
+):
+    problem = str(refusal_of_any(of(source), checkpoint=CHECKPOINTS[checkpoint]))
+    assert words in problem
+    assert "?k=1" not in problem
+
+
+def refusal_of_any(request, **options):
+    with pytest.raises(BadRequest) as caught:
+        prepared(request, **options)
+    return caught.value
+
+
+def test_two_camera_moves_are_refused_also_by_the_name_of_a_file(tmp_path):
+    file = lora(tmp_path / CAMERA)
+    request = ask(camera_motion="static", loras=[{"source": str(file)}])
+    assert "static and jib_up are asked for" in str(refusal(BadRequest, request))
+
+
+def test_a_local_lora_that_is_too_heavy_is_refused_as_such(tmp_path):
+    sources = dataclasses.replace(Settings().lora_sources(), max_bytes=100)
+    file = lora(tmp_path / "style.safetensors")
+    text = str(refusal(TooLarge, of(file), sources=sources))
+    assert text.startswith("loras[0] has ")
+    assert "a LoRA may have 100 here" in text
 
 
 def test_the_public_plan_reads_the_pictures_as_the_command_does(tmp_path):

@@ -311,24 +311,38 @@ def test_every_form_of_a_lora_is_accepted(source):
         "ftp://example.com/a.safetensors",
         "someone/repo:../../secret.safetensors",
         "someone/repo:/etc/a.safetensors",
-        "someone/repo:style.bin",
-        "style.ckpt",
+        "someone/repo:style.onnx",
     ],
 )
 def test_a_lora_of_no_known_form_is_refused(source):
     assert "loras[0].source must be" in refused("loras", [{"source": source}])
 
 
-def test_no_error_and_no_description_offers_a_lora_that_cannot_be_fetched():
+@pytest.mark.parametrize(
+    "source", ["style.ckpt", "a/b:style.BIN", "https://example.org/style.pt?token=secret"]
+)
+def test_a_pickle_is_refused_by_its_name(source):
+    text = refused("loras", [{"source": source}])
+    assert "loras[0].source names a pickle, which could run any code" in text
+    assert "secret" not in text
+
+
+def test_errors_and_the_description_say_every_form_a_lora_may_have():
     texts = [
         refused("loras", [{"source": "two words"}]),
         *problems({"prompt": "a", "loras": [{"source": "style.safetensors"}]}),
         Lora.model_fields["source"].description,
     ]
     for text in texts:
-        assert "catalogue id" in text
-        assert "URL" not in text
-        assert "repository" not in text
+        for form in ("catalogue id", "http(s) URL", "owner/name:"):
+            assert form in text
+
+
+def test_a_url_that_is_given_twice_is_named_without_its_query():
+    url = "https://example.org/style.safetensors?token=secret"
+    text = refused("loras", [{"source": url}, {"source": url}])
+    assert "example.org/style" in text
+    assert "secret" not in text
 
 
 def test_one_lora_twice_in_one_pass_is_refused_and_once_in_each_is_not():
@@ -375,8 +389,10 @@ def test_the_public_names_are_pinned():
         "Settings",
         "TooLarge",
         "UnknownLora",
+        "VideoRequest",
         "generate",
         "plan",
+        "restore",
     ]
     assert set(ltx2.__all__) <= set(dir(ltx2))
 

@@ -15,7 +15,17 @@ from ltx2.planner import plan
 from ltx2.request import Request
 from ltx2.settings import Settings
 from ltx2.sources import original_files
-from ltx2.weights import Cuda, cuda, lora_file, missing_files, places, resolve, row_of, snapshot
+from ltx2.weights import (
+    Cuda,
+    cuda,
+    lora_file,
+    missing_extras,
+    missing_files,
+    places,
+    resolve,
+    row_of,
+    snapshot,
+)
 from pipelines.models import CHECKPOINTS
 from tests.unit.checkpoint_files import (
     GEMMA_NAME,
@@ -280,3 +290,62 @@ def test_looking_for_weights_needs_no_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# What a model can do without
+
+
+NEWEST = CHECKPOINTS["ltx-2.5"]
+E2B = "google/gemma-4-E2B-it"
+
+
+def newest(folder: Path, *, head: bool = False) -> Path:
+    """LTX-2.5 for mode fast, as far as headers go."""
+    originals(folder, NEWEST, "fast")
+    if head:
+        assert NEWEST.files.duration_head is not None
+        safetensors(folder / NEWEST.files.duration_head, ("duration_head.mlp_out.weight",))
+    return folder
+
+
+def writer(folder: Path) -> Path:
+    """The model that rewrites prompts, as far as file names go."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (folder / name).write_bytes(b"{}")
+    return folder
+
+
+def test_what_only_some_requests_need_is_told_by_what_it_is_for(settings):
+    everything = {"enhance_prompt": E2B, "automatic duration": NEWEST.files.duration_head}
+    assert missing_extras(NEWEST, settings) == everything
+    assert missing_extras(ROW, settings) == {}
+    assert settings.baked_weights is not None
+    newest(settings.baked_weights / "ltx-2.5")
+    assert missing_extras(NEWEST, settings) == everything
+    newest(settings.baked_weights / "ltx-2.5", head=True)
+    assert missing_extras(NEWEST, settings) == {"enhance_prompt": E2B}
+    writer(hub_snapshot(settings.hub_cache, E2B))
+    assert missing_extras(NEWEST, settings) == {}
+
+
+def test_the_model_that_rewrites_prompts_is_found_inside_beside_and_in_the_cache(settings):
+    folder = newest(settings.hub_cache.parent / "models" / "mine")
+    row = replace(NEWEST, name="mine")
+    assert resolve_enhancer(folder, settings) is None
+    cached = writer(hub_snapshot(settings.hub_cache, E2B))
+    assert resolve_enhancer(folder, settings) == cached
+    beside = writer(folder.parent / "gemma-4-E2B-it")
+    assert resolve_enhancer(folder, settings) == beside
+    inside = writer(folder / "gemma-4-E2B-it")
+    assert resolve_enhancer(folder, settings) == inside
+    assert row.files.enhancer_repository == E2B
+
+
+def resolve_enhancer(folder: Path, settings: Settings) -> Path | None:
+    """Where `resolve` finds it for weights in a folder of one's own."""
+    text = "text_encoders/gemma4-12b-with-proj-ltx-2.5-bf16.safetensors"
+    config = '{"model_type": "gemma4_unified", "hidden_size": 3840, "num_hidden_layers": 48}'
+    names = ("tokenizer_json", "text_embedding_projection.aggregate_embed.weight")
+    safetensors(folder / text, names, gemma_config=config, model_version="2.5.0")
+    return resolve(str(folder), settings).enhancer

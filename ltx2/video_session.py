@@ -13,9 +13,9 @@ from ltx2.extent import Limits
 from ltx2.media.encode import CopiedSound, write_mp4
 from ltx2.media.video import VideoFacts, probe, read_frames
 from ltx2.progress import Progress, counted, pass_work
-from ltx2.restore_planner import plan_video
 from ltx2.results import Receipt, mp4_metadata
 from ltx2.settings import Settings
+from ltx2.video_planner import plan_video
 from ltx2.video_request import VideoRequest
 from ltx2.weights import catalogue_file
 from pipelines.geometry import latent_frames, video_tokens
@@ -58,12 +58,12 @@ def restore(
         checkpoint=engine.checkpoint,
         limits=engine.limits,
         reference_downscale=detailer_downscale(
-            request, engine.checkpoint, engine.components.weights.root, engine.settings
-        ),
+            engine.checkpoint, engine.components.weights.root, engine.settings
+        )
+        if request.details
+        else None,
     )
-    return execute_video(
-        prepared, engine=engine, deliver=deliver, progress=progress or Progress()
-    )
+    return execute_video(prepared, engine=engine, deliver=deliver, progress=progress or Progress())
 
 
 def prepare_video(
@@ -85,15 +85,12 @@ def prepare_video(
     return PreparedVideo(plan=decided, facts=facts, generation_id=request.generation_id)
 
 
-def detailer_downscale(
-    request: VideoRequest, row: Checkpoint, root: Path, settings: Settings
-) -> int | None:
-    """What the detailer's own file says of the reference it follows; None where it says nothing.
+def detailer_downscale(row: Checkpoint, root: Path, settings: Settings) -> int | None:
+    """What the detailer's own file says of the reference it follows; None where it says nothing,
+    and where there is no detailer for this checkpoint.
 
-    Raises ConfigError where a detailer is wanted and its file is not on this machine.
+    Raises ConfigError where its file is not on this machine or cannot be read.
     """
-    if not request.details:
-        return None
     try:
         entry = catalog.get("detailer", row.generation.name)
     except LookupError:
@@ -115,7 +112,8 @@ def execute_video(
     prepared: PreparedVideo, *, engine: "Engine", deliver: Delivery, progress: Progress
 ) -> Receipt:
     """The second half of `restore`: run a prepared request and deliver its clip."""
-    plan, facts = prepared.plan, prepared.facts
+    facts = prepared.facts
+    plan = engine.fitted(prepared.plan)
     adapters = [adapter for part in plan.passes.values() for adapter in part.adapters]
     matches = engine.lora_files.require(adapters, plan.variant)
     progress.expect(expected_work(plan))
@@ -152,8 +150,6 @@ def run(
     from ltx2.engine import translated
     from pipelines.recipes import video_to_video
 
-    if missing := engine.components.weights.missing(plan.mode, plan.wanted_parts):
-        raise ConfigError(f"{plan.task} needs files that are not there: {', '.join(missing)}")
     with translated(plan):
         clip = video_to_video.run(engine.components, plan, frames, progress)
 
@@ -167,9 +163,7 @@ def run(
 
 def copied_sound(facts: VideoFacts) -> CopiedSound:
     """The source's sound as the encoder takes it over."""
-    return CopiedSound(
-        path=facts.path, sample_rate=facts.audio[0].sample_rate, delay=facts.delay
-    )
+    return CopiedSound(path=facts.path, sample_rate=facts.audio[0].sample_rate, delay=facts.delay)
 
 
 def source_facts(facts: VideoFacts) -> dict[str, Any]:
@@ -211,8 +205,6 @@ def expected_work(plan: RestorePlan) -> dict[str, float]:
 def _run_warnings(engine: "Engine", plan: RestorePlan) -> tuple[str, ...]:
     """What only the run could tell: a prompt that was too long, and weights that were rounded."""
     part = plan.refine
-    text = part and engine.components.known_text(
-        plan.variant, part.prompt, part.denoise.adapters
-    )
+    text = part and engine.components.known_text(plan.variant, part.prompt, part.denoise.adapters)
     cut = (f"prompt was cut at {text.tokens} tokens",) if text and text.truncated else ()
     return (*cut, *engine.components.rounding(plan.variant))

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 MIN_EDGE = 32  # pixels, one latent cell
 SLOWEST, FASTEST = 4, 120  # frames a second that a source may have
-TRAINED_FROM = 20  # frames a second; below, the model has hardly seen any clip
+TRAINED_FROM, TRAINED_TO = 20, 61  # frames a second; outside, the model has hardly seen a clip
 # Windows of the encoder: twice the decoder's, and a run-up after which a window cannot be told
 # from the whole; see docs/numerics.md.
 ENCODE_FRAMES, RUN_UP = 2 * TILE_FRAMES, 2 * OVERLAP_FRAMES + TEMPORAL
@@ -166,9 +166,7 @@ def _check_upscalers(request: VideoRequest, row: Checkpoint, notes: Notes) -> No
         )
 
 
-def _check_source(
-    request: VideoRequest, facts: "VideoFacts", limits: Limits, notes: Notes
-) -> None:
+def _check_source(request: VideoRequest, facts: "VideoFacts", limits: Limits, notes: Notes) -> None:
     """What of the file cannot be used."""
     if min(facts.width, facts.height) < MIN_EDGE:
         notes.refusals.append(
@@ -324,10 +322,9 @@ def _warn(request: VideoRequest, facts: "VideoFacts", rate: Fraction, notes: Not
             "the video is interlaced: its lines are taken as whole pictures; deinterlace it first"
         )
     told = conditioning_fps(float(rate))
-    passes = request.refines or request.details
-    if passes and (rate < TRAINED_FROM or told != float(rate)):
+    if (request.refines or request.details) and not TRAINED_FROM <= rate <= TRAINED_TO:
         notes.warnings.append(
             f"the model knows 24 to 60 frames a second, not {float(rate):g}"
-            + (f", and is told {told:g}" if told != float(rate) else "")
+            + (f", and is told {told:g}" if rate > TRAINED_TO else "")
             + ": motion may look unlike the source's"
         )

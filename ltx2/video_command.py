@@ -11,9 +11,9 @@ from ltx2.flags import number
 from ltx2.terminal import say, show
 
 if TYPE_CHECKING:
-    from ltx2.restore import PreparedVideo
     from ltx2.settings import Settings
     from ltx2.video_request import VideoRequest
+    from ltx2.video_session import PreparedVideo
     from ltx2.weights import Resolved
 
 DONE = 0
@@ -103,9 +103,7 @@ def _add_shared(command: argparse.ArgumentParser, mode: str) -> None:
         default=argparse.SUPPRESS,
         help="Write no prompt, seed and plan id into the MP4.",
     )
-    command.add_argument(
-        "--device", help="cuda, cuda:1 or cpu; default the GPU where there is one"
-    )
+    command.add_argument("--device", help="cuda, cuda:1 or cpu; default the GPU where there is one")
 
 
 def read_video_request(
@@ -135,7 +133,7 @@ def run_restore(arguments: argparse.Namespace, settings: "Settings") -> int:
     """Everything refusable is refused before torch is imported and before weights are touched."""
     from ltx2.cli import device_problems, explain, introduce, new_name, output_problems
     from ltx2.delivery.file import ToFile
-    from ltx2.restore import detailer_downscale, prepare_video
+    from ltx2.video_session import detailer_downscale, prepare_video
     from ltx2.weights import resolve, row_of
 
     known = [
@@ -152,7 +150,9 @@ def run_restore(arguments: argparse.Namespace, settings: "Settings") -> int:
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
         resolved = resolve(wanted, settings, **needs)
         root = resolved.path if resolved.path.is_dir() else resolved.path.parent
-        downscale = detailer_downscale(request, resolved.row, root, settings)
+        downscale = (
+            detailer_downscale(resolved.row, root, settings) if request.details else None
+        )
         # Again, now that the detailer's file can say what it follows.
         prepared = prepare_video(
             request,
@@ -187,7 +187,7 @@ def _render(
     from ltx2.engine import Engine
     from ltx2.progress import Progress
     from ltx2.progress_bar import ProgressBar
-    from ltx2.restore import execute_video
+    from ltx2.video_session import execute_video
 
     engine = Engine.open(resolved, settings, device=device)
     say(f"memory: {engine.components.residency}, {engine.residency_reason}")

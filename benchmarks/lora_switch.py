@@ -1,0 +1,211 @@
+"""What it costs to switch a LoRA, to load it anew, and to fuse it instead of computing beside it.
+
+    python -m benchmarks.lora_switch [--checkpoint tiny] [--device cpu] [--runs 5]
+
+Three questions, each answered in one process with what is compared taking turns:
+
+switch   a job with another LoRA: both stay loaded and only strengths change, against taking it off
+         and loading it from its file (which is in the page cache: a cold disk adds its own time)
+refine   the refine pass of `pro` without a LoRA, with its distilled LoRA computed beside the
+         weights as the engine does, and with that LoRA fused into them
+fuse     what fusing and undoing it cost by themselves: a new weight for every layer, and the kept
+         one put back, which is exact and takes the memory of those layers a second time
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from peft.tuners.lora import Linear as LoraLinear
+from peft.tuners.lora import LoraLayer
+
+import ltx2
+from ltx2.planner import plan
+from ltx2.prepare import prepare
+from ltx2.progress import Progress
+
+
+def main() -> int:
+    """Measure and print."""
+    arguments = _arguments()
+    engine = ltx2.Engine.load(arguments.checkpoint, mode="pro", device=arguments.device)
+    card = _card(engine, arguments)
+    print(*(f"{name:<12} {value}" for name, value in card.items()), sep="\n")
+    results = {**_switching(engine, arguments.runs), **_fusing(engine, arguments.runs)}
+    print()
+    for name, seconds in results.items():
+        middle, low, high = statistics.median(seconds), min(seconds), max(seconds)
+        print(f"{name:<28} {middle * 1e3:10.2f} ms   {low * 1e3:.2f} to {high * 1e3:.2f}")
+    medians = {name: statistics.median(seconds) for name, seconds in results.items()}
+    print(f"\nloading anew / switching      {medians['load anew'] / medians['switch']:.1f}")
+    beside = medians["refine, beside"] / medians["refine, without"] - 1
+    fused = medians["refine, fused"] / medians["refine, without"] - 1
+    print(f"refine pass: beside {beside:+.1%}, fused {fused:+.1%}, fusing and undoing not counted")
+    print(json.dumps({**card, "seconds": medians}, separators=(",", ":")))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.lora_switch")
+    parser.add_argument("--checkpoint", default="tiny")
+    parser.add_argument("--device", help="default the GPU where there is one")
+    parser.add_argument(
+        "--runs", type=int, default=5, help="of each, after one that is not counted"
+    )
+    return parser.parse_args()
+
+
+def _card(engine: "ltx2.Engine", arguments: argparse.Namespace) -> dict[str, Any]:
+    device = engine.components.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    return {
+        "benchmark": "lora_switch",
+        "checkpoint": engine.checkpoint.name,
+        "random": engine.checkpoint.random_weights,
+        "device": f"{device} {name}".strip(),
+        "dtype": str(engine.components.dtype).removeprefix("torch."),
+        "residency": engine.components.residency,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "runs": arguments.runs,
+    }
+
+
+def _request(engine: "ltx2.Engine", **fields: Any) -> "ltx2.Request":  # noqa: ANN401 - its fields
+    """A small clip; what is measured does not depend on its words."""
+    shape = (
+        {"width": 128, "height": 64, "num_frames": 17} if engine.checkpoint.random_weights else {}
+    )
+    return ltx2.Request(prompt="a lighthouse at dusk", seed=7, **{**shape, **fields})
+
+
+def _switching(engine: "ltx2.Engine", runs: int) -> dict[str, list[float]]:
+    """Another LoRA for the next pass: resident, and loaded anew.
+
+    Two camera moves where the model has them, else the distilled LoRA and none.
+    """
+    if engine.checkpoint.generation.camera_loras:
+        passes = [
+            plan(_request(engine, camera_motion=move), checkpoint=engine.checkpoint).base
+            for move in ("dolly_in", "jib_up")
+        ]
+    else:
+        decided = plan(_request(engine, mode="pro"), checkpoint=engine.checkpoint)
+        passes = [part for part in (decided.refine, decided.base) if part is not None]
+    components = engine.components
+    found: dict[str, list[float]] = {"switch": [], "load anew": []}
+
+    def switch(turn: int) -> None:
+        part = passes[turn % 2]
+        with components.using_transformer(part.variant, part.adapters):
+            _wait(components.device)
+
+    for turn in range(2):  # both are loaded, and the transformer with them
+        switch(turn)
+    for turn in range(runs):
+        found["switch"].append(_timed(components.device, lambda: switch(turn)))  # noqa: B023
+    for turn in range(runs):
+        components.drop_adapters()
+        found["load anew"].append(_timed(components.device, lambda: switch(2 * turn)))  # noqa: B023
+    return found
+
+
+def _fusing(engine: "ltx2.Engine", runs: int) -> dict[str, list[float]]:
+    """The refine pass of `pro` in three ways, taking turns, and the price of the third."""
+    prepared = prepare(
+        _request(engine, mode="pro", num_inference_steps=1),
+        checkpoint=engine.checkpoint,
+        limits=engine.limits,
+        media=engine.media_limits,
+    )
+    beside = prepared.plan
+    if beside.refine is None:
+        raise RuntimeError("the request's plan has no refine pass")
+    without = replace(beside, refine=replace(beside.refine, adapters=()))
+    names = ("refine, without", "refine, beside", "refine, fused", "fuse", "undo")
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(runs + 1):
+        seconds = [
+            _refine_seconds(engine, without, prepared.inputs),
+            _refine_seconds(engine, beside, prepared.inputs),
+            *_fused_seconds(engine, beside, without, prepared.inputs),
+        ]
+        if turn:  # the first of each warms up
+            for name, value in zip(names, seconds, strict=True):
+                found[name].append(value)
+    return found
+
+
+def _fused_seconds(
+    engine: "ltx2.Engine",
+    beside: Any,  # noqa: ANN401 - a plan
+    without: Any,  # noqa: ANN401
+    inputs: Any,  # noqa: ANN401
+) -> tuple[float, float, float]:
+    """Seconds of the pass with its LoRAs in the weights, of putting them there, and of undoing."""
+    components, part = engine.components, beside.refine
+    with components.using_transformer(part.variant, part.adapters) as transformer:
+        layers = [each for each in transformer.modules() if isinstance(each, LoraLayer)]
+        kept = [each.get_base_layer().weight for each in layers]
+        started = time.perf_counter()
+        changed = [_fused(each) for each in layers]
+    try:
+        _put(layers, changed)
+        _wait(components.device)
+        fuse = time.perf_counter() - started
+        fused = _refine_seconds(engine, without, inputs)
+    finally:
+        started = time.perf_counter()
+        _put(layers, kept)
+        _wait(components.device)
+        undo = time.perf_counter() - started
+    return fused, fuse, undo
+
+
+@torch.no_grad()
+def _fused(layer: LoraLayer) -> torch.nn.Parameter:
+    """The weight of a layer with its active adapters."""
+    weight = cast("torch.nn.Linear", layer.get_base_layer()).weight
+    linear = cast("LoraLinear", layer)
+    changes = [LoraLinear.get_delta_weight(linear, name) for name in linear.active_adapters]
+    return torch.nn.Parameter(sum(changes, start=weight.detach()), requires_grad=False)
+
+
+def _put(layers: Sequence[LoraLayer], weights: Sequence[Any]) -> None:
+    for layer, weight in zip(layers, weights, strict=True):
+        layer.get_base_layer().weight = weight
+
+
+def _refine_seconds(
+    engine: "ltx2.Engine",
+    plan: Any,  # noqa: ANN401
+    inputs: Any,  # noqa: ANN401
+) -> float:
+    """The refine pass of a clip whose frames are not decoded."""
+    report = Progress(None)
+    engine.run(plan, inputs, report).frames.close()
+    return report.timings["refine"]
+
+
+def _timed(device: torch.device, work: Callable[[], None]) -> float:
+    _wait(device)
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
