@@ -7,7 +7,7 @@ from typing import Any
 from loras import catalog
 from ltx2.adapters import fitting
 from ltx2.extent import NAMED_SIZES, RATIOS, Limits, named_size
-from ltx2.planner import DEFAULT_LIMITS, NOT_YET, find_checkpoint
+from ltx2.planner import DEFAULT_LIMITS, find_checkpoint
 from ltx2.request import CAMERA_MOTIONS, PICTURES, PRO_ONLY, Lora, Request, accepts
 from pipelines.models import CHECKPOINTS, PRO_AUDIO, PRO_VIDEO, Checkpoint
 from pipelines.sigmas import DISTILLED, REFINE
@@ -88,7 +88,7 @@ def _field(model: type[Request] | type[Lora], name: str, row: Checkpoint) -> dic
         "default": prop.get("default"),
         "description": prop["description"],
         "accepts": accepts([name] if mine else ["loras", name]),
-        "available": not (mine and name in NOT_YET),
+        "available": not (mine and name == "detailer") or bool(fitting(row, ("detailer",))),
         "modes": ["pro"] if mine and name in (*PRO_ONLY, "negative_prompt") else ["fast", "pro"],
         **{key: kind[key] for key in _BOUNDS if key in kind},
     }
@@ -97,7 +97,8 @@ def _field(model: type[Request] | type[Lora], name: str, row: Checkpoint) -> dic
     if mine and (name == "image" or name == "last_image"):
         described["aliases"] = list(PICTURES[name])
     if mine and name == "duration":
-        described["null_means"] = row.seconds
+        # None where the model predicts the length from the prompt.
+        described["null_means"] = None if row.generation.duration_head else row.seconds
     if mine and name == "num_inference_steps":
         described["null_means"] = row.generation.dev_steps
     return described

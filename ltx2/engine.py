@@ -20,7 +20,9 @@ from ltx2.prepare import prepare
 from ltx2.progress import Listener, Progress, counted, expected_work
 from ltx2.request import Request
 from ltx2.results import Result
+from ltx2.session import complete
 from ltx2.settings import Settings
+from ltx2.video_session import detailer_downscale
 from ltx2.weights import Resolved, catalogue_file, parts_for, resolve
 from pipelines.checkpoints.files import Weights, find
 from pipelines.checkpoints.headers import CheckpointError
@@ -184,6 +186,10 @@ class Engine:
         """Where LoRAs by URL and repository come from and are kept."""
         return self.settings.lora_sources()
 
+    def detailer_downscale(self) -> int | None:
+        """What the detailer's own file says of the reference it follows; raises ConfigError."""
+        return detailer_downscale(self.checkpoint, self.components.weights.root, self.settings)
+
     def run(self, plan: Plan, inputs: Inputs, progress: Progress) -> Clip:
         """Run a plan.
 
@@ -246,6 +252,7 @@ class Engine:
 
         `progress` is called with an `ltx2.progress.Event` at each stage and step.
         """
+        report = Progress(progress)
         prepared = prepare(
             request,
             checkpoint=self.checkpoint,
@@ -254,8 +261,8 @@ class Engine:
             files=self.lora_files,
             sources=self.lora_sources,
         )
-        plan = self.fitted(prepared.plan)
-        report = Progress(progress)
+        prepared = complete(prepared, engine=self, progress=report)
+        plan = prepared.plan
         report.expect(expected_work(plan))
         clip = self.run(plan, prepared.inputs, report)
         with closing(clip.frames), report.stage("decode+encode", clip.chunks):
@@ -267,6 +274,7 @@ class Engine:
             audio_sample_rate=clip.audio_sample_rate,
             timings=dict(report.timings),
             warnings=(
+                *prepared.told,
                 *plan.warnings,
                 *self.run_warnings(plan),
                 *clip.warnings,

@@ -193,7 +193,9 @@ def keyframe(text: str) -> dict[str, Any]:
 
 
 def _is_moment(text: str) -> bool:
-    return not isinstance(number(text.removesuffix("s")), str)
+    """A whole number, or any number with an `s`: a plain 0.5 is a strength."""
+    value = number(text.removesuffix("s"))
+    return isinstance(value, int) or (isinstance(value, float) and text.endswith("s"))
 
 
 # Fields that take a list: option, form, reader of one item, and a note for the help.

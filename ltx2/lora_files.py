@@ -165,10 +165,11 @@ class LoraFiles:
         `known` are sources that have been judged already.
         """
         matches: dict[LoraKey, Match] = {}
+        absent = () if self.weights.has("distilled_lora") else ("distilled",)  # as the transformer
         wanted = {
             (adapter.source, adapter.sha256): adapter
             for adapter in adapters
-            if adapter.source not in known
+            if adapter.source not in (*known, *absent)
         }
         if not wanted:
             return matches, []

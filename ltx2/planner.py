@@ -19,19 +19,17 @@ from ltx2.extent import (
 )
 from ltx2.passes import SEEDS, passes_of
 from ltx2.request import Request, asked_pictures
+from ltx2.words import forecast
 from pipelines.geometry import conditioning_fps
 from pipelines.models import CHECKPOINTS, Checkpoint
 from pipelines.plan import Condition, DenoisePlan, Pass, Plan
 from pipelines.prompts import DEFAULT_NEGATIVE
 
-__all__ = ["DEFAULT_LIMITS", "NOT_YET", "Limits", "PictureFacts", "find_checkpoint", "plan"]
+__all__ = ["DEFAULT_LIMITS", "Limits", "PictureFacts", "find_checkpoint", "plan"]
 
 DEFAULT_LIMITS = Limits()
 # Of the reference: with the seed itself, the ancestral sampler would repeat the first noise.
 ANCESTRAL_SEED_OFFSET = 10_000
-
-# Options of the request whose graphs are not part of this version.
-NOT_YET: Mapping[str, str] = {}
 
 
 def plan(
@@ -54,7 +52,6 @@ def plan(
     row = find_checkpoint(checkpoint)
     pictures = pictures or {}
     notes = Notes()
-    notes.refusals += [BadRequest(text) for name, text in NOT_YET.items() if getattr(request, name)]
     shrink = _shrink(request, row, reference_downscale, notes)
     size = size_of(request, row, limits, pictures, notes, shrink=shrink)
     frames = frames_of(request, row, limits, notes)
@@ -68,6 +65,7 @@ def plan(
     chosen = choose_adapters(request, row, loras)
     notes.refusals += chosen.refusals
     notes.warnings += chosen.warnings
+    notes.warnings += forecast(request, row)
     notes.raise_refusals()
     seed = secrets.randbelow(SEEDS) if request.seed is None else request.seed
     passes = passes_of(

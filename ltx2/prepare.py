@@ -1,6 +1,7 @@
 """A request to a plan and its pictures: everything that may be refused is refused here."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from loras.keys import Match
 from ltx2.adapters import choose_adapters
@@ -30,10 +31,13 @@ from pipelines.values import Inputs
 class Prepared:
     """A request that can no longer be refused: its plan and its fetched pictures."""
 
+    request: Request
     plan: Plan
     inputs: Inputs
-    generation_id: str | None = None
+    pictures: Pictures  # facts of the same pictures
+    digests: Mapping[str, str]  # sha256 of the request's own LoRA files, by source
     matches: Matches | None = None  # what of each LoRA goes where; None where no engine was asked
+    told: tuple[str, ...] = ()  # what was found out on the way, before the plan's own warnings
 
 
 def prepare(
@@ -95,11 +99,34 @@ def prepare(
         matches = {**matches, **own.matches, **more}
     images = {name: picture.image for name, picture in pictures.items()}
     return Prepared(
+        request=request,
         plan=decided,
         inputs=Inputs(images=images),
-        generation_id=request.generation_id,
+        pictures=facts,
+        digests=own.digests,
         matches=None if files is None else matches,
     )
+
+
+def planned_again(
+    prepared: Prepared,
+    request: Request,
+    *,
+    checkpoint: Checkpoint,
+    limits: Limits,
+    reference_downscale: int | None,
+    told: tuple[str, ...] = (),
+) -> Prepared:
+    """The same pictures and LoRAs under a request that has been settled. Raises as `prepare`."""
+    decided = decide(
+        request,
+        checkpoint=checkpoint,
+        limits=limits,
+        pictures=prepared.pictures,
+        loras=prepared.digests,
+        reference_downscale=reference_downscale,
+    )
+    return replace(prepared, request=request, plan=decided, told=(*prepared.told, *told))
 
 
 def plan(

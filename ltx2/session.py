@@ -1,14 +1,16 @@
 """The one flow behind every door: request, plan, fetch, run, encode, deliver."""
 
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ltx2.delivery import Delivery
 from ltx2.media.encode import write_mp4
-from ltx2.prepare import Prepared, prepare
+from ltx2.prepare import Prepared, planned_again, prepare
 from ltx2.progress import Progress, counted, expected_work
 from ltx2.request import Request
 from ltx2.results import Receipt, mp4_metadata
+from ltx2.words import needs_words, settle
 
 if TYPE_CHECKING:
     from ltx2.engine import Engine
@@ -38,15 +40,45 @@ def generate(
     return execute(prepared, engine=engine, deliver=deliver, progress=progress or Progress())
 
 
+def complete(prepared: Prepared, *, engine: "Engine", progress: Progress) -> Prepared:
+    """What only an engine can settle, before the clip is made.
+
+    LoRAs are judged by their headers, the detailer's file tells what it follows, the model writes
+    the prompt and predicts the length where they are left to it, and tiles are fitted to the memory
+    that is there. Raises one error with every refusal.
+    """
+    request, row = prepared.request, engine.checkpoint
+    if prepared.matches is None:  # the command prepares a request before it has an engine
+        adapters = [each for part in prepared.plan.passes.values() for each in part.adapters]
+        variant = prepared.plan.base.variant
+        prepared = replace(prepared, matches=engine.lora_files.require(adapters, variant))
+    downscale = engine.detailer_downscale() if request.detailer else None
+    told: tuple[str, ...] = ()
+    if needs_words(request, row):
+        words = settle(
+            request, engine, plan=prepared.plan, inputs=prepared.inputs, progress=progress
+        )
+        request, told = words.request, words.warnings
+    if request is not prepared.request or downscale is not None:
+        # A seed that was drawn stays: words and clip are made with one.
+        request = request.model_copy(update={"seed": prepared.plan.seed})
+        prepared = planned_again(
+            prepared,
+            request,
+            checkpoint=row,
+            limits=engine.limits,
+            reference_downscale=downscale,
+            told=told,
+        )
+    return replace(prepared, plan=engine.fitted(prepared.plan))
+
+
 def execute(
     prepared: Prepared, *, engine: "Engine", deliver: Delivery, progress: Progress
 ) -> Receipt:
     """The second half of `generate`: run a prepared request and deliver its clip."""
-    matches = prepared.matches
-    if matches is None:  # the command prepares a request before it has an engine
-        adapters = [each for part in prepared.plan.passes.values() for each in part.adapters]
-        matches = engine.lora_files.require(adapters, prepared.plan.base.variant)
-    decided = engine.fitted(prepared.plan)
+    prepared = complete(prepared, engine=engine, progress=progress)
+    decided = prepared.plan
     progress.expect(expected_work(decided))
     clip = engine.run(decided, prepared.inputs, progress)
     decoded = clip.frames
@@ -60,7 +92,7 @@ def execute(
         encoded=encoded,
         delivered=deliver.hand_over(encoded),
         timings=dict(progress.timings),
-        generation_id=prepared.generation_id,
-        matches=matches,
-        warnings=(*engine.run_warnings(decided), *clip.warnings),
+        generation_id=prepared.request.generation_id,
+        matches=prepared.matches or {},
+        warnings=(*prepared.told, *engine.run_warnings(decided), *clip.warnings),
     )

@@ -150,9 +150,7 @@ def run_restore(arguments: argparse.Namespace, settings: "Settings") -> int:
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
         resolved = resolve(wanted, settings, **needs)
         root = resolved.path if resolved.path.is_dir() else resolved.path.parent
-        downscale = (
-            detailer_downscale(resolved.row, root, settings) if request.details else None
-        )
+        downscale = detailer_downscale(resolved.row, root, settings) if request.details else None
         # Again, now that the detailer's file can say what it follows.
         prepared = prepare_video(
             request,

@@ -44,13 +44,14 @@ def decode(model: Components, latents: Latents, plan: Plan, *, sound: Latents | 
     )
 
 
+_AT_ONCE = 8  # frames
 # Smaller tiles where the decoder has little memory: share of the reference's edges, and frames.
 # Edges come first: a shorter tile makes more work, since 24 of its frames are shared.
 _SMALLER = ((2 / 3, 80), (1 / 2, 80), (1 / 2, 56), (1 / 3, 56), (1 / 3, 40), (1 / 4, 40))
 
 
 def smaller_tiles(plan: DecodePlan) -> Iterator[DecodePlan]:
-    """Tiles that need less and less memory; they share as much with their neighbours as before."""
+    """Smaller and smaller tiles; they share as much with their neighbours as before."""
     for share, frames in _SMALLER:
         yield replace(
             plan,
@@ -97,12 +98,14 @@ def decode_video(
 
         latent = denormalise_video(vae, video)
         for pixels in decode_in_time(decode_tile, latent, *_tile_latents(plan)):
-            if not torch.isfinite(pixels).all():
+            if not all_finite(pixels):
                 raise NonFinite("decode: the frames are not finite")
             frames = to_uint8(pixels)
             low, high = (int(value) for value in torch.aminmax(frames))
             lowest, highest = min(lowest, low), max(highest, high)
-            yield frames.cpu().numpy()
+            chunk = frames.cpu().numpy()
+            del pixels, frames  # not beside the next tile
+            yield chunk
     if warnings is not None and lowest == highest:
         warnings.append("every pixel of the clip has the same value: the decoder made no picture")
 
@@ -137,9 +140,22 @@ def decode_as_it_fits(
 
 
 def to_uint8(pixels: Tensor) -> Tensor:
-    """(1, 3, n, height, width) in -1..1 to uint8 (n, height, width, 3), on the same device."""
-    scaled = pixels[0].float().add(1).mul_(127.5).clamp_(0, 255).round_().to(torch.uint8)
-    return scaled.permute(1, 2, 3, 0).contiguous()
+    """(1, 3, n, height, width) in -1..1 to uint8 (n, height, width, 3), on the same device.
+
+    A few frames at a time: in float32 a whole tile of time is most of what decoding takes.
+    """
+    _, channels, count, height, width = pixels.shape
+    frames = pixels.new_empty((count, height, width, channels), dtype=torch.uint8)
+    for start in range(0, count, _AT_ONCE):
+        part = pixels[0, :, start : start + _AT_ONCE].float().add(1).mul_(127.5)
+        frames[start : start + _AT_ONCE] = part.clamp_(0, 255).round_().permute(1, 2, 3, 0)
+    return frames
+
+
+def all_finite(pixels: Tensor) -> bool:
+    """Whether (1, 3, n, height, width) has neither NaN nor infinity, a few frames at a time."""
+    parts = [torch.isfinite(part).all() for part in pixels.split(_AT_ONCE, dim=2)]
+    return bool(torch.stack(parts).all())
 
 
 @contextmanager

@@ -160,9 +160,10 @@ ORIGINAL: dict[str, Any] = {
 UPSCALERS: dict[str, dict[str, Any]] = {
     name: {
         "in_channels": 128,
-        "mid_channels": UPSCALER_CHANNELS,
+        # The 1.5-fold one serves existing videos alone: smaller still, and flat.
+        "mid_channels": UPSCALER_CHANNELS // (2 if name == "spatial_upscaler_x1.5" else 1),
         "num_blocks_per_stage": 1,
-        "dims": 3,
+        "dims": 2 if name == "spatial_upscaler_x1.5" else 3,
         "spatial_upsample": name != "temporal_upscaler",
         "temporal_upsample": name == "temporal_upscaler",
         "spatial_scale": 1.5 if name == "spatial_upscaler_x1.5" else 2.0,

@@ -33,12 +33,14 @@ def decode_in_time(decode: DecodeTile, latent: Tensor, tile: int, overlap: int) 
         if held is not None:
             fade = ramp(held.shape[2], pixels).view(1, 1, -1, 1, 1)
             count = held.shape[2]
-            head = held * (1 - fade) + pixels[:, :, :count] * fade
-            pixels = torch.cat((head, pixels[:, :, count:]), dim=2)
+            # In place: the tile is this loop's own, and a copy of it would be the fullest moment.
+            with torch.inference_mode():
+                pixels[:, :, :count] = held * (1 - fade) + pixels[:, :, :count] * fade
         if index + 1 < len(spans):
             # The neighbour starts at latent end - overlap and loses its first frame, so it covers
             # the latents after it.
             shared = (end - spans[index + 1][0] - 1) * TEMPORAL
-            held = pixels[:, :, pixels.shape[2] - shared :]
+            held = pixels[:, :, pixels.shape[2] - shared :].clone()  # a view would keep the tile
             pixels = pixels[:, :, : pixels.shape[2] - shared]
         yield pixels
+        del pixels  # not beside the next tile

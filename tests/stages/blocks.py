@@ -35,7 +35,9 @@ class BlockVae(nn.Module):
 
 def grouped(colours):
     """(1, 3, 8k + 1, h, w) to (1, 128, k + 1, h, w)."""
-    whole = torch.cat((colours[:, :, :1].repeat_interleave(FRAMES, dim=2), colours[:, :, 1:]), dim=2)
+    whole = torch.cat(
+        (colours[:, :, :1].repeat_interleave(FRAMES, dim=2), colours[:, :, 1:]), dim=2
+    )
     cells = whole.unflatten(2, (-1, FRAMES)).transpose(2, 3).flatten(1, 2)
     return nn.functional.pad(cells, (0, 0, 0, 0, 0, 0, 0, 128 - cells.shape[1]))
 

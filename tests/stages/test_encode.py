@@ -1,6 +1,7 @@
 """Frames of a video to latents: windows, tiles, sizes, and memory that does not grow."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,15 +11,15 @@ from pipelines.plan import DecodePlan
 from pipelines.stages.condition import encode_pixels
 from pipelines.stages.encode import encode_spans, encode_video, scaled_frames
 
-WHOLE = DecodePlan(
-    tile_width=768, tile_height=768, overlap=128, tile_frames=400, overlap_frames=56
-)
+WHOLE = DecodePlan(tile_width=768, tile_height=768, overlap=128, tile_frames=400, overlap_frames=56)
 
 
 def frames(count, width, height, seed=0):
     """Waves that move, with a little noise, uint8 (count, height, width, 3)."""
     rows, columns, times = np.mgrid[0:height, 0:width, 0:count]
-    waves = [np.sin(columns / 17 + times / 5 * c) * np.cos(rows / 23 - times / 9) for c in (1, 2, 3)]
+    waves = [
+        np.sin(columns / 17 + times / 5 * c) * np.cos(rows / 23 - times / 9) for c in (1, 2, 3)
+    ]
     picture = 127 + 100 * np.stack(waves, -1).transpose(2, 0, 1, 3)
     noise = np.random.default_rng(seed).normal(0, 8, picture.shape)
     return (picture + noise).clip(0, 255).astype(np.uint8)
@@ -64,7 +65,7 @@ def test_every_window_sees_more_frames_of_its_neighbour_than_the_overlap_asks(ti
     spans = encode_spans(401, tiles)
     assert spans[0][0] == 0
     assert spans[-1][1] == 51
-    for before, after in zip(spans, spans[1:], strict=False):
+    for before, after in pairwise(spans):
         shared = 8 * (before[1] - 1) + 1 - 8 * after[0]
         assert shared >= 24
 

@@ -426,15 +426,19 @@ def test_execute_needs_only_what_was_prepared(engine, tmp_path):
     ("source", "message"),
     [
         ("missing.safetensors", "there is no file"),
-        ("https://example.com/style.safetensors", "not on this machine"),
-        ("someone/loras:style.safetensors", "not on this machine"),
+        ("http://127.0.0.1/style.safetensors", "must come from a public address"),
+        ("someone/loras:style.safetensors", "not in the hub's cache, and HF_HUB_OFFLINE is set"),
     ],
 )
-def test_a_lora_that_is_not_here_is_refused_before_the_run(engine, source, message):
+def test_a_lora_that_cannot_be_had_is_refused_before_the_run(engine, source, message, tmp_path):
     asked = request(loras=[{"source": source}])
     with pytest.raises(ltx2.BadRequest, match=message):
         prepare(
-            asked, checkpoint=engine.checkpoint, limits=engine.limits, media=engine.media_limits
+            asked,
+            checkpoint=engine.checkpoint,
+            limits=engine.limits,
+            media=engine.media_limits,
+            sources=Settings(cache=tmp_path, hub_cache=tmp_path, hf_offline=True).lora_sources(),
         )
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -302,7 +303,7 @@ def test_progress_reaches_the_end_over_all_stages(engine, tmp_path):
     stages = list(dict.fromkeys(event.stage for event in events))
     assert stages == ["prompt", "encode", "upsample", "refine", "detail", "decode+encode"]
     assert events[-1].percent > 99
-    assert all(a.percent <= b.percent for a, b in zip(events, events[1:], strict=False))
+    assert all(a.percent <= b.percent for a, b in pairwise(events))
 
 
 # The command
@@ -320,7 +321,9 @@ def shell(tmp_path, tiny, monkeypatch):
 
 def test_the_command_writes_a_file_and_one_json_document(shell, capsys):
     video(shell / "in.mp4", count=9)
-    done = main(["detail", "in.mp4", "--checkpoint", "tiny", "--seed", "3", "-o", "out.mp4", "--json"])
+    done = main(
+        ["detail", "in.mp4", "--checkpoint", "tiny", "--seed", "3", "-o", "out.mp4", "--json"]
+    )
     told = json.loads(capsys.readouterr().out)
     assert done == 0
     assert Path(told["video_url"].removeprefix("file://")) == shell / "out.mp4"
@@ -341,7 +344,10 @@ def test_the_command_upscales_under_a_new_name(shell, capsys):
     ("arguments", "said"),
     [
         (["detail", "in.mp4", "--checkpoint", "ltx-2.5"], "no detailer for ltx-2.5"),
-        (["upscale", "in.mp4", "--checkpoint", "ltx-2", "--spatial", "1.5"], "ltx-2 has no spatial"),
+        (
+            ["upscale", "in.mp4", "--checkpoint", "ltx-2", "--spatial", "1.5"],
+            "ltx-2 has no spatial",
+        ),
         (["detail", "no.mp4"], "no.mp4 is not there"),
         (["detail", "in.mp4", "-o", "in.mp4"], "another file than the video"),
         (["detail", "in.mp4", "--strength", "a lot"], "strength must be a number"),
@@ -379,7 +385,17 @@ assert "torch" not in sys.modules
 def test_ctrl_c_stops_the_command_and_leaves_the_source_alone(shell):
     source = video(shell / "in.mp4", count=400, width=256, height=128)
     before = source.read_bytes()
-    command = [sys.executable, "-m", "ltx2", "detail", "in.mp4", "--checkpoint", "tiny", "-o", "o.mp4"]
+    command = [
+        sys.executable,
+        "-m",
+        "ltx2",
+        "detail",
+        "in.mp4",
+        "--checkpoint",
+        "tiny",
+        "-o",
+        "o.mp4",
+    ]
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},

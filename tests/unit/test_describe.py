@@ -7,7 +7,7 @@ import pytest
 from loras import catalog
 from ltx2.describe import describe
 from ltx2.errors import BadRequest
-from ltx2.planner import NOT_YET, plan
+from ltx2.planner import plan
 from ltx2.request import CAMERA_MOTIONS, PRO_ONLY, Lora, Request
 from pipelines.models import CHECKPOINTS
 
@@ -62,9 +62,18 @@ def test_defaults_told_are_the_defaults_of_a_request():
             assert json.dumps(field["default"]) == json.dumps(request[field["name"]])
 
 
-def test_options_without_a_graph_are_told_as_not_available():
-    hidden = [field["name"] for field in describe()["fields"] if not field["available"]]
-    assert hidden == list(NOT_YET)
+@pytest.mark.parametrize(
+    ("name", "hidden"),
+    [("tiny", []), ("ltx-2", []), ("ltx-2.3", ["detailer"]), ("ltx-2.5", ["detailer"])],
+)
+def test_what_a_model_cannot_do_is_told_as_not_available(name, hidden):
+    fields = describe(name)["fields"]
+    assert [field["name"] for field in fields if not field["available"]] == hidden
+
+
+def test_a_length_that_the_model_predicts_has_no_default():
+    fields = {field["name"]: field for field in describe("ltx-2.5")["fields"]}
+    assert fields["duration"]["null_means"] is None
 
 
 def test_fields_of_pro_are_told_as_such():

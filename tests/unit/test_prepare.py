@@ -87,7 +87,8 @@ def test_pictures_plan_and_loras_are_refused_in_one_error(tmp_path):
     )
     found = refusal(BadRequest, request).problems
     assert len(found) == 6
-    expected = ("nothing.png", "neither.png", "temporal_upscaler needs", "ends with frame 0")
+    files = ("image names a file", "keyframes[0] names a file")
+    expected = (*files, "temporal_upscaler needs", "ends with frame 0")
     for words in (*expected, "no.safetensors", "dolly_inn"):
         assert any(words in text for text in found), words
 

@@ -65,7 +65,12 @@ def test_the_detailer_runs_as_lightricks_graph_has_it():
     assert (plan.mode, plan.refine, plan.upscalers, window.prompt) == ("pro", None, (), "")
     assert (window.latents, window.overlap, window.hold) == (7, 3, 0.5)
     part = window.denoise
-    assert (part.variant, part.sigmas, part.sampler, part.sound) == ("dev", REFINE, "euler", "absent")
+    assert (part.variant, part.sigmas, part.sampler, part.sound) == (
+        "dev",
+        REFINE,
+        "euler",
+        "absent",
+    )
     assert [(each.source, each.strength) for each in part.adapters] == [("detailer", 1.0)]
     assert (part.reference_downscale, part.fps) == (1, 24.0)
     assert plan.wanted_parts == frozenset()
@@ -173,7 +178,9 @@ def test_the_workers_limits_make_windows_shorter():
 def test_the_seed_is_kept_and_drawn_where_there_is_none():
     assert planned().seed == 7
     drawn = {
-        plan_video(replace(request(), seed=None), facts(), CHECKPOINTS["tiny"], limits=Limits()).seed
+        plan_video(
+            replace(request(), seed=None), facts(), CHECKPOINTS["tiny"], limits=Limits()
+        ).seed
         for _ in range(3)
     }
     assert len(drawn) == 3
@@ -226,7 +233,14 @@ def test_everything_that_is_wrong_with_a_file_is_said_at_once():
         audio=(AudioTrack(codec="pcm_s16le", sample_rate=48000),),
     )
     text = refusal(Ltx2Error, source=bad, checkpoint="ltx-2.3")
-    for part in ("no detailer", "16x192", "2 frames a second", "2000.0 s", "pcm_s16le", "--no-audio"):
+    for part in (
+        "no detailer",
+        "16x192",
+        "2 frames a second",
+        "2000.0 s",
+        "pcm_s16le",
+        "--no-audio",
+    ):
         assert part in text
 
 
@@ -283,5 +297,7 @@ def test_a_request_that_cannot_be_meant_is_refused(task, changes, said):
 
 def test_a_request_tells_all_its_faults_at_once():
     with pytest.raises(BadRequest) as found:
-        VideoRequest(task="upscale", video=Path("in.mp4"), mode="x", seed=1.5, spatial=4, strength=9)
+        VideoRequest(
+            task="upscale", video=Path("in.mp4"), mode="x", seed=1.5, spatial=4, strength=9
+        )
     assert len(found.value.problems) == 4
