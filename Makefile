@@ -5,6 +5,7 @@
 #   make test    every test that needs no GPU                     make gpu     the tests that do
 #   make golden  rewrite the golden plans                         make sizes   what is getting long
 #   make lock    resolve pyproject.toml into the two locks        make setup   only install
+#   make bench   a benchmark, SCENARIO=lora_switch
 
 PYTHON ?= $(firstword $(foreach name,python$(shell cat .python-version) python3.12 python3.13 \
 	python3,$(shell $(name) -c 'import sys; print(sys.executable)' 2>/dev/null)))
@@ -28,9 +29,10 @@ endif
 
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' requirements.lock)
 VIDEO ?= out.mp4
+SCENARIO ?= lora_switch
 PROMPT ?= A lighthouse on a cliff at dusk, its beam sweeping over the sea while waves break below
 
-.PHONY: setup video test check gpu golden sizes lock
+.PHONY: setup video test check gpu golden sizes lock bench
 
 setup: $(READY)
 
@@ -69,6 +71,10 @@ check: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m pyright --pythonpath $(PY)
+
+# One thread: on a machine that does other work, more would be slower and vary more.
+bench: $(READY)
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.$(SCENARIO)
 
 sizes: $(READY)
 	@$(PY) scripts/sizes.py

@@ -1,1 +1,3 @@
-"""Measurements that anyone can repeat. Each prints a card, a table and one line of JSON last."""
+"""Benchmarks: measurements that anyone can repeat, each a module with a command line."""
+
+import ltx2  # noqa: F401 - first of all: it quiets what torchao says while others import it

@@ -3,6 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+import pipelines  # noqa: F401 - before anything can import torchao, which it quiets
 from ltx2.errors import (
     BadRequest,
     Cancelled,
@@ -15,7 +16,6 @@ from ltx2.errors import (
     TooLarge,
     UnknownLora,
 )
-from pipelines.upstream import torchao_messages
 
 if TYPE_CHECKING:
     from ltx2.engine import Engine
@@ -74,9 +74,6 @@ _HOMES = {
     "plan": "ltx2.prepare",
     "restore": "ltx2.video_session",
 }
-
-
-torchao_messages.hold_back()  # before anything can import it
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - as PEP 562 has it

@@ -218,7 +218,13 @@ def _memory(settings: "Settings", name: str | None) -> Memory:
         room = room_on(find_device(settings.device), limit=settings.device_memory)
         if name in REAL and missing_files(CHECKPOINTS[name], settings, "fast"):
             row = CHECKPOINTS[name]
-            fit = released_fit(row)
+            fit = released_fit(
+                row,
+                {
+                    "transformer": settings.transformer_quantisation,
+                    "text_encoder": settings.text_encoder_quantisation,
+                },
+            )
         else:
             chosen = resolve(wanted, settings, prepare=False)
             row = chosen.row

@@ -16,6 +16,7 @@ from pipelines.checkpoints.files import Weights
 from pipelines.components import Components, adapter_bytes
 from pipelines.geometry import Size
 from pipelines.memory.forecast import RESIDENCIES, Forecast, forecast, host_forecast
+from pipelines.memory.long_video import extended, stretches
 from pipelines.memory.outline import Outlines, outlines_of, tensor_bytes
 from pipelines.memory.rehearsal import Rehearsal, Rehearsed
 from pipelines.models import Checkpoint
@@ -91,9 +92,17 @@ class Fit:
         """The plan's run without weights; plans that differ in words and seeds alone are one."""
         key = _shape(plan)
         if key not in self._known:
-            rehearsal = Rehearsal(self._weights, self._outlines, find_adapter=self._find_adapter)
-            self._known[key] = rehearsal.rehearse(key)
+            parts = stretches(key) if isinstance(key, RestorePlan) else None
+            if parts is None or not isinstance(key, RestorePlan):
+                self._known[key] = self._rehearse(key)
+            else:
+                short, long = (self._rehearse(part) for part in parts)
+                self._known[key] = extended(short, long, key.source.padded_frames)
         return self._known[key]
+
+    def _rehearse(self, plan: AnyPlan) -> Rehearsed:
+        rehearsal = Rehearsal(self._weights, self._outlines, find_adapter=self._find_adapter)
+        return rehearsal.rehearse(plan)
 
     def forecasts(self, plan: AnyPlan, room: Room) -> list[Forecast]:
         """What the plan takes, in each residency that may be chosen."""
@@ -140,7 +149,7 @@ class Fit:
         told = f"{plan.width}x{plan.height} for {plan.duration:.1f} s needs at least "
         told += lacking(frugal, room) or "more memory than there is"
         if isinstance(plan, RestorePlan):
-            return f"{told}; a smaller video needs less, a shorter one does not"
+            return f"{told}; a video of fewer pixels needs less"
         return f"{told}: {self._advice(plan, room)}"
 
     def _advice(self, plan: Plan, room: Room) -> str:
@@ -180,18 +189,20 @@ class Fit:
         """The same kind of clip at another size and length: same passes, pictures and LoRAs."""
         doubled = plan.temporal_round is not None or "temporal_upscaler" in plan.upscalers
         fps = plan.fps // 2 if doubled else plan.fps
-        request = Request(
-            prompt=plan.prompt,
-            seed=plan.seed,
-            mode=plan.mode,
-            width=size.width,
-            height=size.height,
-            num_frames=max(9, int(seconds * fps) + 1),
-            fps=fps,
-            spatial_upscaler="spatial_upscaler" in plan.upscalers,
-            temporal_upscaler=doubled,
-            detailer=plan.detail is not None,
-            generate_audio=plan.audio_from is not None,
+        request = Request.parse(
+            {
+                "prompt": "x",
+                "seed": plan.seed,
+                "mode": plan.mode,
+                "width": size.width,
+                "height": size.height,
+                "num_frames": max(9, int(seconds * fps) + 1),
+                "fps": fps,
+                "spatial_upscaler": "spatial_upscaler" in plan.upscalers,
+                "temporal_upscaler": doubled,
+                "detailer": plan.detail is not None,
+                "generate_audio": plan.audio_from is not None,
+            }
         )
         new = decide(request, checkpoint=self._row)
         return replace(
@@ -232,8 +243,9 @@ def _reason(found: Forecast, room: Room) -> str:
     if room.device is None:
         return NO_GPU
     return (
-        f"at most {device_need(found, room) / GIB:.1f} of {room.device / GIB:.1f} GiB of GPU memory "
-        f"and {host_need(found) / GIB:.1f} of {room.host / GIB:.1f} GiB of host memory are taken"
+        f"at most {device_need(found, room) / GIB:.1f} of {room.device / GIB:.1f} GiB of GPU "
+        f"memory and {host_need(found) / GIB:.1f} of {room.host / GIB:.1f} GiB of host memory are "
+        "taken"
     )
 
 
@@ -294,7 +306,8 @@ def make_room(components: Components, decision: Decision, room: Room) -> None:
     idle = {
         name: tensor_bytes(components.part(name))
         for name in components.held
-        if name not in found.parts and home(components.residency, name) == "device"
+        if name not in found.parts
+        and home(components.residency, name) == "device"
         and isinstance(components.part(name), nn.Module)
     }
     if sum(idle.values()) > spare:
@@ -308,9 +321,8 @@ def make_room(components: Components, decision: Decision, room: Room) -> None:
 def reference_plan(row: Checkpoint, weights: Weights) -> Plan:
     """What a machine should run well: a clip of the default size and length, with what is there."""
     mode = "fast" if weights.has("transformer", "distilled") else "pro"
-    request = Request(
-        prompt="x", seed=0, mode=mode, spatial_upscaler=weights.has("spatial_upscaler")
-    )
+    upscaled = weights.has("spatial_upscaler")
+    request = Request.parse({"prompt": "x", "seed": 0, "mode": mode, "spatial_upscaler": upscaled})
     return decide(request, checkpoint=row)
 
 

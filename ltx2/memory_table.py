@@ -1,8 +1,9 @@
 """What clips of the usual sizes take of this machine's memory, for `ltx2 doctor`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ltx2.extent import NAMED_SIZES
@@ -11,6 +12,7 @@ from ltx2.planner import plan
 from ltx2.request import Request
 from ltx2.room import GIB, Room
 from pipelines.checkpoints.files import Weights
+from pipelines.checkpoints.quantise import Quantisation
 from pipelines.memory.forecast import RESIDENCIES, forecast
 from pipelines.memory.released import released_outlines
 from pipelines.models import Checkpoint
@@ -62,14 +64,20 @@ def rows(fit: Fit, checkpoint: Checkpoint, room: Room) -> Iterator[Row]:
             )
 
 
-def released_fit(checkpoint: Checkpoint) -> Fit:
-    """The released model of a row, by its architecture: none of its files is needed.
-
-    Raises KeyError for a row that is not released.
-    """
+def released_fit(
+    checkpoint: Checkpoint, quantisation: Mapping[str, Quantisation] = MappingProxyType({})
+) -> Fit:
+    """The released model of a row, by its architecture: none of its files is needed."""
     generation = checkpoint.generation
-    nothing = Weights(root=Path(), generation=generation, layout="original", parts={})
-    return Fit(nothing, released_outlines(generation), checkpoint)
+    # Both variants read their connectors from the same place, which is all that is asked of it.
+    nothing = Weights(
+        root=Path(),
+        generation=generation,
+        layout="original",
+        parts={"connectors": (Path("connectors"),)},
+    )
+    outlines = released_outlines(generation, quantisation=quantisation)
+    return Fit(nothing, outlines, checkpoint)
 
 
 def table(found: list[Row]) -> list[tuple[str, ...]]:
@@ -93,7 +101,7 @@ def _cell(row: Row) -> str:
 
 
 def _plan(checkpoint: Checkpoint, resolution: str, seconds: int) -> Any:  # noqa: ANN401
-    request = Request.model_validate(
+    request = Request.parse(
         {"prompt": "x", "seed": 0, "resolution": resolution, "duration": seconds}
     )
     return plan(request, checkpoint=checkpoint)

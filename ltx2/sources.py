@@ -89,7 +89,7 @@ def original_sources(row: Checkpoint, mode: Modes) -> list[Source]:
         Source(
             repository=row.files.repository,
             patterns=(*original_files(row, mode), *([head] if head else [])),
-            optional=(smaller,) if smaller and mode == "all" else (),
+            optional=(smaller,) if smaller else (),
             licence=row.files.licence,
         )
     ]

@@ -2,3 +2,7 @@
 
 Importing this loads nothing heavy.
 """
+
+from pipelines.upstream import torchao_messages
+
+torchao_messages.hold_back()  # before anything can import torchao

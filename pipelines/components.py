@@ -61,6 +61,7 @@ class Components:
         self.quantise = dict(quantise)
         self._adapters = AdapterStore(max_bytes=adapter_bytes(self.device))
         self._parts: dict[str, Any] = {}
+        self._in_use: set[str] = set()
 
     def part(self, name: str) -> Any:  # noqa: ANN401 - modules and tokenizers alike
         """A part where it lives, loaded if it is not there yet."""
@@ -157,12 +158,18 @@ class Components:
 
     @contextmanager
     def _on_device(self, name: str, part: Any) -> Iterator[None]:  # noqa: ANN401
+        key = self.key(name)
+        if key in self._in_use:  # as by a decoder that feeds an encoder: the first use brought it
+            yield
+            return
+        self._in_use.add(key)
         try:
             with on_device(self.residency, name, part, self.device):
                 yield
         finally:
+            self._in_use.discard(key)
             if home(self.residency, name) == "disk":
-                self.drop(self.key(name))
+                self.drop(key)
 
     @contextmanager
     def using_transformer(

@@ -295,10 +295,14 @@ def _window(data: dict[str, Any]) -> WindowPlan:
 
 
 def _round(data: dict[str, Any]) -> RoundPlan:
-    tiles = [
-        Tile(**{**tile, "anchors": tuple(tile["anchors"]), "slots": tuple(tile["slots"])})
-        for tile in data["tiles"]
-    ]
+    tiles: list[Tile] = []
+    for tile in data["tiles"]:
+        own: dict[str, Any] = {
+            **tile,
+            "anchors": tuple(tile["anchors"]),
+            "slots": tuple(tile["slots"]),
+        }
+        tiles.append(Tile(**own))
     values: dict[str, Any] = {
         **data,
         "denoise": _denoise(data["denoise"]),

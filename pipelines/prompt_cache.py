@@ -6,10 +6,10 @@ from pipelines.values import Text
 
 
 class PromptCache:
-    """Encoded prompts by connectors and text, least recently used out first, bounded in bytes.
+    """Encoded prompts by text and connectors, these with the LoRAs that act on them.
 
-    Holds the connectors' outputs (about 13 MB a prompt at full size), not the hidden states of
-    every layer (385 MB).
+    Least recently used out first, bounded in bytes. Holds the connectors' outputs (about 13 MB a
+    prompt at full size), not the hidden states of every layer (385 MB).
     """
 
     def __init__(self, max_bytes: int = 512 * 2**20) -> None:

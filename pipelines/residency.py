@@ -119,9 +119,7 @@ def tables(part: nn.Module) -> list[Entry]:
 
 
 @contextmanager
-def _replaced(
-    homes: list[Entry], replacement: Callable[[Tensor], Tensor]
-) -> Iterator[None]:
+def _replaced(homes: list[Entry], replacement: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Other tensors in these places, for the length of the block; tied ones are replaced once."""
     there: dict[int, Tensor] = {}
     try:

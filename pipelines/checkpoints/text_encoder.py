@@ -91,7 +91,7 @@ def load_text_encoder(
 def empty_text_encoder(path: Path) -> nn.Module:
     """The text encoder that `load_text_encoder` gives, but for the values of its parameters."""
     facts = text_encoder_facts(path)
-    cls = _CLASSES[facts.model_type] if path.is_dir() else Gemma4UnifiedForCausalLM
+    cls: Any = _CLASSES[facts.model_type] if path.is_dir() else Gemma4UnifiedForCausalLM
     config = (
         AutoConfig.from_pretrained(path, local_files_only=True)
         if path.is_dir()

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import get_args
 
-from pipelines.memory.outline import Size
 from pipelines.memory.rehearsal import Moment, Rehearsed
 from pipelines.residency import Residency, home, streams
 
@@ -25,12 +24,9 @@ class Forecast:
 def forecast(run: Rehearsed, residency: Residency) -> Forecast:
     """What a device with memory of its own and the host take."""
     fullest = max(run.moments, key=lambda moment: device_bytes(run, moment, residency))
-    waiting = {
-        name: size for name, size in run.sizes.items() if home(residency, name) == "host"
-    }
+    waiting = {name: size for name, size in run.sizes.items() if home(residency, name) == "host"}
     host = sum(
-        size.locked if streams(residency, name) else size.whole
-        for name, size in waiting.items()
+        size.locked if streams(residency, name) else size.whole for name, size in waiting.items()
     )
     host += sum(run.adapters.get(name, 0) for name in waiting)
     return Forecast(

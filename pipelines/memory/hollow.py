@@ -28,9 +28,10 @@ class Hollow(Ledger):
         if not any(tensor.device.type == DEVICE for tensor in tensors((args, kwargs))):
             return None
         if func in (aten.is_nonzero.default, aten._local_scalar_dense.default):
-            return args[0].dtype.is_floating_point or True
+            return True
         if func is aten.scaled_dot_product_attention.default:
-            return self._attention(*args, **kwargs)
+            query, _key, value, *more = args
+            return self._attention(query, value, more[0] if more else kwargs.get("attn_mask"))
         if func is aten._to_copy.default and _kind(kwargs.get("device")) == HOST:
             with self:
                 return torch.empty(
@@ -52,23 +53,15 @@ class Hollow(Ledger):
             self._known[key] = shapes
         return result
 
-    def _attention(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        *_options: Any,
-        **_more: Any,
-    ) -> Tensor:
+    def _attention(self, query: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         """What the fused kernels hold: the output and one float32 a query, never all pairs.
 
         A mask of yes and no becomes one of numbers first.
         """
         with self:
             scores = torch.empty(query.shape[:-1], dtype=torch.float32, device=DEVICE)
-            if attn_mask is not None and attn_mask.dtype == torch.bool:
-                numbers = torch.empty(attn_mask.shape, dtype=query.dtype, device=DEVICE)
+            if mask is not None and mask.dtype == torch.bool:
+                numbers = torch.empty(mask.shape, dtype=query.dtype, device=DEVICE)
                 del numbers
             shape = (*query.shape[:-1], value.shape[-1])
             output = torch.empty(shape, dtype=query.dtype, device=DEVICE)

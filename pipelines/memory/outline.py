@@ -1,8 +1,8 @@
 """Components without their weights: the real classes on the meta device, and what they take."""
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -84,7 +84,7 @@ class StandInTokenizer:
     eos_token_id: int = 1
     pad_token_id: int = 2
 
-    def __call__(self, _text: str, **_options: Any) -> dict[str, list[int]]:
+    def __call__(self, _text: str, **_options: object) -> dict[str, list[int]]:
         """The ids of a text."""
         return {"input_ids": [3]}
 

@@ -80,7 +80,9 @@ class Rehearsal(Components):
     def _on_device(self, name: str, part: Any) -> Iterator[None]:  # noqa: ANN401
         name = self.key(name)
         component, _, variant = name.partition(":")
-        self._sizes[name] = self._outlines.size(component, "dev" if variant == "dev" else "distilled")
+        self._sizes[name] = self._outlines.size(
+            component, "dev" if variant == "dev" else "distilled"
+        )
         if component in ("transformer", "connectors"):
             self._lying[name] = self._outlines.adapters.bytes_on(component, part)
         self._note()
@@ -95,9 +97,7 @@ class Rehearsal(Components):
         """A moment ends here and another begins."""
         peak = self.ledger.peak
         self.moments.append(
-            Moment(
-                parts=tuple(self._at_work), device=peak(DEVICE), host=peak(HOST), both=peak(ALL)
-            )
+            Moment(parts=tuple(self._at_work), device=peak(DEVICE), host=peak(HOST), both=peak(ALL))
         )
         self.ledger.begin()
 
@@ -114,20 +114,23 @@ class Rehearsal(Components):
 
     def _run(self, plan: Plan | RestorePlan) -> Clip:
         if isinstance(plan, RestorePlan):
-            return video_to_video.run(self, plan, _frames(plan), _Silent())
+            return video_to_video.run(self, plan, _frames(plan), _Steps())
         names = {picture.image for part in plan.passes.values() for picture in part.conditions}
         inputs = Inputs(images=dict.fromkeys(names, PICTURE))
-        return RECIPES[plan.task](self, plan, inputs, _Silent())
+        return RECIPES[plan.task](self, plan, inputs, _Steps())
 
 
-class _Silent:
-    """A progress that listens to nobody."""
+class _Steps:
+    """A progress that nobody watches: it counts the steps that were taken."""
 
-    def stage(self, _name: str, _steps: int = 1) -> AbstractContextManager[None]:
+    taken = 0
+
+    def stage(self, name: str, steps: int = 1) -> AbstractContextManager[None]:  # noqa: ARG002
         return nullcontext()
 
     def step(self) -> None:
-        """Nothing to tell."""
+        """One more."""
+        self.taken += 1
 
 
 def _frames(plan: RestorePlan) -> Generator[np.ndarray]:

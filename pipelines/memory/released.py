@@ -5,6 +5,7 @@ LTX-2.0's. With files at hand their headers are read instead, and these tables a
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
 from pipelines.checkpoints.load import module_class
+from pipelines.checkpoints.quantise import Quantisation
 from pipelines.memory.outline import Outlines
 from pipelines.models import Generation
 from pipelines.plan import Variant
@@ -77,7 +79,7 @@ RELEASED = {"2.0": _LTX_2, "2.3": _LTX_2_3, "2.5": _LTX_2_5}
 
 # Gemma 3 12B. It stands in for the Gemma 4 12B of 2.5, which has as many layers of the same width
 # and about as many weights.
-_GEMMA: Mapping[str, Arguments] = {
+_GEMMA: dict[str, dict[str, Any]] = {
     "text_config": {
         "hidden_size": 3840,
         "intermediate_size": 15360,
@@ -99,15 +101,27 @@ _GEMMA: Mapping[str, Arguments] = {
 }
 
 
-def released_outlines(generation: Generation, *, dtype: torch.dtype = torch.bfloat16) -> Outlines:
-    """The components of a released generation. Raises KeyError for one that is not released."""
-    arguments = RELEASED[generation.name]
+def released_outlines(
+    generation: Generation,
+    *,
+    dtype: torch.dtype = torch.bfloat16,
+    quantisation: Mapping[str, Quantisation] = MappingProxyType({}),
+) -> Outlines:
+    """The components of a released generation. A part of one that is not released is a KeyError."""
 
     def build(component: str, _variant: Variant) -> nn.Module:
         with init_empty_weights(include_buffers=False):
-            if component == "text_encoder":
-                return Gemma3ForConditionalGeneration(Gemma3Config(**_GEMMA))
-            options = arguments[component]
-            return module_class(component, options)(**options)
+            return released_module(generation, component)
 
-    return Outlines(build, dtype=dtype)
+    return Outlines(build, dtype=dtype, quantisation=quantisation)
+
+
+def released_module(generation: Generation, component: str) -> nn.Module:
+    """A component of a released generation as its class makes it, on the device that is set."""
+    if component == "text_encoder":
+        config = Gemma3Config(
+            text_config=_GEMMA["text_config"], vision_config=_GEMMA["vision_config"]
+        )
+        return Gemma3ForConditionalGeneration(config)
+    options = RELEASED[generation.name][component]
+    return module_class(component, options)(**options)

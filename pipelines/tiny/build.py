@@ -129,7 +129,8 @@ def _write(folder: Path) -> None:
         ("temporal_upscaler", sizes.FILES.temporal_upscaler),
     ):
         metadata = {"config": sizes.UPSCALERS[name], "model_version": sizes.MODEL_VERSION}
-        stored.write(folder / str(file), _tensors(name, _module(name), sizes.MODEL_VERSION), metadata)
+        tensors = _tensors(name, _module(name), sizes.MODEL_VERSION)
+        stored.write(folder / str(file), tensors, metadata)
     for entry in _loras():
         _write_lora(folder / entry.file, entry, parts["transformer"])
     _write_text_encoder(folder / sizes.TEXT_ENCODER)

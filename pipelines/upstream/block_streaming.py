@@ -4,12 +4,13 @@ What differs: diffusers' group offload finds only blocks that lie directly under
 given (Gemma's lie three levels down, and their embedding is called from outside of that module),
 and with streams it learns their order from a first forward pass whose transfers all block; that
 pass comes back with every new set of hooks.
-Cure: it is given a bare module with the blocks alone, and told the order, which is that of the list.
+Cure: it is given a bare module with the blocks alone, and told their order, that of the list.
 End: when `test_stock_group_offload_still_misses_nested_blocks` fails.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
 from diffusers.hooks import HookRegistry, apply_group_offloading
@@ -55,7 +56,7 @@ def blocks_streaming(blocks: nn.ModuleList, device: torch.device) -> Iterator[No
 def _chain(blocks: nn.ModuleList) -> None:
     """Every block fetches the one after it; the first fetches itself."""
     hooks = [HookRegistry.check_if_exists_or_initialize(block).get_hook(HOOK) for block in blocks]
-    for hook, following in zip(hooks[:-1], hooks[1:], strict=True):
+    for hook, following in pairwise(hooks):
         if not isinstance(hook, GroupOffloadingHook) or not isinstance(
             following, GroupOffloadingHook
         ):

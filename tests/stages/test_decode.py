@@ -10,9 +10,11 @@ import torch
 
 from pipelines.plan import DecodePlan
 from pipelines.stages.decode import (
+    all_finite,
     decode_as_it_fits,
     decode_audio,
     decode_video,
+    smaller_tiles,
     tile_count,
     to_uint8,
 )
@@ -110,6 +112,43 @@ def test_a_tile_that_does_not_fit_is_decoded_once_more_in_smaller_ones():
     assert sizes[0] == (8, 8)
     with pytest.raises(torch.OutOfMemoryError):
         decode_as_it_fits(lambda _: decode(torch.zeros(1, 1, 1, 9, 9)), cells, (8, 8), 2)
+
+
+def test_smaller_tiles_told_as_a_warning_once():
+    told = []
+
+    def decode(cell):
+        if max(cell.shape[3:]) > 4:
+            raise torch.OutOfMemoryError
+        return cell.repeat_interleave(32, dim=3).repeat_interleave(32, dim=4)
+
+    for _ in range(2):
+        decode_as_it_fits(decode, torch.zeros(1, 1, 1, 8, 8), (8, 8), 2, told)
+    assert told == [
+        "the decoder ran out of memory and used tiles of 128x128 instead of 256x256 pixels"
+    ]
+
+
+@pytest.mark.parametrize(("width", "height"), [(768, 448), (448, 768), (768, 768)])
+def test_smaller_tiles_keep_what_neighbours_share(width, height):
+    plan = replace(TILED, tile_width=width, tile_height=height)
+    ladder = list(smaller_tiles(plan))
+    areas = [t.tile_width * t.tile_height * t.tile_frames for t in (plan, *ladder)]
+    assert areas == sorted(areas, reverse=True)
+    for tiles in ladder:
+        assert (tiles.overlap, tiles.overlap_frames) == (64, 24)
+        assert min(tiles.tile_width, tiles.tile_height) >= 2 * tiles.overlap
+        assert tiles.tile_frames > tiles.overlap_frames
+        assert tiles.tile_width % 32 == tiles.tile_height % 32 == tiles.tile_frames % 8 == 0
+
+
+def test_a_nan_anywhere_is_found():
+    pixels = torch.zeros(1, 3, 17, 2, 2)
+    assert all_finite(pixels)
+    for frame in (0, 8, 16):
+        broken = pixels.clone()
+        broken[0, 1, frame, 1, 1] = float("nan")
+        assert not all_finite(broken)
 
 
 def test_a_flat_clip_is_reported_and_a_picture_is_not(tiny_model):

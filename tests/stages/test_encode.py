@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.components import Components
 from pipelines.plan import DecodePlan
 from pipelines.stages.condition import encode_pixels
 from pipelines.stages.encode import encode_spans, encode_video, scaled_frames
@@ -164,6 +165,17 @@ def test_a_video_of_another_length_than_it_should_have_is_refused(tiny_model, co
 def test_a_video_without_frames_is_refused(tiny_model):
     with pytest.raises(ValueError, match="ended after 0"):
         encode_video(tiny_model, iter([]), frames=9, width=64, height=64, tiles=WHOLE)
+
+
+def test_a_decoder_that_feeds_the_encoder_leaves_the_vae_on_the_device(tiny_model):
+    """Both are one part: the end of the inner use must not take it away from the outer one."""
+    away = Components(tiny_model.weights, device="meta", residency="offload")
+    with away.using("vae") as vae:
+        for _ in range(2):
+            with away.using("vae") as same:
+                assert same is vae
+            assert {each.device.type for each in vae.parameters()} == {"meta"}
+    assert {each.device.type for each in vae.parameters()} == {"cpu"}
 
 
 def test_the_vae_keeps_the_settings_it_came_with(tiny_model):

@@ -1,23 +1,29 @@
-"""ltx2.fit: the fastest residency that fits, smaller tiles, and refusals that say what would fit."""
+"""ltx2.fit: the fastest residency that fits, smaller tiles, and what a refusal offers."""
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from ltx2.engine import Engine
+from ltx2.engine import Engine, adapter_file
 from ltx2.errors import ConfigError, TooLarge
+from ltx2.extent import Limits
 from ltx2.fit import Fit, device_need, find_residency, fit_for, host_need, lacking, room_for
 from ltx2.room import GIB, Room
 from ltx2.settings import Settings
+from ltx2.video_planner import plan_video
+from ltx2.video_request import VideoRequest
 from pipelines.checkpoints.files import find
 from pipelines.components import Components
 from pipelines.memory.forecast import RESIDENCIES
+from pipelines.memory.long_video import stretches
 from pipelines.models import CHECKPOINTS
 from pipelines.values import Inputs
 from tests.stages.measured import Silent
 from tests.stages.plans import small_plan
+from tests.stages.test_restore import probe_of
 
 ROW = CHECKPOINTS["tiny"]
 PLENTY = 2**40
@@ -30,7 +36,11 @@ def weights(tiny):
 
 @pytest.fixture(scope="module")
 def fit(weights) -> Fit:
-    return fit_for(Components(weights), ROW)
+    settings = Settings.from_env({})
+    model = Components(
+        weights, find_adapter=lambda adapter: adapter_file(adapter, weights, ROW, settings)
+    )
+    return fit_for(model, ROW)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +115,7 @@ def test_a_smaller_named_size_of_the_same_length_is_offered(fit):
     wide = small_plan(width=1280, height=704, num_frames=9)
     narrow = small_plan(width=1024, height=576, num_frames=9)
     least = min(device_need(f, room(0)) for f in fit.forecasts(narrow, room(0)))
-    with pytest.raises(TooLarge, match="1024x576 for 0.4 s"):
+    with pytest.raises(TooLarge, match=r"1024x576 for 0\.4 s"):
         fit.decide(wide, room(int(least * 1.01)))
 
 
@@ -115,11 +125,12 @@ def test_a_host_that_is_too_small_is_named(fit):
 
 
 def test_smaller_tiles_come_before_a_refusal_and_are_told(fit):
-    plan = small_plan(width=320, height=192, num_frames=49)
+    plan = small_plan(width=640, height=384, num_frames=97)
     whole = min(device_need(f, room(0)) for f in fit.forecasts(plan, room(0)))
     decision = fit.decide(plan, room(int(whole * 0.97)))
     tiles = decision.plan.decode
-    assert tiles.tile_frames < plan.decode.tile_frames or tiles.tile_width < plan.decode.tile_width
+    assert tiles.tile_frames < plan.decode.tile_frames
+    assert tiles.tile_width < plan.decode.tile_width
     assert (tiles.overlap, tiles.overlap_frames) == (64, 24)
     assert any("decoded in tiles of" in warning for warning in decision.plan.warnings)
     assert lacking(decision.forecast, room(int(whole * 0.97))) is None
@@ -141,6 +152,22 @@ def test_words_and_seeds_do_not_make_a_new_shape(fit):
     assert fit.rehearsed(small_plan(num_frames=9)) is not first
 
 
+@pytest.mark.parametrize("task", ["detail", "upscale"])
+def test_a_long_video_is_foretold_from_two_stretches_of_it(fit, task):
+    facts = replace(probe_of(None), width=64, height=64, frames=1201)
+    request = VideoRequest(task=task, video=Path("in.mp4"), seed=1)
+    plan = plan_video(request, facts, ROW, limits=Limits())
+    first, second = stretches(plan)
+    assert first.source.padded_frames < second.source.padded_frames < 1201
+    long, whole = fit.rehearsed(plan), fit._rehearse(plan)
+    assert max(m.device for m in long.moments) == pytest.approx(
+        max(m.device for m in whole.moments), rel=0.02
+    )
+    assert stretches(first) is None
+    with pytest.raises(TooLarge, match="64x64 for .* a video of fewer pixels needs less"):
+        fit.decide(plan, room(1000))
+
+
 def test_the_residency_of_an_engine_is_that_of_a_usual_clip(fit, weights):
     assert find_residency(fit, weights, ROW, room(PLENTY), None)[0] == "resident"
     assert find_residency(fit, weights, ROW, room(PLENTY), "offload") == ("offload", "it is set so")
@@ -156,7 +183,7 @@ def test_the_residency_of_an_engine_is_that_of_a_usual_clip(fit, weights):
 def test_an_engine_refuses_before_it_loads_anything(tiny):
     settings = Settings.from_env({"LTX2_DEVICE_MEMORY_GIB": "0.01"})
     engine = Engine.load(str(tiny), settings=settings)
-    with pytest.raises(TooLarge, match="GiB of GPU memory, 0.01 can be had"):
+    with pytest.raises(TooLarge, match=r"GiB of GPU memory, 0\.01 can be had"):
         engine.run(small_plan(), Inputs(), Silent())
     assert engine.components.held == ()
 

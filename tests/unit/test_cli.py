@@ -384,7 +384,7 @@ def test_doctor_says_what_can_run_and_masks_the_token(
     checks = {check["name"]: check for check in report["checks"]}
     assert checks["ffmpeg"]["fine"]
     assert checks["torch build"]["fine"]
-    assert re.match(r"(resident|staged|offload) for \S+: ", checks["residency"]["found"])
+    assert re.match(r"(resident|staged|freed|offload|stream) for \S+: ", checks["residency"]["found"])
     missing = report["models"]["ltx-2.3"]["fast"]["missing"]
     assert CHECKPOINTS["ltx-2.3"].files.distilled in missing
     assert main(["doctor"]) == 0

@@ -41,7 +41,7 @@ def test_where_parts_live_is_left_to_the_machine_unless_it_is_set():
     assert get_args(settings_module.Residency) == get_args(components.Residency)
     for mode in get_args(settings_module.Residency):
         assert Settings.from_env({"LTX2_RESIDENCY": mode}).residency == mode
-    assert "one of resident, staged, offload" in problem({"LTX2_RESIDENCY": "gpu"})
+    assert "one of resident, staged, freed, offload, stream" in problem({"LTX2_RESIDENCY": "gpu"})
 
 
 def test_the_default_limits_are_those_of_the_planner_and_of_the_pictures():
