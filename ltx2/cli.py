@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ltx2.delivery import Delivery
     from ltx2.prepare import Prepared
     from ltx2.request import Request
+    from ltx2.results import Receipt
     from ltx2.settings import Settings
     from ltx2.weights import Resolved
     from pipelines.plan import Plan, RestorePlan
@@ -160,7 +161,6 @@ def run_generate(arguments: argparse.Namespace, settings: "Settings") -> int:
     prepared = prepare(
         request, checkpoint=row, limits=limits, media=media, paths=True, sources=sources
     )
-    target = arguments.output or new_name(prepared.plan)
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
         resolved = resolve(wanted, settings, **needs)
         if resolved.row != row:
@@ -173,20 +173,17 @@ def run_generate(arguments: argparse.Namespace, settings: "Settings") -> int:
                 paths=True,
                 sources=sources,
             )
-            target = arguments.output or new_name(prepared.plan)
         introduce(resolved, wanted)
         explain(prepared.plan)
-        result = _render(prepared, resolved, settings, ToFile(target), arguments.device)
+        deliver = ToFile(arguments.output)
+        receipt = _render(prepared, resolved, settings, deliver, arguments.device)
+    result = receipt.as_dict()
     if arguments.json:
         show(result)
     else:
         said = prepared.plan.warnings
         say(*(f"warning: {warning}" for warning in result["warnings"] if warning not in said))
-        say(
-            f"{target}: {result['width']}x{result['height']}, {result['duration']:.1f} s at "
-            f"{result['fps']} fps, "
-            f"{result['bytes'] / 1e6:.1f} MB, seed {result['seed']}"
-        )
+        say(written(receipt, arguments.output))
     return DONE
 
 
@@ -196,7 +193,7 @@ def _render(
     settings: "Settings",
     deliver: "Delivery",
     device: str | None,
-) -> dict[str, Any]:
+) -> "Receipt":
     """Load and run. This is where torch comes in."""
     from ltx2.engine import Engine
     from ltx2.progress import Progress
@@ -206,10 +203,9 @@ def _render(
     engine = Engine.open(resolved, settings, device=device)
     say(f"memory: {engine.components.residency}, {engine.residency_reason}")
     with interruptible() as stopped, ProgressBar(sys.stderr) as bar:
-        receipt = execute(
+        return execute(
             prepared, engine=engine, deliver=deliver, progress=Progress(bar, cancelled=stopped)
         )
-    return receipt.as_dict()
 
 
 @contextlib.contextmanager
@@ -297,18 +293,6 @@ def device_problems(device: str | None) -> list[str]:
     return [f"--device must be cpu, cuda or cuda:N; got {device!r}"]
 
 
-def new_name(plan: "Plan | RestorePlan") -> Path:
-    """A file in this folder named after the plan that does not exist yet: nothing is overwritten
-    unasked.
-    """
-    path = Path(f"ltx2-{plan.id}.mp4")
-    number = 2
-    while path.exists():
-        path = Path(f"ltx2-{plan.id}-{number}.mp4")
-        number += 1
-    return path
-
-
 def run_plan(arguments: argparse.Namespace, settings: "Settings") -> int:
     """The plan as JSON, without torch and without weights."""
     from ltx2.flags import read_request
@@ -340,6 +324,16 @@ def needs_of(request: "Request") -> dict[str, Any]:
         "temporal_upscaler": request.temporal_upscaler,
     }
     return {"mode": request.mode, "parts": parts_for(**upscalers)}
+
+
+def written(receipt: "Receipt", output: Path | None) -> str:
+    """A line about the file that was made."""
+    made = receipt.as_dict()
+    return (
+        f"{output or receipt.encoded.path.name}: {made['width']}x{made['height']}, "
+        f"{made['duration']:.1f} s at {made['fps']:g} fps, {made['bytes'] / 1e6:.1f} MB, "
+        f"seed {made['seed']}"
+    )
 
 
 def introduce(resolved: "Resolved", wanted: str) -> None:

@@ -330,9 +330,7 @@ def default_dtype(device: torch.device, settings: Settings) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
-def adapter_file(
-    adapter: Adapter, weights: Weights, row: Checkpoint, settings: Settings
-) -> Path:
+def adapter_file(adapter: Adapter, weights: Weights, row: Checkpoint, settings: Settings) -> Path:
     """The local file of a plan's adapter: the distilled LoRA, a catalogue entry, a path, or what
     was fetched from elsewhere.
     """

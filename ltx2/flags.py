@@ -181,8 +181,8 @@ def keyframe(text: str) -> dict[str, Any]:
         head, _, last = head.rpartition("@")
     if not head or not _is_moment(last) or isinstance(fields.get("strength"), str):
         raise ValueError(
-            f"keyframes: --keyframe {text!r} does not name its moment; the form is {KEYFRAME_FORM}, "
-            "the moment a frame such as 48 or a time such as 2.5s"
+            f"keyframes: --keyframe {text!r} does not name its moment; "
+            f"the form is {KEYFRAME_FORM}, the moment a frame such as 48 or a time such as 2.5s"
         )
     if last.endswith("s"):
         fields["second"] = number(last[:-1])

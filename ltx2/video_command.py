@@ -11,6 +11,7 @@ from ltx2.flags import number
 from ltx2.terminal import say, show
 
 if TYPE_CHECKING:
+    from ltx2.results import Receipt
     from ltx2.settings import Settings
     from ltx2.video_request import VideoRequest
     from ltx2.video_session import PreparedVideo
@@ -131,7 +132,7 @@ def read_video_request(
 
 def run_restore(arguments: argparse.Namespace, settings: "Settings") -> int:
     """Everything refusable is refused before torch is imported and before weights are touched."""
-    from ltx2.cli import device_problems, explain, introduce, new_name, output_problems
+    from ltx2.cli import device_problems, explain, introduce, output_problems, written
     from ltx2.delivery.file import ToFile
     from ltx2.video_session import detailer_downscale, prepare_video
     from ltx2.weights import resolve, row_of
@@ -159,17 +160,15 @@ def run_restore(arguments: argparse.Namespace, settings: "Settings") -> int:
             facts=prepared.facts,
             reference_downscale=downscale,
         )
-        target = arguments.output or new_name(prepared.plan)
         introduce(resolved, wanted)
         explain(prepared.plan)
-        result = _render(prepared, resolved, settings, ToFile(target), arguments.device)
+        deliver = ToFile(arguments.output)
+        receipt = _render(prepared, resolved, settings, deliver, arguments.device)
+    result = receipt.as_dict()
     if arguments.json:
         show(result)
     else:
-        say(
-            f"{target}: {result['width']}x{result['height']}, {result['duration']:.1f} s at "
-            f"{result['fps']:g} fps, {result['bytes'] / 1e6:.1f} MB, seed {result['seed']}"
-        )
+        say(written(receipt, arguments.output))
     return DONE
 
 
@@ -179,7 +178,7 @@ def _render(
     settings: "Settings",
     deliver: Any,  # noqa: ANN401 - a Delivery
     device: str | None,
-) -> dict[str, Any]:
+) -> "Receipt":
     """Load and run. This is where torch comes in."""
     from ltx2.cli import interruptible
     from ltx2.engine import Engine
@@ -190,10 +189,9 @@ def _render(
     engine = Engine.open(resolved, settings, device=device)
     say(f"memory: {engine.components.residency}, {engine.residency_reason}")
     with interruptible() as stopped, ProgressBar(sys.stderr) as bar:
-        receipt = execute_video(
+        return execute_video(
             prepared, engine=engine, deliver=deliver, progress=Progress(bar, cancelled=stopped)
         )
-    return receipt.as_dict()
 
 
 def _overwriting(video: Path, output: Path | None) -> list[str]:

@@ -213,9 +213,7 @@ def row_of(
     """
     if checkpoint in CHECKPOINTS:
         return CHECKPOINTS[checkpoint], "it was asked for by name"
-    found = resolve(
-        checkpoint, settings, mode=mode, parts=parts, prepare=False
-    )
+    found = resolve(checkpoint, settings, mode=mode, parts=parts, prepare=False)
     return found.row, found.reason
 
 

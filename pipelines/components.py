@@ -227,4 +227,3 @@ def adapter_bytes(device: torch.device) -> int:
     if device.type != "cuda":
         return 16 * GIB
     return max(10 * GIB, torch.cuda.get_device_properties(device).total_memory // 8)
-

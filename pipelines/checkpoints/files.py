@@ -95,7 +95,7 @@ class Weights:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all weight files, each counted once; without the enhancer's, which never stays."""
+        """Bytes of all weight files, each once; without the enhancer's, which never stays."""
         files: set[Path] = set()
         for paths in (paths for name, paths in self.parts.items() if name != "enhancer"):
             for path in paths:

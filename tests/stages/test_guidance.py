@@ -17,8 +17,8 @@ PROMPTS = Prompts(positive=POSITIVE, negative=NEGATIVE)
 def plan(video: Guidance, audio: Guidance) -> DenoisePlan:
     return DenoisePlan(
         variant="dev", width=64, height=64, frames=9, fps=24.0, audio_latents=9,
-        sigmas=(1.0, 0.0), sampler="euler", eta=0.0, noise_scale=1.0, video_guidance=video, audio_guidance=audio,
-        stg_blocks=(1,), adapters=(), conditions=(),
+        sigmas=(1.0, 0.0), sampler="euler", eta=0.0, noise_scale=1.0,
+        video_guidance=video, audio_guidance=audio, stg_blocks=(1,), adapters=(), conditions=(),
     )  # fmt: skip
 
 

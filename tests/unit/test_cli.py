@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from ltx2.cli import build_parser, main, new_name
+from ltx2.cli import build_parser, main
+from ltx2.delivery.file import new_name
 from ltx2.flags import flag, lora, request_fields
 from ltx2.planner import plan
 from ltx2.progress import Event, Progress
@@ -384,7 +385,8 @@ def test_doctor_says_what_can_run_and_masks_the_token(
     checks = {check["name"]: check for check in report["checks"]}
     assert checks["ffmpeg"]["fine"]
     assert checks["torch build"]["fine"]
-    assert re.match(r"(resident|staged|freed|offload|stream) for \S+: ", checks["residency"]["found"])
+    found = checks["residency"]["found"]
+    assert re.match(r"(resident|staged|freed|offload|stream) for \S+: ", found)
     missing = report["models"]["ltx-2.3"]["fast"]["missing"]
     assert CHECKPOINTS["ltx-2.3"].files.distilled in missing
     assert main(["doctor"]) == 0
@@ -422,7 +424,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     files = CHECKPOINTS["ltx-2.3"].files
     encoder = {"config.json": b"{}", "tokenizer.json": b"{}", "model.safetensors": b"weights"}
     names = (files.distilled, files.spatial_upscaler, files.temporal_upscaler)
-    model = {name: b"weights" for name in names}
+    model = dict.fromkeys(names, b"weights")
     fake = FakeHub({files.repository: model, GEMMA: encoder})
     with serving(fake) as address:
         monkeypatch.setenv("HF_ENDPOINT", address)
