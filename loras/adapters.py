@@ -24,9 +24,9 @@ from loras.attach import (
     Loaded,
     Prepared,
     activate,
+    amount,
     attach,
     detach,
-    gib,
     header_of,
     lora_layers,
     prepare,
@@ -223,11 +223,16 @@ class AdapterStore:
         if key in self._residents:
             self._residents.move_to_end(key)
             return self._residents[key]
-        prepared = self._prepared(parts, file, elsewhere)
-        self._make_room(prepared)
         name = f"lora_{next(self._numbers)}"
+        try:
+            prepared = self._prepared(parts, file, elsewhere)
+            self._make_room(prepared)
+            loaded = self._attached(parts, prepared, name)
+        except LoraMismatch as error:
+            error.file = file
+            raise
         references = tuple((component, ref(module)) for component, module in parts.items())
-        resident = _Resident(self._attached(parts, prepared, name), references)
+        resident = _Resident(loaded, references)
         self._residents[key] = resident
         return resident
 
@@ -244,8 +249,8 @@ class AdapterStore:
         used = sum(resident.loaded.nbytes for resident in self._residents.values() if resident.uses)
         if used + prepared.nbytes > self._max_bytes:
             raise LoraMismatch(
-                f"{prepared.file.name} takes {gib(prepared.nbytes)} beside {gib(used)} in use; "
-                f"all adapters together may take {gib(self._max_bytes)}"
+                f"{prepared.file.name} takes {amount(prepared.nbytes)} beside {amount(used)} in "
+                f"use; all adapters together may take {amount(self._max_bytes)}"
             )
         self._evict(self._max_bytes - prepared.nbytes)
 

@@ -11,7 +11,7 @@ from peft import LoraConfig
 from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from loras import headers
@@ -51,7 +51,7 @@ def header_of(file: Path) -> headers.Header:
     try:
         return headers.read(file)
     except ValueError as error:
-        raise LoraMismatch(str(error)) from error
+        raise LoraMismatch(str(error), file=file) from error
 
 
 def prepare(
@@ -63,7 +63,7 @@ def prepare(
     """
     size = file.stat().st_size
     if size > max_file_bytes:
-        raise LoraMismatch(f"{file.name} has {gib(size)}; the limit is {gib(max_file_bytes)}")
+        raise LoraMismatch(f"{file.name} has {amount(size)}; the limit is {amount(max_file_bytes)}")
     header = header_of(file)
     linears = {component: dict(_linears(module)) for component, module in parts.items()}
     sizes = {
@@ -88,14 +88,17 @@ def attach(parts: Mapping[str, nn.Module], prepared: Prepared, name: str) -> Loa
         # Plain tensors also where a sampler loads them: later uses need not be in inference mode.
         with torch.inference_mode(mode=False), safe_open(prepared.file, framework="pt") as content:
             for update in found.updates:
-                tensors: dict[Role, Tensor] = {
-                    role: content.get_tensor(key) for role, key in update.tensors.items()
-                }
                 module, notes = parts[update.component], found.declared[update.component]
                 try:
-                    _attach_update(module, update, tensors, notes, name)
+                    tensors = {key: content.get_tensor(key) for key in update.tensors.values()}
+                    _refuse_unless_finite(tensors)
+                    roles = {role: tensors[key] for role, key in update.tensors.items()}
+                    _attach_update(module, update, roles, notes, name)
                 except ValueError as error:
                     raise LoraMismatch(f"{prepared.file.name}: {update.path}: {error}") from error
+    except SafetensorError as error:  # what only a reader of the data finds
+        detach(parts, name)
+        raise LoraMismatch(f"{prepared.file.name} cannot be read: {error}") from error
     except BaseException:
         detach(parts, name)
         raise
@@ -107,6 +110,15 @@ def attach(parts: Mapping[str, nn.Module], prepared: Prepared, name: str) -> Loa
         nbytes=prepared.nbytes,
         metadata=prepared.metadata,
     )
+
+
+def _refuse_unless_finite(tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError for weights that would make every number of a clip none."""
+    for key, tensor in tensors.items():
+        # The short types of a byte cannot be asked as they are.
+        asked = tensor if tensor.element_size() > 1 else tensor.float()
+        if not asked.isfinite().all():
+            raise ValueError(f"{key} has numbers that are not finite")
 
 
 def _attach_update(
@@ -190,6 +202,6 @@ def _linears(module: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
             yield path, layer
 
 
-def gib(size: int) -> str:
-    """Bytes for people."""
-    return f"{size / 2**30:.2f} GiB"
+def amount(size: int) -> str:
+    """Bytes for people: none is ever rounded to nothing."""
+    return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{size:,} bytes"

@@ -7,6 +7,7 @@ modules' real layers is listed, and a file's names are looked up there: nothing 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from loras.declared import Declared, declared
 from loras.headers import Header
@@ -58,10 +59,22 @@ _CONNECTORS = re.compile(
     r"(video_|audio_)?(text_proj_in|aggregate_embed)$"
 )
 _EXAMPLES = 5
+# Types that weights are kept in; an alpha may be a whole number, too.
+_WEIGHTS = frozenset(
+    {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"}
+)
+_ALPHAS = _WEIGHTS | {"I64", "I32", "I16", "I8", "U8"}
 
 
 class LoraMismatch(ValueError):
-    """A file that cannot act as a LoRA of this model; the message says why and names examples."""
+    """A file that cannot act as a LoRA of this model; the message says why and names examples.
+
+    `file` is where it lies, where that is known.
+    """
+
+    def __init__(self, message: str, *, file: Path | None = None) -> None:
+        super().__init__(message)
+        self.file = file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,8 +253,13 @@ def _updates(
         problems.append(f"alpha is not one number: {some(alphas)}")
     if sizes:
         problems.append(f"other shapes than {_count(sizes, 'layer')} of this model: {some(sizes)}")
-    names = [name for roles in found.values() for role, name in roles.items() if role != "alpha"]
-    if whole := [name for name in names if "F" not in header.tensors[name].dtype]:
+    whole = [
+        name
+        for roles in found.values()
+        for role, name in roles.items()
+        if header.tensors[name].dtype not in (_ALPHAS if role == "alpha" else _WEIGHTS)
+    ]
+    if whole:
         kinds = sorted({header.tensors[name].dtype for name in whole})
         problems.append(f"{_count(whole, 'tensor')} of {', '.join(kinds)}, which are no weights")
 

@@ -41,6 +41,8 @@ def choose_adapters(
     digests = digests or {}
     found = PassAdapters(prompt=request.prompt)
     _camera(request, row, found)
+    moves = [request.camera_motion] if _moves(request) else []
+    given: dict[str, dict[str, int]] = {"base": {}, "refine": {}}  # pass -> sha256 -> index
     for index, lora in enumerate(request.loras):
         problem = lora_problem(lora, request, row)
         if problem is not None:
@@ -51,21 +53,44 @@ def choose_adapters(
                 found.warnings.append(
                     f"loras[{index}] was not read: the plan's id does not name what is in it"
                 )
+            moves += sorted({e.id for e in _entries(lora.source) if e.kind == "camera"})
             place = lora_place(lora.source)
             adapter = Adapter(source=place, strength=lora.strength, sha256=digest)
-            found.base += (adapter,) if lora.stages in ("both", "base") else ()
-            found.refine += (adapter,) if lora.stages in ("both", "refine") else ()
-    given = [_entries(lora.source) for lora in request.loras]
-    moves = sorted({entry.id for found in given for entry in found if entry.kind == "camera"})
-    if request.camera_motion != "none":
-        moves.insert(0, request.camera_motion)
-    if len(moves) > 1:
-        found.refusals.append(
-            BadRequest(
-                f"camera moves do not combine: {' and '.join(moves)} are asked for; give one"
-            )
-        )
+            passes = ("base", "refine") if lora.stages == "both" else (lora.stages,)
+            found.base += (adapter,) if "base" in passes else ()
+            found.refine += (adapter,) if "refine" in passes else ()
+            if digest is None:
+                continue
+            earlier = {given[name].setdefault(digest, index) for name in passes} - {index}
+            found.refusals += [
+                BadRequest(
+                    f"loras[{index}]: it is the same file as loras[{first}], by its content; give "
+                    "it once for a pass, at the strength that is meant"
+                )
+                for first in sorted(earlier)
+            ]
+    if problem := _moves_problem(moves):
+        found.refusals.append(BadRequest(problem))
     return found
+
+
+def _moves(request: Request) -> bool:
+    """Whether a camera move of its own acts on the request."""
+    return request.camera_motion != "none" and request.camera_strength != 0
+
+
+def _moves_problem(moves: list[str]) -> str | None:
+    """Why camera moves, one for each time that one is given, cannot act together."""
+    if len(moves) < 2:
+        return None
+    if len(set(moves)) == 1:
+        return f"the camera move {moves[0]} is given {_times(len(moves))}; give it once"
+    listed = " and ".join(dict.fromkeys(moves))
+    return f"camera moves do not combine: {listed} are asked for; give one"
+
+
+def _times(count: int) -> str:
+    return "twice" if count == 2 else f"{count} times"
 
 
 def fitting(row: Checkpoint, kinds: Iterable[str]) -> list[str]:
@@ -86,6 +111,8 @@ def _camera(request: Request, row: Checkpoint, found: PassAdapters) -> None:
             found.warnings.append("camera_strength does nothing without camera_motion")
         return
     if not row.generation.camera_loras:
+        if not request.camera_strength:  # as a LoRA of strength 0: the move is left out
+            return
         found.prompt += _suffix(request.camera_motion)
         if request.camera_strength != 1:
             found.warnings.append(
@@ -121,9 +148,11 @@ def _entries(source: str) -> list[catalog.Entry]:
 
 def lora_problem(lora: Lora, request: Request, row: Checkpoint) -> BadRequest | None:
     """Why a LoRA of the request cannot act, as far as its name tells, and what could."""
-    if lora.stages == "refine" and not request.spatial_upscaler:
+    upscaled = request.spatial_upscaler or request.temporal_upscaler
+    if lora.stages == "refine" and not upscaled:
         return BadRequest(
-            "there is no refine pass with spatial_upscaler false; set stages to base or both"
+            "there is no refine pass with spatial_upscaler and temporal_upscaler false; set stages "
+            "to base or both"
         )
     entries, catalogued = _entries(lora.source), lora_form(lora.source) == "catalogue"
     usable = fitting(row, ("camera",))
@@ -154,6 +183,11 @@ def lora_problem(lora: Lora, request: Request, row: Checkpoint) -> BadRequest | 
     if kind == "distilled" and request.mode == "fast":
         return BadRequest(
             f"{name} would distil a distilled model a second time: fast runs one already; "
-            "leave it out or set mode to pro"
+            "leave it out or set mode to pro and stages to base"
+        )
+    if kind == "distilled" and lora.stages != "base":
+        return BadRequest(
+            f"{name} belongs to pro's refine pass, which has it already and would get it twice; "
+            "leave it out, or set stages to base"
         )
     return None

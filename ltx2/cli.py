@@ -11,15 +11,15 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ltx2.errors import BadRequest, Cancelled, Ltx2Error, TooLarge
 from ltx2.terminal import say, show
 
 if TYPE_CHECKING:
-    from ltx2.delivery import Delivery
-    from ltx2.prepare import Prepared
+    from ltx2.fit import Decision
     from ltx2.request import Request
     from ltx2.results import Receipt
     from ltx2.settings import Settings
@@ -84,8 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> Parser:
     """The command line. Options of a request come from its schema."""
     from ltx2 import inventory, video_command
-    from ltx2.flags import add_request_flags
-    from ltx2.settings import Quantisation
+    from ltx2.flags import add_request_flags, add_run_flags
 
     parser = Parser(prog="ltx2", description="LTX-2: video with sound from a text and a picture.")
     parser.set_defaults(json=False)
@@ -93,22 +92,7 @@ def build_parser() -> Parser:
 
     generate = commands.add_parser("generate", help="write an MP4")
     add_request_flags(generate)
-    generate.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        help="the MP4 to write, over one that is there; default ltx2-PLAN.mp4 under a new name in "
-        "this folder",
-    )
-    generate.add_argument(
-        "--device", help="cuda, cuda:1 or cpu; default the GPU where there is one"
-    )
-    generate.add_argument(
-        "--quantise",
-        choices=get_args(Quantisation),
-        help="round the weights of transformer and text encoder to a byte each as they are read: "
-        "half the memory, another clip; default are the settings",
-    )
+    add_run_flags(generate)
     generate.set_defaults(run=run_generate)
 
     plan = commands.add_parser("plan", help="show what would be run, as JSON, without weights")
@@ -136,14 +120,18 @@ def build_parser() -> Parser:
         command.add_argument(
             "--json", action="store_true", help="print one JSON document on stdout and nothing else"
         )
+    for command in videos:
+        command.set_defaults(options=list(command._option_string_actions))
     return parser
 
 
 def run_generate(arguments: argparse.Namespace, settings: "Settings") -> int:
     """Everything refusable is refused before torch is imported and before weights are touched."""
     from ltx2.delivery.file import ToFile
-    from ltx2.flags import read_request
-    from ltx2.prepare import prepare
+    from ltx2.flags import chosen_settings, read_request
+    from ltx2.lora_files import LoraFiles
+    from ltx2.prepare import prepare, with_loras
+    from ltx2.session import execute
     from ltx2.weights import resolve, row_of
 
     known = [
@@ -152,60 +140,71 @@ def run_generate(arguments: argparse.Namespace, settings: "Settings") -> int:
         *device_problems(arguments.device),
     ]
     request = read_request(arguments, known)
-    if arguments.quantise is not None:
-        settings = settings.quantised(arguments.quantise)
+    settings = chosen_settings(arguments, settings)
     wanted = arguments.checkpoint or settings.checkpoint
     needs = needs_of(request)
     row, _ = row_of(wanted, settings, **needs)
     limits, media, sources = settings.limits(), settings.media_limits(), settings.lora_sources()
     prepared = prepare(
-        request, checkpoint=row, limits=limits, media=media, paths=True, sources=sources
+        request, checkpoint=row, limits=limits, media=media, sources=sources, fetch=False
     )
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
         resolved = resolve(wanted, settings, **needs)
-        if resolved.row != row:
-            # `auto` took the GPU for usable until torch was asked: plan again, for the other model.
-            prepared = prepare(
-                request,
-                checkpoint=resolved.row,
-                limits=limits,
-                media=media,
-                paths=True,
-                sources=sources,
-            )
+        # Planned again, by the weights: LoRAs must fit them before they are fetched, and `auto`
+        # took the GPU for usable until torch was asked.
+        prepared = with_loras(
+            prepared,
+            checkpoint=resolved.row,
+            limits=limits,
+            files=LoraFiles.at(resolved, settings),
+            sources=sources,
+        )
         introduce(resolved, wanted)
         explain(prepared.plan)
-        deliver = ToFile(arguments.output)
-        receipt = _render(prepared, resolved, settings, deliver, arguments.device)
+        run = partial(execute, prepared, deliver=ToFile(arguments.output))
+        receipt = render(run, resolved, settings, arguments.device)
+    return conclude(receipt, arguments, said=prepared.plan.warnings)
+
+
+def render(
+    run: "Callable[..., Receipt]", resolved: "Resolved", settings: "Settings", device: str | None
+) -> "Receipt":
+    """Load and run: `run` takes an engine and a progress. This is where torch comes in."""
+    from ltx2.engine import Engine
+    from ltx2.progress import Progress
+    from ltx2.progress_bar import ProgressBar
+
+    engine = Engine.open(resolved, settings, device=device)
+    with interruptible() as stopped, ProgressBar(sys.stderr) as bar:
+        engine.on_decision = _teller(bar.say, is_set=settings.residency is not None)
+        return run(engine=engine, progress=Progress(bar, cancelled=stopped))
+
+
+def _teller(tell: Callable[[str], object], *, is_set: bool) -> "Callable[[Decision], None]":
+    """Says how a plan runs in the memory there is; once, since the run decides it anew."""
+    told: set[str] = set()
+
+    def on_decision(decision: "Decision") -> None:
+        if decision.residency not in told:
+            told.add(decision.residency)
+            why = "it is set so; " if is_set else ""
+            tell(f"memory: {decision.residency}, {why}{decision.reason}")
+
+    return on_decision
+
+
+def conclude(receipt: "Receipt", arguments: argparse.Namespace, *, said: Sequence[str]) -> int:
+    """The end of a run: its result, or for people what only the run could tell and the file.
+
+    `said` are the warnings that were shown before it.
+    """
     result = receipt.as_dict()
     if arguments.json:
         show(result)
     else:
-        said = prepared.plan.warnings
         say(*(f"warning: {warning}" for warning in result["warnings"] if warning not in said))
         say(written(receipt, arguments.output))
     return DONE
-
-
-def _render(
-    prepared: "Prepared",
-    resolved: "Resolved",
-    settings: "Settings",
-    deliver: "Delivery",
-    device: str | None,
-) -> "Receipt":
-    """Load and run. This is where torch comes in."""
-    from ltx2.engine import Engine
-    from ltx2.progress import Progress
-    from ltx2.progress_bar import ProgressBar
-    from ltx2.session import execute
-
-    engine = Engine.open(resolved, settings, device=device)
-    say(f"memory: {engine.components.residency}, {engine.residency_reason}")
-    with interruptible() as stopped, ProgressBar(sys.stderr) as bar:
-        return execute(
-            prepared, engine=engine, deliver=deliver, progress=Progress(bar, cancelled=stopped)
-        )
 
 
 @contextlib.contextmanager

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from pydantic import BaseModel
+
 from loras import catalog
 from ltx2.adapters import fitting
 from ltx2.extent import NAMED_SIZES, RATIOS, Limits, named_size
 from ltx2.planner import DEFAULT_LIMITS, find_checkpoint
-from ltx2.request import CAMERA_MOTIONS, PICTURES, PRO_ONLY, Lora, Request, accepts
+from ltx2.request import CAMERA_MOTIONS, NESTED, PICTURES, PRO_ONLY, Request, accepts
 from pipelines.models import CHECKPOINTS, PRO_AUDIO, PRO_VIDEO, Checkpoint
 from pipelines.sigmas import DISTILLED, REFINE
 
@@ -29,10 +31,17 @@ def describe(
         "models": [_model(each) for each in CHECKPOINTS.values()],
         "modes": _modes(row),
         "fields": [_field(Request, name, row) for name in Request.model_fields],
-        "lora_fields": [_field(Lora, name, row) for name in Lora.model_fields],
+        "item_fields": {
+            listed: [_field(item, name, row, listed) for name in item.model_fields]
+            for listed, item in NESTED.items()
+        },
         "sizes": _sizes(row),
         "cameras": _cameras(row),
-        "loras": fitting(row, ("camera",)),
+        "loras": [
+            lora_row(entry)
+            for entry in catalog.entries()
+            if row.generation.name in entry.generations
+        ],
         "limits": asdict(limits),
     }
 
@@ -74,8 +83,30 @@ def _modes(row: Checkpoint) -> list[dict[str, Any]]:
     ]
 
 
-def _field(model: type[Request] | type[Lora], name: str, row: Checkpoint) -> dict[str, Any]:
-    """One field: its kind, bounds and sentences, and what null stands for on this checkpoint."""
+def lora_row(entry: catalog.Entry) -> dict[str, Any]:
+    """A LoRA of the catalogue as plain JSON types."""
+    return {
+        "id": entry.id,
+        "title": entry.title,
+        "kind": entry.kind,
+        "generations": list(entry.generations),
+        "repository": entry.repository or None,
+        "file": entry.file,
+        "strengths": dict(entry.strengths),
+        "prompt_suffix": entry.prompt_suffix or None,
+        "licence": entry.licence,
+        "source": entry.source or None,
+        "built_in": not entry.repository,
+    }
+
+
+def _field(
+    model: type[BaseModel], name: str, row: Checkpoint, listed: str | None = None
+) -> dict[str, Any]:
+    """One field: its kind, bounds and sentences, and what null stands for on this checkpoint.
+
+    `listed` is the field whose list the model is an item of.
+    """
     prop = model.model_json_schema()["properties"][name]
     options: list[Mapping[str, Any]] = prop.get("anyOf", [prop])
     kind = options[0]
@@ -87,7 +118,7 @@ def _field(model: type[Request] | type[Lora], name: str, row: Checkpoint) -> dic
         "nullable": {"type": "null"} in options,
         "default": prop.get("default"),
         "description": prop["description"],
-        "accepts": accepts([name] if mine else ["loras", name]),
+        "accepts": accepts([name] if listed is None else [listed, name]),
         "available": not (mine and name == "detailer") or bool(fitting(row, ("detailer",))),
         "modes": ["pro"] if mine and name in (*PRO_ONLY, "negative_prompt") else ["fast", "pro"],
         **{key: kind[key] for key in _BOUNDS if key in kind},

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from loras import catalog
 from ltx2.errors import BadRequest, ConfigError
-from ltx2.hub import Hub, RemoteFile, Repository, mismatch
+from ltx2.hub import Gated, Hub, RemoteFile, Repository, mismatch
 from ltx2.sources import Modes, Source, diffusers_sources, original_sources
 from ltx2.weights import REPOSITORY_ID, cached_repository, snapshot
 from pipelines.models import CHECKPOINTS, Checkpoint
@@ -23,9 +23,11 @@ PARTIALS = ".partial"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is wanted. `to` None means the hub's own cache folder."""
+    """What is wanted. `checkpoint` None means the catalogue's LoRAs and no model, `to` None the
+    hub's own cache folder.
+    """
 
-    checkpoint: str
+    checkpoint: str | None
     mode: Modes = "all"
     loras: bool = False
     diffusers: bool = False
@@ -63,6 +65,8 @@ class Survey:
     items: tuple[Item, ...]
     free: int  # bytes
     licences: tuple[str, ...]
+    # Why gated repositories of the catalogue are left out, whose licence nobody accepted here.
+    left_out: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -84,6 +88,7 @@ class Survey:
             "bytes_to_fetch": self.to_fetch,
             "bytes_free": self.free,
             "licences": list(self.licences),
+            "left_out": list(self.left_out),
             "files": [
                 {
                     "repository": item.repository.name,
@@ -109,8 +114,10 @@ def free_bytes(folder: Path) -> int:
 
 def sources_of(order: Order) -> list[Source]:
     """The repositories and files of an order. Raises BadRequest for what cannot be downloaded."""
+    if order.checkpoint is None:
+        return _catalogue(order)
     if REPOSITORY_ID.fullmatch(order.checkpoint):
-        return [whole_repository(order)]
+        return [whole_repository(order, order.checkpoint)]
     row = CHECKPOINTS.get(order.checkpoint)
     if row is None or row.random_weights:
         named = ", ".join(name for name, other in CHECKPOINTS.items() if not other.random_weights)
@@ -123,7 +130,21 @@ def sources_of(order: Order) -> list[Source]:
     return [*found, *_lora_sources(row)] if order.loras else found
 
 
-def whole_repository(order: Order) -> Source:
+def _catalogue(order: Order) -> list[Source]:
+    """Every LoRA of the catalogue that has a repository. In a plain folder a distilled one lies
+    where its model would, the others in `loras`.
+    """
+    if not order.loras or order.mode != "all" or order.diffusers:
+        raise BadRequest("--mode and --diffusers are for a model; name it with --checkpoint")
+    models = {row.files.repository: name for name, row in CHECKPOINTS.items()}
+    return [
+        _lora_source(entry, models[entry.repository] if entry.kind == "distilled" else "loras")
+        for entry in catalog.entries()
+        if entry.repository
+    ]
+
+
+def whole_repository(order: Order, repository: str) -> Source:
     """Everything loadable of a repository that no model row names."""
     refused = [
         flag
@@ -137,7 +158,7 @@ def whole_repository(order: Order) -> Source:
         )
     kinds = ("*.safetensors", "*.json", "*.model", "*.jinja")
     return Source(
-        repository=order.checkpoint,
+        repository=repository,
         patterns=(),
         optional=tuple(folder + kind for folder in ("", "*/") for kind in kinds),
     )
@@ -162,15 +183,16 @@ def _lora_sources(row: Checkpoint) -> list[Source]:
         raise BadRequest(
             f"--loras: the catalogue has none for {row.name}; it has some for {', '.join(others)}"
         )
-    return [
-        Source(
-            repository=entry.repository,
-            patterns=(entry.file,),
-            folder="loras",
-            licence=entry.licence,
-        )
-        for entry in entries
-    ]
+    return [_lora_source(entry, "loras") for entry in entries]
+
+
+def _lora_source(entry: catalog.Entry, folder: str) -> Source:
+    return Source(
+        repository=entry.repository,
+        patterns=(entry.file,),
+        folder=folder,
+        licence=entry.licence,
+    )
 
 
 def survey(
@@ -184,13 +206,15 @@ def survey(
     """Ask the hub what the order's files are and look for them here. Fetches nothing.
 
     `other_caches` are read-only hub caches, such as a worker's cached-model folder: a repository
-    that lies there whole is not fetched a second time. Raises BadRequest and ConfigError as
-    `sources_of` and `Hub.repository` do.
+    that lies there whole is not fetched a second time. A gated repository that this machine may not
+    read is left out of an order for the catalogue, which says so, and refused in any other. Raises
+    BadRequest and ConfigError as `sources_of` and `Hub.repository` do.
     """
     target = order.to or cache
     items: list[Item] = []
     problems: list[str] = []
     licences: list[str] = []
+    left_out: list[str] = []
     repositories: dict[str, Repository] = {}
     for source in sources_of(order):
         try:
@@ -199,7 +223,8 @@ def survey(
             repository = repositories[source.repository]
             files = _picked(source, repository)
         except ConfigError as error:
-            problems.append(str(error))
+            spared = order.checkpoint is None and isinstance(error, Gated)
+            (left_out if spared else problems).append(str(error))
             continue
         if source.licence and source.licence not in licences:
             licences.append(source.licence)
@@ -219,7 +244,12 @@ def survey(
     if problems:
         raise ConfigError("; ".join(problems))
     return Survey(
-        order=order, target=target, items=tuple(items), free=free(target), licences=tuple(licences)
+        order=order,
+        target=target,
+        items=tuple(items),
+        free=free(target),
+        licences=tuple(licences),
+        left_out=tuple(left_out),
     )
 
 

@@ -1,21 +1,18 @@
 """The engine: a checkpoint's weights on a device, ready to run plans."""
 
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 import torch
 
-from loras import catalog
 from loras.adapters import LoraMismatch
-from ltx2.errors import BadRequest, ConfigError, GenerationFailed, OutOfMemory
+from ltx2.errors import ConfigError, GenerationFailed, OutOfMemory
 from ltx2.fit import RESIDENCIES, Decision, Fit, find_residency, fit_for, make_room, room_for
-from ltx2.forms import lora_form
-from ltx2.lora_files import LoraFiles
-from ltx2.lora_sources import LoraSources, sha256_of
+from ltx2.lora_files import LoraFiles, adapter_file, refusal_of
+from ltx2.lora_sources import LoraSources
 from ltx2.prepare import prepare
 from ltx2.progress import Listener, Progress, counted, expected_work
 from ltx2.request import Request
@@ -23,13 +20,13 @@ from ltx2.results import Result
 from ltx2.session import complete
 from ltx2.settings import Settings
 from ltx2.video_session import detailer_downscale
-from ltx2.weights import Resolved, catalogue_file, parts_for, resolve
-from pipelines.checkpoints.files import Weights, find
+from ltx2.weights import Resolved, parts_for, resolve
+from pipelines.checkpoints.files import find
 from pipelines.checkpoints.headers import CheckpointError
 from pipelines.checkpoints.load import refuse_twice
 from pipelines.components import Components
 from pipelines.models import Checkpoint
-from pipelines.plan import Adapter, Mode, Plan, RestorePlan
+from pipelines.plan import Mode, Plan, RestorePlan
 from pipelines.prompts import DEFAULT_NEGATIVE
 from pipelines.recipes import RECIPES
 from pipelines.residency import home
@@ -49,8 +46,8 @@ class Engine:
 
     Parts load when they are first used and stay: a second clip starts at once. `checkpoint` is the
     row that defaults come from, `reason` says why these weights were chosen, `residency_reason` why
-    their parts live where they do, `limits` what this machine takes. Not for use from several
-    threads at once.
+    their parts live where they do, `limits` what this machine takes. `on_decision` is called with
+    how each plan runs, before it does. Not for use from several threads at once.
     """
 
     def __init__(
@@ -67,6 +64,7 @@ class Engine:
         self.checkpoint = checkpoint
         self.reason = reason
         self.residency_reason = residency_reason
+        self.on_decision: Callable[[Decision], object] | None = None
         self.settings = settings
         self.fit = fit or fit_for(components, checkpoint)
         self.limits = settings.limits()
@@ -150,7 +148,10 @@ class Engine:
         told = settings.residency
         fit = fit_for(components, resolved.row, RESIDENCIES if told is None else (told,))
         room = room_for(components, settings.device_memory)
-        residency, reason = find_residency(fit, weights, resolved.row, room, told)
+        try:
+            residency, reason = find_residency(fit, weights, resolved.row, room, told)
+        except CheckpointError as error:
+            raise ConfigError(str(error)) from error
         logger.info("parts are %s: %s", residency, reason)
         components.live_as(residency)
         return cls(
@@ -175,11 +176,7 @@ class Engine:
     @property
     def lora_files(self) -> LoraFiles:
         """Where this checkpoint's LoRAs lie and what they must fit."""
-        weights = self.components.weights
-        return LoraFiles(
-            find=lambda adapter: adapter_file(adapter, weights, self.checkpoint, self.settings),
-            weights=weights,
-        )
+        return LoraFiles.of(self.components.weights, self.checkpoint, self.settings)
 
     @property
     def lora_sources(self) -> LoraSources:
@@ -222,6 +219,8 @@ class Engine:
         it. Raises as `check_fits`.
         """
         decision = self.check_fits(plan)
+        if self.on_decision is not None:
+            self.on_decision(decision)
         if decision.residency != self.components.residency:
             logger.info("parts are now %s: %s", decision.residency, decision.reason)
             self.components.live_as(decision.residency)
@@ -281,6 +280,7 @@ class Engine:
             ),
             encoder_options=self.encoder_options,
             matches=prepared.matches or {},
+            weights=self.components.rounded(plan.base.variant),
         )
 
 
@@ -330,37 +330,6 @@ def default_dtype(device: torch.device, settings: Settings) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
-def adapter_file(adapter: Adapter, weights: Weights, row: Checkpoint, settings: Settings) -> Path:
-    """The local file of a plan's adapter: the distilled LoRA, a catalogue entry, a path, or what
-    was fetched from elsewhere.
-    """
-    source = adapter.source
-    if source == "distilled":
-        return weights.path("distilled_lora")
-    if lora_form(source) in ("url", "repository"):
-        found = adapter.sha256 and settings.lora_sources().find(source, adapter.sha256)
-        if not found:
-            raise ConfigError(f"the LoRA {source} is not on this machine any more; ask for it anew")
-        return found
-    try:
-        entry = catalog.get(source, row.generation.name)
-    except LookupError:
-        return _as_planned(Path(source), adapter.sha256)
-    if file := catalogue_file(entry, weights.root, settings):
-        return file
-    raise ConfigError(
-        f"the LoRA {source} needs {entry.file}, which is neither in {weights.root} nor in the hub's"
-        f" cache; fetch it with: ltx2 download --checkpoint {row.name} --loras"
-    )
-
-
-def _as_planned(file: Path, sha256: str | None) -> Path:
-    """The same file. Raises ConfigError where its content is not what the plan names."""
-    if sha256 is not None and file.is_file() and sha256_of(file) != sha256:
-        raise ConfigError(f"the LoRA {file} has changed since it was planned; ask for it anew")
-    return file
-
-
 @contextmanager
 def translated(plan: Plan | RestorePlan) -> Iterator[None]:
     """Errors of the lower layers as errors of this one."""
@@ -371,7 +340,8 @@ def translated(plan: Plan | RestorePlan) -> Iterator[None]:
     except (CheckpointError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
     except LoraMismatch as error:
-        raise BadRequest(f"loras: {error}") from error
+        adapters = [adapter for part in plan.passes.values() for adapter in part.adapters]
+        raise refusal_of(error, adapters) from error
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(
             f"{plan.width}x{plan.height} for {plan.duration:.1f} s does not fit the device's"

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ltx2.errors import BadRequest, Ltx2Error, TooLarge
 from ltx2.request import MAX_SECONDS, Request, asked_pictures
 from pipelines.geometry import (
     SPATIAL,
+    TEMPORAL,
     Size,
     frames_for,
     pixel_frames,
@@ -39,6 +40,10 @@ WIDEST = RATIOS["21:9"]  # and its inverse: a picture's own shape is followed up
 
 # The decoder's tiles, by the reference.
 TILE, OVERLAP, TILE_FRAMES, OVERLAP_FRAMES = 768, 64, 80, 24
+# Windows of the encoder: twice the decoder's, and a run-up after which a window cannot be told
+# from the whole; see docs/numerics.md.
+ENCODE_FRAMES, RUN_UP = 2 * TILE_FRAMES, 2 * OVERLAP_FRAMES + TEMPORAL
+ENCODE_OVERLAP = 128  # pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +133,19 @@ def decode_tiles(size: Size) -> DecodePlan:
         overlap=OVERLAP,
         tile_frames=TILE_FRAMES,
         overlap_frames=OVERLAP_FRAMES,
+    )
+
+
+def encode_tiles(size: Size) -> DecodePlan:
+    """The decoder's tiles with wider seams, and longer windows."""
+    tiles = decode_tiles(size)
+    return replace(
+        tiles,
+        overlap=ENCODE_OVERLAP,
+        tile_height=max(tiles.tile_height, 2 * ENCODE_OVERLAP),
+        tile_width=max(tiles.tile_width, 2 * ENCODE_OVERLAP),
+        tile_frames=ENCODE_FRAMES,
+        overlap_frames=RUN_UP,
     )
 
 

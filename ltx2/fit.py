@@ -106,9 +106,11 @@ class Fit:
 
     def forecasts(self, plan: AnyPlan, room: Room) -> list[Forecast]:
         """What the plan takes, in each residency that may be chosen."""
-        run = self.rehearsed(plan)
+        return self._forecasts(self.rehearsed(plan), room)
+
+    def _forecasts(self, run: Rehearsed, room: Room) -> list[Forecast]:
         if room.device is None:
-            return [host_forecast(run)]
+            return [replace(host_forecast(run), residency=self._residencies[0])]
         return [forecast(run, residency) for residency in self._residencies]
 
     def decide(self, plan: AnyPlan, room: Room) -> Decision:
@@ -120,6 +122,16 @@ class Fit:
             reason = NO_GPU if room.device is None else f"there is plenty: {room.described()}"
             residency = self._residencies[0]
             return Decision(plan=plan, residency=residency, reason=reason, forecast=None)
+        decision = self._fitting(plan, room)
+        if decision is None:
+            raise TooLarge(self._refusal(plan, room))
+        return decision
+
+    def fits(self, plan: AnyPlan, room: Room) -> bool:
+        """Whether a plan fits in any residency that may be chosen, be it with smaller tiles."""
+        return self._fitting(plan, room) is not None
+
+    def _fitting(self, plan: AnyPlan, room: Room) -> Decision | None:
         for candidate in (plan, *_with_smaller_tiles(plan)):
             for found in self.forecasts(candidate, room):
                 if lacking(found, room) is None:
@@ -129,12 +141,15 @@ class Fit:
                         reason=_reason(found, room),
                         forecast=found,
                     )
-        raise TooLarge(self._refusal(plan, room))
+            if candidate is plan and not self._fits_but_for_decoding(plan, room):
+                return None
+        return None
 
-    def fits(self, plan: AnyPlan, room: Room) -> bool:
-        """Whether a plan fits in any residency that may be chosen, be it with smaller tiles."""
-        smallest = [*_with_smaller_tiles(plan)][-1]
-        return any(lacking(found, room) is None for found in self.forecasts(smallest, room))
+    def _fits_but_for_decoding(self, plan: AnyPlan, room: Room) -> bool:
+        """Whether smaller tiles can be of any help."""
+        run = self.rehearsed(plan)
+        rest = replace(run, moments=tuple(m for m in run.moments if "vae" not in m.parts))
+        return any(lacking(found, room) is None for found in self._forecasts(rest, room))
 
     def _ample(self, plan: AnyPlan, room: Room) -> bool:
         """Whether a plan fits so surely that it need not be rehearsed."""
@@ -170,8 +185,9 @@ class Fit:
         return f"{' or '.join(found)} would fit"
 
     def _sizes_below(self, plan: Plan) -> Iterator[Size]:
-        """Named sizes in the plan's shape with fewer pixels, largest first."""
-        sizes = [named_size(self._row, name, plan.width / plan.height) for name in NAMED_SIZES]
+        """Named sizes and the model's own in the plan's shape, with fewer pixels, largest first."""
+        ratio = plan.width / plan.height
+        sizes = {named_size(self._row, name, ratio) for name in (None, *NAMED_SIZES)}
         for size in sorted(sizes, key=lambda size: -size.width * size.height):
             if size.width * size.height < plan.width * plan.height:
                 yield size
@@ -332,11 +348,13 @@ def find_residency(
     """Where parts live, and why: as it was told, else the fastest way for a usual clip."""
     if told is not None:
         return told, "it is set so"
+    if room.device is None:
+        return "resident", NO_GPU
     plan = reference_plan(row, weights)
     if missing := weights.missing(plan.mode, plan.wanted_parts):
         return "resident", f"not known before its files are here: {', '.join(missing)}"
     try:
         decision = fit.decide(plan, room)
     except TooLarge as refusal:
-        return "stream" if room.device is not None else "resident", f"for less only: {refusal}"
+        return "stream", f"for less only: {refusal}"
     return decision.residency, decision.reason

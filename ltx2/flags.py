@@ -7,10 +7,13 @@ import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from ltx2.errors import BadRequest
 from ltx2.request import PICTURES, Request, picture_form
+
+if TYPE_CHECKING:
+    from ltx2.settings import Settings
 
 LORA_FORM = "SOURCE[@STRENGTH[@STAGES]]"
 KEYFRAME_FORM = "IMAGE@MOMENT[@STRENGTH]"
@@ -59,6 +62,33 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
                 metavar="TEXT",
                 help=f"{flag(name)} as {FORMS[kind]} and nothing else.",
             )
+
+
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that makes a clip: where it goes and how it is made."""
+    from ltx2.settings import Quantisation
+
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="the MP4 to write, over one that is there; default ltx2-PLAN.mp4 under a new name in "
+        "this folder",
+    )
+    parser.add_argument("--device", help="cuda, cuda:1 or cpu; default the GPU where there is one")
+    parser.add_argument(
+        "--quantise",
+        choices=get_args(Quantisation),
+        help="round the weights of transformer and text encoder to a byte each as they are read: "
+        "half the memory, another clip; default are the settings",
+    )
+
+
+def chosen_settings(arguments: argparse.Namespace, settings: "Settings") -> "Settings":
+    """The settings with what those options replace."""
+    if arguments.quantise is None:
+        return settings
+    return settings.quantised(arguments.quantise)
 
 
 def read_request(arguments: argparse.Namespace, problems: Iterable[str] = ()) -> Request:

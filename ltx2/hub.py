@@ -203,6 +203,10 @@ def mismatch(path: Path, file: RemoteFile) -> str | None:
     return None if actual == expected else f"has {kind} {actual}, the hub says {expected}"
 
 
+class Gated(ConfigError):
+    """A repository that this machine may not read until its licence is accepted."""
+
+
 @contextmanager
 def explained(what: str, token: str | bool | None) -> Iterator[None]:
     """Turn the library's network errors into one sentence that says what to do."""
@@ -213,7 +217,7 @@ def explained(what: str, token: str | bool | None) -> Iterator[None]:
     try:
         yield
     except errors.GatedRepoError as error:
-        raise ConfigError(_gated(repository, token)) from error
+        raise Gated(_gated(repository, token)) from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         known = "with the token given" if token else "without a token (HF_TOKEN is not set)"
         raise ConfigError(
@@ -227,7 +231,7 @@ def explained(what: str, token: str | bool | None) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         if status in (401, 403):
-            raise ConfigError(_gated(repository, token)) from error
+            raise Gated(_gated(repository, token)) from error
         raise ConfigError(f"{what}: the hub answered {status}; try again later") from error
     except (httpx2.HTTPError, TimeoutError, ConnectionError) as error:
         raise ConfigError(

@@ -74,28 +74,14 @@ def _here(missing: list[str], *, random: bool) -> str:
 def run_loras(arguments: argparse.Namespace, settings: "Settings") -> int:
     """The catalogue: what each LoRA is for, how strong it acts where, and whether it is here."""
     from loras import catalog
+    from ltx2.describe import lora_row
     from ltx2.weights import distilled_file, lora_file
 
     rows: list[dict[str, Any]] = []
     for entry in catalog.entries():
         find = distilled_file if entry.kind == "distilled" else lora_file
         path = find(entry.repository, entry.file, settings) if entry.repository else None
-        rows.append(
-            {
-                "id": entry.id,
-                "title": entry.title,
-                "kind": entry.kind,
-                "generations": list(entry.generations),
-                "repository": entry.repository or None,
-                "file": entry.file,
-                "strengths": dict(entry.strengths),
-                "prompt_suffix": entry.prompt_suffix or None,
-                "licence": entry.licence,
-                "source": entry.source or None,
-                "built_in": not entry.repository,
-                "path": None if path is None else str(path),
-            }
-        )
+        rows.append({**lora_row(entry), "path": None if path is None else str(path)})
     if arguments.json:
         show({"loras": rows})
         return DONE
@@ -172,8 +158,7 @@ def add_download_flags(download: argparse.ArgumentParser) -> None:
     """The options of `ltx2 download`."""
     download.add_argument(
         "--checkpoint",
-        default="ltx-2.3",
-        help="a name of `ltx2 models` or a repository (default ltx-2.3)",
+        help="a name of `ltx2 models` or a repository; default ltx-2.3, with --loras no model",
     )
     download.add_argument(
         "--mode",
@@ -182,7 +167,10 @@ def add_download_flags(download: argparse.ArgumentParser) -> None:
         help="whose files (default all)",
     )
     download.add_argument(
-        "--loras", action="store_true", help="also the model's camera and detail LoRAs"
+        "--loras",
+        action="store_true",
+        help="also the model's camera and detail LoRAs; without --checkpoint every LoRA of "
+        "`ltx2 loras` and nothing else",
     )
     download.add_argument(
         "--diffusers",
@@ -206,7 +194,7 @@ def run_download(arguments: argparse.Namespace, settings: "Settings") -> int:
     from ltx2.hub import Hub
 
     order = Order(
-        checkpoint=arguments.checkpoint,
+        checkpoint=arguments.checkpoint or (None if arguments.loras else "ltx-2.3"),
         mode=arguments.mode,
         loras=arguments.loras,
         diffusers=arguments.diffusers,
@@ -224,6 +212,7 @@ def run_download(arguments: argparse.Namespace, settings: "Settings") -> int:
         f"{gigabytes(found.to_fetch)} are to come, "
         f"into {found.target} ({gigabytes(found.free)} free)",
         f"licence: {'; '.join(found.licences) or 'see the repository'}",
+        *(f"warning: left out: {why}" for why in found.left_out),
     )
     if arguments.dry_run:
         for item in found.items:

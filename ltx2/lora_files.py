@@ -4,22 +4,27 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Self
 
-from loras import headers
+from loras import catalog, headers
 from loras.headers import Header
 from loras.keys import LoraMismatch, Match, is_adapter, match, some
 from loras.kinds import LOADABLE
 from ltx2.adapters import NEEDS_A_PASS, lora_problem
 from ltx2.errors import BadRequest, ConfigError, Ltx2Error, TooLarge
 from ltx2.extent import combined
-from ltx2.forms import lora_form, lora_place
+from ltx2.forms import lora_form, lora_name, lora_place
 from ltx2.lora_sources import LoraSources, sha256_of, too_many
 from ltx2.request import Request
+from ltx2.weights import Resolved, catalogue_file
 from pipelines.checkpoints import keys
-from pipelines.checkpoints.files import Weights
+from pipelines.checkpoints.files import Weights, find
 from pipelines.checkpoints.headers import CheckpointError, read_header
 from pipelines.models import Checkpoint
 from pipelines.plan import Adapter, Variant
+
+if TYPE_CHECKING:
+    from ltx2.settings import Settings
 
 # Metadata of Lightricks' IC-LoRAs: how much smaller their reference video is than the clip.
 _REFERENCE = "reference_downscale_factor"
@@ -145,6 +150,28 @@ class LoraFiles:
     find: Callable[[Adapter], Path]  # an adapter's file; raises ConfigError
     weights: Weights
 
+    @classmethod
+    def of(cls, weights: Weights, row: Checkpoint, settings: "Settings") -> Self:
+        """Those of weights that were found."""
+        return cls(
+            find=lambda adapter: adapter_file(adapter, weights, row, settings), weights=weights
+        )
+
+    @classmethod
+    def at(cls, resolved: Resolved, settings: "Settings") -> Self:
+        """Those of a checkpoint that no engine has opened yet. Raises ConfigError."""
+        try:
+            weights = find(
+                resolved.path,
+                resolved.row,
+                text_encoder=resolved.text_encoder,
+                enhancer=resolved.enhancer,
+                transformer=resolved.transformer,
+            )
+        except (CheckpointError, OSError) as error:
+            raise ConfigError(str(error)) from error
+        return cls.of(weights, resolved.row, settings)
+
     def layers(self, variant: Variant) -> Layers:
         """What a LoRA can act on. Empty where the transformer is missing: the engine says so.
 
@@ -181,14 +208,14 @@ class LoraFiles:
         for key, adapter in wanted.items() if layers else ():
             try:
                 file = self.find(adapter)
-                matches[key] = match(headers.read(file), layers, file=file.name)
+                # What was fetched is kept under its hash, which nobody has asked for.
+                mine = lora_form(adapter.source) != "catalogue"
+                name = lora_name(adapter.source) if mine else file.name
+                matches[key] = match(headers.read(file, name=name), layers, file=name)
             except ConfigError as error:
                 refusals.append(error)
             except (ValueError, OSError) as error:
-                mine = lora_form(adapter.source) != "catalogue"
-                kind: type[Ltx2Error] = BadRequest if mine else ConfigError
-                where = "loras" if mine else f"the LoRA {adapter.source}"
-                refusals.append(kind(f"{where}: {error}"))
+                refusals.append(_blaming(adapter, str(error)))
         return matches, refusals
 
     def require(self, adapters: Iterable[Adapter], variant: Variant) -> Matches:
@@ -197,6 +224,59 @@ class LoraFiles:
         if refusals:
             raise combined(refusals)
         return matches
+
+
+def adapter_file(adapter: Adapter, weights: Weights, row: Checkpoint, settings: "Settings") -> Path:
+    """The local file of a plan's adapter: the distilled LoRA, a catalogue entry, a path, or what
+    was fetched from elsewhere.
+    """
+    source = adapter.source
+    if source == "distilled":
+        return weights.path("distilled_lora")
+    if lora_form(source) in ("url", "repository"):
+        found = adapter.sha256 and settings.lora_sources().find(source, adapter.sha256)
+        if not found:
+            raise ConfigError(f"the LoRA {source} is not on this machine any more; ask for it anew")
+        return found
+    try:
+        entry = catalog.get(source, row.generation.name)
+    except LookupError:
+        return _as_planned(Path(source), adapter.sha256)
+    if file := catalogue_file(entry, weights.root, settings):
+        return file
+    raise ConfigError(
+        f"the LoRA {source} needs {entry.file}, which is neither in {weights.root} nor in the hub's"
+        f" cache; fetch it with: ltx2 download --checkpoint {row.name} --loras"
+    )
+
+
+def _as_planned(file: Path, sha256: str | None) -> Path:
+    """The same file. Raises ConfigError where its content is not what the plan names."""
+    if sha256 is not None and file.is_file() and sha256_of(file) != sha256:
+        raise ConfigError(f"the LoRA {file} has changed since it was planned; ask for it anew")
+    return file
+
+
+def refusal_of(error: LoraMismatch, adapters: Iterable[Adapter]) -> Ltx2Error:
+    """An error of loading one of a plan's adapters, as one of the request or of the machine.
+
+    A request's own file is known by its content, as files that are fetched lie under other names.
+    """
+    file, own = error.file, [a for a in adapters if lora_form(a.source) != "catalogue"]
+    if own and file is not None and file.is_file():
+        digest = sha256_of(file)
+        for adapter in own:
+            if digest == adapter.sha256 or file == Path(adapter.source):
+                asked = lora_name(adapter.source)
+                return _blaming(adapter, str(error).replace(file.name, asked, 1))
+    return ConfigError(f"a LoRA of this checkpoint: {error}")
+
+
+def _blaming(adapter: Adapter, problem: str) -> Ltx2Error:
+    """What is wrong with a request's own file is the request's fault, else the machine's."""
+    if lora_form(adapter.source) == "catalogue":
+        return ConfigError(f"the LoRA {adapter.source}: {problem}")
+    return BadRequest(f"loras, {adapter.source}: {problem}")
 
 
 def module_layers(weights: Weights, component: str, variant: Variant) -> dict[str, tuple[int, int]]:

@@ -4,10 +4,19 @@ from dataclasses import dataclass, replace
 
 from loras import catalog
 from ltx2.adapters import PassAdapters
+from ltx2.errors import BadRequest, TooLarge
+from ltx2.extent import Limits, Notes, encode_tiles
 from ltx2.request import Request
-from pipelines.geometry import Size, audio_latents, conditioning_fps, latent_frames, pixel_frames
+from pipelines.geometry import (
+    Size,
+    audio_latents,
+    conditioning_fps,
+    latent_frames,
+    pixel_frames,
+    video_tokens,
+)
 from pipelines.keyframe_grid import tiles_between, whole_segments
-from pipelines.models import PRO_AUDIO, PRO_VIDEO, Checkpoint
+from pipelines.models import CHECKPOINTS, PRO_AUDIO, PRO_VIDEO, Checkpoint
 from pipelines.plan import (
     GUIDANCE_OFF,
     Adapter,
@@ -24,9 +33,6 @@ SEEDS = 2**63  # seeds are below this
 # Apart from the seed itself, whose draws the first pass has had.
 ROUND_SEED_OFFSET = 1000  # by the reference: 1000 for each round, and the tile's number
 DETAIL_SEED_OFFSET = 20_000
-
-# Turns the dev model into the distilled one; never laid on a distilled checkpoint, which is it.
-DISTILLED_LORA = Adapter(source="distilled", strength=1.0)
 
 # Of the reference's rounds: two tiles in the first one, known pictures held just short of fully.
 ROUND_TILES, ANCHOR_STRENGTH, ROUND_ETA = 2, 0.95, 0.5
@@ -74,13 +80,13 @@ def passes_of(
         *(("spatial_upscaler",) if request.spatial_upscaler else ()),
         *(("temporal_upscaler",) if doubled else ()),
     )
-    refine = _refine(request, base, size, adapters) if upscalers else None
+    refine = _refine(request, row, base, size, adapters) if upscalers else None
     if refine and doubled:
         refine = _twice_as_many(refine, request.fps)
     if refine and rounds:
         refine = replace(refine, reference_downscale=BASE_SHRINK)
     temporal_round = (
-        _round(refine or _refine(request, base, size, adapters), request.fps, seed)
+        _round(refine or _refine(request, row, base, size, adapters), request.fps, seed)
         if rounds
         else None
     )
@@ -166,9 +172,19 @@ def _with_slots(base: DenoisePlan, fps: int) -> DenoisePlan:
     )
 
 
-def _refine(request: Request, base: DenoisePlan, size: Size, adapters: PassAdapters) -> DenoisePlan:
+def distilled_lora(row: Checkpoint) -> Adapter:
+    """What turns the dev model into the distilled one, in the passes after the first; never laid on
+    a distilled checkpoint, which is one.
+    """
+    entry = catalog.get("distilled", row.generation.name)
+    return Adapter(source=entry.id, strength=entry.strengths["refine"])
+
+
+def _refine(
+    request: Request, row: Checkpoint, base: DenoisePlan, size: Size, adapters: PassAdapters
+) -> DenoisePlan:
     """The second pass: full size, the end of the distilled schedule, unguided, same pictures."""
-    distilled = () if request.mode == "fast" else (DISTILLED_LORA,)
+    distilled = () if request.mode == "fast" else (distilled_lora(row),)
     return replace(
         base,
         width=size.width,
@@ -231,6 +247,53 @@ def _round(refine: DenoisePlan, fps: int, seed: int) -> RoundPlan:
     )
 
 
+def followed(row: Checkpoint, reference_downscale: int | None, notes: Notes) -> int:
+    """How much smaller than the clip what the detailer follows is, along each edge.
+
+    `reference_downscale` is what its file says; None takes the catalogue's. A generation without a
+    detailer is refused in the notes.
+    """
+    try:
+        entry = catalog.get("detailer", row.generation.name)
+    except LookupError:
+        having = [
+            each.name
+            for each in CHECKPOINTS.values()
+            if any(
+                entry.kind == "detailer" and each.generation.name in entry.generations
+                for entry in catalog.entries()
+            )
+        ]
+        notes.refusals.append(
+            BadRequest(f"there is no detailer for {row.name}; there is one for {', '.join(having)}")
+        )
+        return 1
+    return reference_downscale or entry.reference_downscale or 1
+
+
+def check_detail(size: Size, frames: int, shrink: int, limits: Limits, notes: Notes) -> None:
+    """Refuse a detail pass whose windows have more video tokens than this worker takes.
+
+    A window after the first has its own latents, the last ones of the window before it and, from
+    there on, those that it follows, `shrink` times smaller along each edge.
+    """
+    cell = video_tokens(*size, 1)
+    smaller = video_tokens(size.width // shrink, size.height // shrink, 1)
+    latents = latent_frames(frames)
+    window = min(latents, WINDOW)
+    tokens = window * (cell + smaller)
+    if latents > WINDOW:
+        tokens += WINDOW_OVERLAP * (cell - smaller)
+    if limits.max_tokens is not None and tokens > limits.max_tokens:
+        notes.refusals.append(
+            TooLarge(
+                f"a window of {window} latent frames of the detail pass is {tokens:,} video tokens "
+                f"at {size}, with what it follows; this worker takes {limits.max_tokens:,}: "
+                "a smaller frame fits, or none of the detailer"
+            )
+        )
+
+
 def detail_pass(
     row: Checkpoint,
     *,
@@ -249,6 +312,7 @@ def detail_pass(
     generation has no detailer.
     """
     entry = catalog.get("detailer", row.generation.name)
+    shrink = reference_downscale or entry.reference_downscale or 1
     latents = latent_frames(frames)
     whole = latents <= WINDOW
     window = latents if whole else WINDOW
@@ -270,13 +334,16 @@ def detail_pass(
             adapters=(Adapter(source=entry.id, strength=entry.strengths["detail"] * strength),),
             conditions=(),
             sound="absent",
-            reference_downscale=reference_downscale or entry.reference_downscale,
+            reference_downscale=shrink,
         ),
         prompt="",
         seed=(seed + DETAIL_SEED_OFFSET) % SEEDS,
         latents=window,
         overlap=0 if whole else WINDOW_OVERLAP,
         hold=WINDOW_HOLD,
+        encode=encode_tiles(Size(size.width // shrink, size.height // shrink))
+        if shrink > 1
+        else None,
     )
 
 

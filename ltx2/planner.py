@@ -4,7 +4,6 @@ import secrets
 from collections.abc import Mapping
 from itertools import pairwise
 
-from loras import catalog
 from ltx2.adapters import choose_adapters
 from ltx2.errors import BadRequest
 from ltx2.extent import (
@@ -17,7 +16,7 @@ from ltx2.extent import (
     frames_of,
     size_of,
 )
-from ltx2.passes import SEEDS, passes_of
+from ltx2.passes import SEEDS, check_detail, followed, passes_of
 from ltx2.request import Request, asked_pictures
 from ltx2.words import forecast
 from pipelines.geometry import conditioning_fps
@@ -52,11 +51,15 @@ def plan(
     row = find_checkpoint(checkpoint)
     pictures = pictures or {}
     notes = Notes()
-    shrink = _shrink(request, row, reference_downscale, notes)
+    reference = followed(row, reference_downscale, notes) if request.detailer else 1
+    shrink = max(2 if request.spatial_upscaler else 1, reference)
     size = size_of(request, row, limits, pictures, notes, shrink=shrink)
     frames = frames_of(request, row, limits, notes)
     share = 2 if request.temporal_upscaler else 1
-    check_tokens(size, share * (frames - 1) + 1, share * request.fps, limits, notes)
+    last = share * (frames - 1) + 1
+    check_tokens(size, last, share * request.fps, limits, notes)
+    if request.detailer:
+        check_detail(size, last, reference, limits, notes)
     if request.temporal_upscaler and frames == 1:
         notes.refusals.append(
             BadRequest("temporal_upscaler needs a clip of at least 9 frames; this one has one")
@@ -107,31 +110,6 @@ def plan(
         snaps=tuple(notes.snaps),
         warnings=tuple(notes.warnings),
     )
-
-
-def _shrink(
-    request: Request, row: Checkpoint, reference_downscale: int | None, notes: Notes
-) -> int:
-    """How much smaller than the frame the smallest thing is that a pass makes or follows."""
-    shrink = 2 if request.spatial_upscaler else 1
-    if not request.detailer:
-        return shrink
-    try:
-        entry = catalog.get("detailer", row.generation.name)
-    except LookupError:
-        having = [
-            each.name
-            for each in CHECKPOINTS.values()
-            if any(
-                entry.kind == "detailer" and each.generation.name in entry.generations
-                for entry in catalog.entries()
-            )
-        ]
-        notes.refusals.append(
-            BadRequest(f"there is no detailer for {row.name}; there is one for {', '.join(having)}")
-        )
-        return shrink
-    return max(shrink, reference_downscale or entry.reference_downscale or 1)
 
 
 def find_checkpoint(checkpoint: Checkpoint | str) -> Checkpoint:
@@ -189,7 +167,8 @@ def _moment(request: Request, name: str, frames: int, notes: Notes) -> tuple[int
     if frame is None:
         second = keyframe.second or 0.0
         frame = round(second * request.fps)
-        notes.snap(f"{name}.second", second, frame / request.fps)
+        if keyframe.strength:
+            notes.snap(f"{name}.second", second, frame / request.fps)
     if frame >= frames:
         notes.refusals.append(
             BadRequest(
@@ -228,10 +207,14 @@ def _warn(request: Request, notes: Notes) -> None:
     told = conditioning_fps(request.fps)
     if told != request.fps:
         sound = " and falls behind the sound" if request.generate_audio else ""
+        better = (
+            "24, 25, 30 and 60 fps do not"
+            if request.temporal_upscaler
+            else f"{request.fps // 2} fps with the temporal upscaler play {request.fps} and do not"
+        )
         notes.warnings.append(
             f"the model does not know {request.fps} fps and is told {told:g}: motion plays at "
-            f"{request.fps / told:.2f} of its speed{sound}; {request.fps // 2} fps with the "
-            f"temporal upscaler play {request.fps} and do not"
+            f"{request.fps / told:.2f} of its speed{sound}; {better}"
         )
     if request.image_strength != 1 and not (request.image or request.last_image):
         notes.warnings.append("image_strength does nothing without a picture")

@@ -49,12 +49,14 @@ def prepare(
     paths: bool = True,
     files: LoraFiles | None = None,
     sources: LoraSources | None = None,
+    fetch: bool = True,
 ) -> Prepared:
     """Fetch the pictures, read the LoRAs' headers and decide every number.
 
     Touches no weights; raises one error with every refusal there is. `files` says where the
     engine's LoRAs lie and what they must fit; without it that is found when the plan is executed.
     `sources` gets the LoRAs that lie elsewhere, once nothing else is to be refused.
+    Without `fetch` they are left for `with_loras`, when the weights are known that they must fit.
     """
     refusals: list[Ltx2Error] = []
     pictures: dict[str, Picture] = {}
@@ -66,6 +68,62 @@ def prepare(
         name: PictureFacts(width=p.image.width, height=p.image.height, sha256=p.sha256)
         for name, p in pictures.items()
     }
+    images = {name: picture.image for name, picture in pictures.items()}
+    return _judged(
+        request,
+        Inputs(images=images),
+        facts,
+        refusals,
+        checkpoint=checkpoint,
+        limits=limits,
+        paths=paths,
+        files=files,
+        sources=sources,
+        fetch=fetch,
+    )
+
+
+def with_loras(
+    prepared: Prepared,
+    *,
+    checkpoint: Checkpoint,
+    limits: Limits,
+    files: LoraFiles,
+    sources: LoraSources,
+    paths: bool = True,
+) -> Prepared:
+    """A request that was prepared without weights, once these are found; the same pictures.
+
+    Its LoRAs are judged by the weights and then fetched. Raises as `prepare`.
+    """
+    return _judged(
+        prepared.request,
+        prepared.inputs,
+        prepared.pictures,
+        [],
+        checkpoint=checkpoint,
+        limits=limits,
+        paths=paths,
+        files=files,
+        sources=sources,
+        fetch=True,
+    )
+
+
+def _judged(
+    request: Request,
+    inputs: Inputs,
+    facts: Pictures,
+    refusals: list[Ltx2Error],
+    *,
+    checkpoint: Checkpoint,
+    limits: Limits,
+    paths: bool,
+    files: LoraFiles | None,
+    sources: LoraSources | None,
+    fetch: bool,
+) -> Prepared:
+    """A request whose pictures are here, with what was wrong with these, as `prepare` has it."""
     layers: Layers = {}
     try:
         layers = {} if files is None else files.layers(_variant(request))
@@ -82,26 +140,25 @@ def prepare(
         raise combined([*refusals, refusal, *faults]) from refusal
     if refusals or faults:
         raise combined([*refusals, *faults])
-    if sources is not None and (
-        fetch_loras(request, own, sources=sources, layers=layers, trusted=paths) or own.refusals
-    ):
+    if fetch and sources is not None:
+        more = fetch_loras(request, own, sources=sources, layers=layers, trusted=paths)
         if own.refusals:
             raise combined(own.refusals)
-        decided = decide(
-            request, checkpoint=checkpoint, limits=limits, pictures=facts, loras=own.digests
-        )
+        if more:
+            decided = decide(
+                request, checkpoint=checkpoint, limits=limits, pictures=facts, loras=own.digests
+            )
     if files is not None:
         known = {source for source, _ in (*matches, *own.matches)}
         adapters = [adapter for part in decided.passes.values() for adapter in part.adapters]
-        more, faults = files.examine(adapters, _variant(request), known=known)
+        others, faults = files.examine(adapters, _variant(request), known=known)
         if faults:
             raise combined(faults)
-        matches = {**matches, **own.matches, **more}
-    images = {name: picture.image for name, picture in pictures.items()}
+        matches = {**matches, **own.matches, **others}
     return Prepared(
         request=request,
         plan=decided,
-        inputs=Inputs(images=images),
+        inputs=inputs,
         pictures=facts,
         digests=own.digests,
         matches=None if files is None else matches,

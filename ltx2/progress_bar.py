@@ -45,6 +45,12 @@ class ProgressBar:
             self._drawn = now
             self._draw(line(event))
 
+    def say(self, text: str) -> None:
+        """Write a line for people between two stages."""
+        self._finish_stage(time_of=self._latest)
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
     def _draw(self, text: str) -> None:
         width = (
             shutil.get_terminal_size().columns - 1

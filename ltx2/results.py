@@ -6,6 +6,7 @@ A Receipt where a file was delivered, a Result where the frames are wanted in me
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pipelines.plan import Plan, RestorePlan
@@ -30,6 +31,7 @@ class Receipt:
     warnings: tuple[str, ...] = ()  # those of the run, after the plan's
     matches: "Matches" = field(default_factory=dict)  # what of each LoRA acted where
     source: Mapping[str, Any] | None = None  # facts of the video it was made of
+    weights: Mapping[str, str] = field(default_factory=dict)  # rounded ones, as `mp4_metadata`
 
     def as_dict(self) -> dict[str, Any]:
         """The result as plain JSON types."""
@@ -52,6 +54,7 @@ class Receipt:
             "checkpoint": plan.checkpoint,
             "model_version": plan.generation,
             "plan_id": plan.id,
+            "weights": dict(self.weights),
             "snaps": [{"name": s.name, "asked": s.asked, "used": s.used} for s in plan.snaps],
             "warnings": [*plan.warnings, *self.warnings],
             "loras": lora_entries(plan, self.matches),
@@ -73,6 +76,7 @@ class Result:
     warnings: tuple[str, ...] = ()
     encoder_options: Mapping[str, Any] = field(default_factory=dict)  # of `write_mp4`
     matches: "Matches" = field(default_factory=dict)  # what of each LoRA acted where
+    weights: Mapping[str, str] = field(default_factory=dict)  # rounded ones, as `mp4_metadata`
 
     @property
     def seed(self) -> int:
@@ -105,7 +109,10 @@ class Result:
         from ltx2.media.encode import write_mp4
 
         return write_mp4(
-            self.clip(), Path(path), metadata=mp4_metadata(self.plan), **self.encoder_options
+            self.clip(),
+            Path(path),
+            metadata=mp4_metadata(self.plan, self.weights),
+            **self.encoder_options,
         )
 
 
@@ -135,11 +142,19 @@ def lora_entries(plan: Plan | RestorePlan, matches: "Matches") -> list[dict[str,
     return sorted(entries, key=lambda entry: (entry["source"], entry["stage"], entry["strength"]))
 
 
-def mp4_metadata(plan: Plan | RestorePlan) -> dict[str, str] | None:
-    """Tags of the file: what made it. None where the request switched them off."""
+def mp4_metadata(
+    plan: Plan | RestorePlan, weights: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str] | None:
+    """Tags of the file: what made it. None where the request switched them off.
+
+    `weights` are the parts whose weights were rounded, each with its type: one plan gives another
+    clip with them, and its id says nothing of it.
+    """
     if not plan.metadata:
         return None
+    rounded = "; ".join(f"{part} {kind}" for part, kind in weights.items())
     return {
+        **({"weights": rounded} if rounded else {}),
         "prompt": plan.prompt,
         "seed": str(plan.seed),
         "plan_id": plan.id,

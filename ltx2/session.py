@@ -5,12 +5,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ltx2.delivery import Delivery
+from ltx2.errors import ConfigError
+from ltx2.extent import combined
 from ltx2.media.encode import write_mp4
 from ltx2.prepare import Prepared, planned_again, prepare
 from ltx2.progress import Progress, counted, expected_work
 from ltx2.request import Request
 from ltx2.results import Receipt, mp4_metadata
-from ltx2.words import needs_words, settle
+from ltx2.words import MIN_SECONDS, asks_no_length, needs_words, predicted_frames, settle
+from ltx2.words import refusals as words_refused
 
 if TYPE_CHECKING:
     from ltx2.engine import Engine
@@ -45,16 +48,26 @@ def complete(prepared: Prepared, *, engine: "Engine", progress: Progress) -> Pre
 
     LoRAs are judged by their headers, the detailer's file tells what it follows, the model writes
     the prompt and predicts the length where they are left to it, and tiles are fitted to the memory
-    that is there. Raises one error with every refusal.
+    that is there. What files and memory refuse is refused before any model runs: files in one
+    error, then memory.
     """
     request, row = prepared.request, engine.checkpoint
-    if prepared.matches is None:  # the command prepares a request before it has an engine
+    matches, refused = prepared.matches, words_refused(request, row, engine.components.weights)
+    if matches is None:  # the command prepares a request before it has an engine
         adapters = [each for part in prepared.plan.passes.values() for each in part.adapters]
-        variant = prepared.plan.base.variant
-        prepared = replace(prepared, matches=engine.lora_files.require(adapters, variant))
-    downscale = engine.detailer_downscale() if request.detailer else None
+        matches, misfits = engine.lora_files.examine(adapters, prepared.plan.base.variant)
+        refused += misfits
+    downscale = None
+    try:
+        downscale = engine.detailer_downscale() if request.detailer else None
+    except ConfigError as error:
+        refused.append(error)
+    if refused:
+        raise combined(refused)
+    prepared = replace(prepared, matches=matches)
     told: tuple[str, ...] = ()
     if needs_words(request, row):
+        engine.check_fits(shortest(prepared, engine, downscale).plan)
         words = settle(
             request, engine, plan=prepared.plan, inputs=prepared.inputs, progress=progress
         )
@@ -73,6 +86,24 @@ def complete(prepared: Prepared, *, engine: "Engine", progress: Progress) -> Pre
     return replace(prepared, plan=engine.fitted(prepared.plan))
 
 
+def shortest(prepared: Prepared, engine: "Engine", downscale: int | None) -> Prepared:
+    """The least that a request whose words are open may become: as it stands, or where its length
+    is the model's to predict, as short as that may be.
+    """
+    request, row = prepared.request, engine.checkpoint
+    changes: dict[str, object] = {"seed": prepared.plan.seed}
+    if asks_no_length(request, row):
+        longest = engine.limits.max_seconds
+        changes["num_frames"] = predicted_frames(MIN_SECONDS, request.fps, longest)
+    return planned_again(
+        prepared,
+        request.model_copy(update=changes),
+        checkpoint=row,
+        limits=engine.limits,
+        reference_downscale=downscale,
+    )
+
+
 def execute(
     prepared: Prepared, *, engine: "Engine", deliver: Delivery, progress: Progress
 ) -> Receipt:
@@ -82,10 +113,14 @@ def execute(
     progress.expect(expected_work(decided))
     clip = engine.run(decided, prepared.inputs, progress)
     decoded = clip.frames
+    weights = engine.components.rounded(decided.base.variant)
     with closing(decoded), progress.stage("decode+encode", clip.chunks):
         clip.frames = counted(decoded, progress)
         encoded = write_mp4(
-            clip, deliver.path(decided), metadata=mp4_metadata(decided), **engine.encoder_options
+            clip,
+            deliver.path(decided),
+            metadata=mp4_metadata(decided, weights),
+            **engine.encoder_options,
         )
     return Receipt(
         plan=decided,
@@ -94,5 +129,6 @@ def execute(
         timings=dict(progress.timings),
         generation_id=prepared.request.generation_id,
         matches=prepared.matches or {},
+        weights=weights,
         warnings=(*prepared.told, *engine.run_warnings(decided), *clip.warnings),
     )

@@ -3,21 +3,16 @@
 import argparse
 import contextlib
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltx2.errors import BadRequest
-from ltx2.flags import number
-from ltx2.terminal import say, show
+from ltx2.flags import add_run_flags, chosen_settings, number
 
 if TYPE_CHECKING:
-    from ltx2.results import Receipt
     from ltx2.settings import Settings
     from ltx2.video_request import VideoRequest
-    from ltx2.video_session import PreparedVideo
-    from ltx2.weights import Resolved
-
-DONE = 0
 
 
 def add_commands(commands: Any) -> list[argparse.ArgumentParser]:  # noqa: ANN401 - argparse's own
@@ -58,20 +53,13 @@ def add_commands(commands: Any) -> list[argparse.ArgumentParser]:  # noqa: ANN40
     )
     for command, task, default in ((detail, "detail", "pro"), (upscale, "upscale", "fast")):
         _add_shared(command, default)
-        options = [name for action in command._actions for name in action.option_strings]
-        command.set_defaults(run=run_restore, task=task, options=options)
+        command.set_defaults(run=run_restore, task=task)
     return [detail, upscale]
 
 
 def _add_shared(command: argparse.ArgumentParser, mode: str) -> None:
     command.add_argument("video", type=Path, help="the file to work on; it is left as it is")
-    command.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        help="the MP4 to write, over one that is there; default ltx2-PLAN.mp4 under a new name in "
-        "this folder",
-    )
+    add_run_flags(command)
     command.add_argument(
         "--mode",
         metavar="{fast,pro}",
@@ -104,7 +92,6 @@ def _add_shared(command: argparse.ArgumentParser, mode: str) -> None:
         default=argparse.SUPPRESS,
         help="Write no prompt, seed and plan id into the MP4.",
     )
-    command.add_argument("--device", help="cuda, cuda:1 or cpu; default the GPU where there is one")
 
 
 def read_video_request(
@@ -132,9 +119,9 @@ def read_video_request(
 
 def run_restore(arguments: argparse.Namespace, settings: "Settings") -> int:
     """Everything refusable is refused before torch is imported and before weights are touched."""
-    from ltx2.cli import device_problems, explain, introduce, output_problems, written
+    from ltx2.cli import conclude, device_problems, explain, introduce, output_problems, render
     from ltx2.delivery.file import ToFile
-    from ltx2.video_session import detailer_downscale, prepare_video
+    from ltx2.video_session import detailer_downscale, execute_video, prepare_video
     from ltx2.weights import resolve, row_of
 
     known = [
@@ -144,6 +131,7 @@ def run_restore(arguments: argparse.Namespace, settings: "Settings") -> int:
         *device_problems(arguments.device),
     ]
     request = read_video_request(arguments, known)
+    settings = chosen_settings(arguments, settings)
     wanted = arguments.checkpoint or settings.checkpoint
     needs: dict[str, Any] = {"mode": request.model, "parts": request.parts}
     row, _ = row_of(wanted, settings, **needs)
@@ -162,36 +150,9 @@ def run_restore(arguments: argparse.Namespace, settings: "Settings") -> int:
         )
         introduce(resolved, wanted)
         explain(prepared.plan)
-        deliver = ToFile(arguments.output)
-        receipt = _render(prepared, resolved, settings, deliver, arguments.device)
-    result = receipt.as_dict()
-    if arguments.json:
-        show(result)
-    else:
-        say(written(receipt, arguments.output))
-    return DONE
-
-
-def _render(
-    prepared: "PreparedVideo",
-    resolved: "Resolved",
-    settings: "Settings",
-    deliver: Any,  # noqa: ANN401 - a Delivery
-    device: str | None,
-) -> "Receipt":
-    """Load and run. This is where torch comes in."""
-    from ltx2.cli import interruptible
-    from ltx2.engine import Engine
-    from ltx2.progress import Progress
-    from ltx2.progress_bar import ProgressBar
-    from ltx2.video_session import execute_video
-
-    engine = Engine.open(resolved, settings, device=device)
-    say(f"memory: {engine.components.residency}, {engine.residency_reason}")
-    with interruptible() as stopped, ProgressBar(sys.stderr) as bar:
-        return execute_video(
-            prepared, engine=engine, deliver=deliver, progress=Progress(bar, cancelled=stopped)
-        )
+        run = partial(execute_video, prepared, deliver=ToFile(arguments.output))
+        receipt = render(run, resolved, settings, arguments.device)
+    return conclude(receipt, arguments, said=prepared.plan.warnings)
 
 
 def _overwriting(video: Path, output: Path | None) -> list[str]:

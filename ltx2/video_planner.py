@@ -2,20 +2,12 @@
 
 import math
 import secrets
-from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from loras import catalog
 from ltx2.errors import BadRequest, TooLarge
-from ltx2.extent import (
-    OVERLAP_FRAMES,
-    TILE_FRAMES,
-    Limits,
-    Notes,
-    decode_tiles,
-)
-from ltx2.passes import DISTILLED_LORA, SEEDS, detail_pass
+from ltx2.extent import Limits, Notes, decode_tiles, encode_tiles
+from ltx2.passes import SEEDS, WINDOW, check_detail, detail_pass, distilled_lora, followed
 from ltx2.request import MAX_SECONDS
 from ltx2.video_request import SPATIAL, VideoRequest
 from pipelines.geometry import (
@@ -33,7 +25,6 @@ from pipelines.geometry import (
 from pipelines.models import CHECKPOINTS, Checkpoint
 from pipelines.plan import (
     GUIDANCE_OFF,
-    DecodePlan,
     DenoisePlan,
     RestorePlan,
     Source,
@@ -46,11 +37,9 @@ if TYPE_CHECKING:
 
 MIN_EDGE = 32  # pixels, one latent cell
 SLOWEST, FASTEST = 4, 120  # frames a second that a source may have
-TRAINED_FROM, TRAINED_TO = 20, 61  # frames a second; outside, the model has hardly seen a clip
-# Windows of the encoder: twice the decoder's, and a run-up after which a window cannot be told
-# from the whole; see docs/numerics.md.
-ENCODE_FRAMES, RUN_UP = 2 * TILE_FRAMES, 2 * OVERLAP_FRAMES + TEMPORAL
-ENCODE_OVERLAP = 128  # pixels
+TRAINED_FROM = 20  # frames a second; the model has hardly seen slower clips
+TOLD_OFF = 0.01  # share by which the rate that the model is told may be off without a word
+LEAST_DETAIL = 4  # latent frames, by Lightricks' graph of the detailer
 # Latent frames that neighbouring windows of the refine pass share, and how firmly a window is
 # guided by them; see docs/numerics.md.
 REFINE_OVERLAP, REFINE_HOLD = 4, 1.0
@@ -70,7 +59,7 @@ def plan_video(
     BadRequest or TooLarge with every refusal.
     """
     notes = Notes()
-    shrink = _shrink(request, row, reference_downscale, notes)
+    shrink = followed(row, reference_downscale, notes) if request.details else 1
     _check_upscalers(request, row, notes)
     _check_source(request, facts, limits, notes)
     scale = Fraction(request.spatial if request.task == "upscale" else 1)
@@ -92,9 +81,11 @@ def plan_video(
     seed = secrets.randbelow(SEEDS) if request.seed is None else request.seed
     refine = None
     if request.refines:
-        refine = _refine(request, made, frames, rate, seed, limits, notes)
+        refine = _refine(request, row, made, frames, rate, seed, limits, notes)
+    if request.details:
+        check_detail(made, frames, shrink, limits, notes)
     notes.raise_refusals()
-    _warn(request, facts, rate, notes)
+    _warn(request, facts, frames, rate, notes)
     detail = None
     if request.details:
         detail = detail_pass(
@@ -115,7 +106,7 @@ def plan_video(
         prompt=request.prompt.strip(),
         seed=seed,
         source=source,
-        encode=_encode_tiles(Size(source.padded_width, source.padded_height)),
+        encode=encode_tiles(Size(source.padded_width, source.padded_height)),
         upscalers=request.upscalers,
         refine=refine,
         detail=detail,
@@ -129,30 +120,6 @@ def plan_video(
         snaps=tuple(notes.snaps),
         warnings=tuple(notes.warnings),
     )
-
-
-def _shrink(
-    request: VideoRequest, row: Checkpoint, reference_downscale: int | None, notes: Notes
-) -> int:
-    """How much smaller than the clip what the detailer follows is."""
-    if not request.details:
-        return 1
-    try:
-        entry = catalog.get("detailer", row.generation.name)
-    except LookupError:
-        having = [
-            each.name
-            for each in CHECKPOINTS.values()
-            if any(
-                entry.kind == "detailer" and each.generation.name in entry.generations
-                for entry in catalog.entries()
-            )
-        ]
-        notes.refusals.append(
-            BadRequest(f"there is no detailer for {row.name}; there is one for {', '.join(having)}")
-        )
-        return 1
-    return reference_downscale or entry.reference_downscale or 1
 
 
 def _check_upscalers(request: VideoRequest, row: Checkpoint, notes: Notes) -> None:
@@ -192,7 +159,7 @@ def _check_source(request: VideoRequest, facts: "VideoFacts", limits: Limits, no
         notes.refusals.append(
             BadRequest(
                 f"the video's sound is {' and '.join(facts.uncopied)}, which an MP4 does not hold: "
-                "convert it to AAC first, or leave the sound away with --no-audio"
+                "convert it to AAC first, or set audio to false (--no-audio)"
             )
         )
 
@@ -221,7 +188,7 @@ def _result_size(facts: "VideoFacts", scale: Fraction, limits: Limits, notes: No
 def _factors_that_fit(facts: "VideoFacts", scale: Fraction, limits: Limits) -> str:
     pixels = facts.width * facts.height
     fits = [f for f in SPATIAL if f < scale and pixels * f * f <= limits.max_pixels]
-    return f"or --spatial {fits[0]:g}" if fits else "no smaller factor does"
+    return f"or spatial {fits[0]:g} does" if fits else "no smaller factor does"
 
 
 def _grid(scale: Fraction, shrink: int) -> int:
@@ -232,20 +199,9 @@ def _grid(scale: Fraction, shrink: int) -> int:
     return grid
 
 
-def _encode_tiles(size: Size) -> DecodePlan:
-    """The decoder's tiles with wider seams, and longer windows."""
-    return replace(
-        decode_tiles(size),
-        overlap=ENCODE_OVERLAP,
-        tile_height=max(decode_tiles(size).tile_height, 2 * ENCODE_OVERLAP),
-        tile_width=max(decode_tiles(size).tile_width, 2 * ENCODE_OVERLAP),
-        tile_frames=ENCODE_FRAMES,
-        overlap_frames=RUN_UP,
-    )
-
-
 def _refine(
     request: VideoRequest,
+    row: Checkpoint,
     size: Size,
     frames: int,
     rate: Fraction,
@@ -275,7 +231,7 @@ def _refine(
             video_guidance=GUIDANCE_OFF,
             audio_guidance=GUIDANCE_OFF,
             stg_blocks=(),
-            adapters=() if request.model == "fast" else (DISTILLED_LORA,),
+            adapters=() if request.model == "fast" else (distilled_lora(row),),
             conditions=(),
             sound="absent",
         ),
@@ -291,28 +247,39 @@ def _windows(
     size: Size, latents: int, told: float, limits: Limits, notes: Notes
 ) -> tuple[int, int]:
     """Latent frames of a window, and of what it shares with its neighbour: 0 where one does."""
-    longest = latent_frames(frames_for(min(MAX_SECONDS, limits.max_seconds), told))
-    if limits.max_tokens is not None:
-        # What a window is guided by counts as well.
-        fitting = limits.max_tokens // video_tokens(*size, 1)
-        longest = min(longest, fitting if fitting >= latents else fitting - REFINE_OVERLAP)
-    if latents <= longest:
+    seconds = min(float(MAX_SECONDS), limits.max_seconds)
+    longest = latent_frames(frames_for(seconds, told))
+    # The latents of the window before lie in the place of a window's own: they add no token.
+    fitting = longest if limits.max_tokens is None else limits.max_tokens // video_tokens(*size, 1)
+    window = min(longest, fitting)
+    if latents <= window:
         return latents, 0
-    if longest <= REFINE_OVERLAP:
+    least = min(latents, REFINE_OVERLAP + 1)
+    if longest < least:
         notes.refusals.append(
             TooLarge(
-                f"{size} is too large for the refine pass on this worker: a window would hold "
-                f"{max(0, longest)} latent frames of the {REFINE_OVERLAP + 1} it needs; "
-                "a smaller video or --no-refine fits"
+                f"the refine pass needs windows of at least {pixel_frames(least) / told:.1f} s, "
+                f"this worker takes {limits.max_seconds:g} s: set refine to false (--no-refine)"
             )
         )
+    if limits.max_tokens is not None and fitting < least:
+        notes.refusals.append(
+            TooLarge(
+                f"{size} is too large for the refine pass: {fitting} of the {least} latent frames "
+                f"that a window needs are within the {limits.max_tokens:,} video tokens that this "
+                "worker takes; a smaller video fits, or refine set to false (--no-refine)"
+            )
+        )
+    if window < least:
         return latents, 0
-    count = -(-(latents - REFINE_OVERLAP) // (longest - REFINE_OVERLAP))
+    count = -(-(latents - REFINE_OVERLAP) // (window - REFINE_OVERLAP))
     return -(-(latents + (count - 1) * REFINE_OVERLAP) // count), REFINE_OVERLAP
 
 
-def _warn(request: VideoRequest, facts: "VideoFacts", rate: Fraction, notes: Notes) -> None:
-    """What works but may not be meant."""
+def _warn(
+    request: VideoRequest, facts: "VideoFacts", frames: int, rate: Fraction, notes: Notes
+) -> None:
+    """What works but may not be meant. `frames` and `rate` are those that the model sees."""
     if facts.variable:
         notes.warnings.append(
             f"the video's frames are not evenly spaced: evened out to {facts.rate} a second"
@@ -321,10 +288,19 @@ def _warn(request: VideoRequest, facts: "VideoFacts", rate: Fraction, notes: Not
         notes.warnings.append(
             "the video is interlaced: its lines are taken as whole pictures; deinterlace it first"
         )
+    if not (request.refines or request.details):
+        return
     told = conditioning_fps(float(rate))
-    if (request.refines or request.details) and not TRAINED_FROM <= rate <= TRAINED_TO:
+    off = abs(told / float(rate) - 1) > TOLD_OFF
+    if off or rate < TRAINED_FROM:
         notes.warnings.append(
-            f"the model knows 24 to 60 frames a second, not {float(rate):g}"
-            + (f", and is told {told:g}" if rate > TRAINED_TO else "")
+            f"the model knows 24, 25, 30 and 60 frames a second, not {float(rate):g}"
+            + (f", and is told {told:g}" if off else "")
             + ": motion may look unlike the source's"
+        )
+    if request.details and latent_frames(frames) < LEAST_DETAIL:
+        notes.warnings.append(
+            f"{frames} frames are few for the detailer, which knows stretches of "
+            f"{pixel_frames(LEAST_DETAIL)} to {pixel_frames(WINDOW)}: it may change more than it "
+            "should"
         )

@@ -1,6 +1,7 @@
 """What may be asked for an existing video: more detail, or more pixels and frames. No torch."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ SPATIAL: Final[dict[float, Upscaler | None]] = {
 DEFAULT_MODES: Final[dict[RestoreTask, Mode]] = {"detail": "pro", "upscale": "fast"}
 MAX_PROMPT = 10_000  # characters
 MAX_STRENGTH = 2.0
+_SWITCHES = ("temporal", "refine", "detailer", "audio", "metadata")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,7 @@ class VideoRequest:
     """
 
     task: RestoreTask
-    video: Path
+    video: Path  # or its text
     mode: Mode | None = None  # None: the dev model for detail, the distilled one for upscale
     seed: int | None = None  # None draws one, which the result carries
     spatial: float = 2.0
@@ -44,7 +46,9 @@ class VideoRequest:
     generation_id: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse what cannot be meant, and take a path that is a text."""
+        if isinstance(self.video, str) and self.video:
+            object.__setattr__(self, "video", Path(self.video))
         if problems := _problems(self):
             raise BadRequest(problems)
 
@@ -81,23 +85,41 @@ class VideoRequest:
 
 def _problems(request: VideoRequest) -> list[str]:
     found: list[str] = []
-    if request.task not in DEFAULT_MODES:
+    if not _one_of(request.task, DEFAULT_MODES):
         found.append(f"task must be detail or upscale; got {shown(request.task)}")
-        return found
-    if request.mode not in (None, "fast", "pro"):
+    if not isinstance(request.video, Path):
+        found.append(f"video must be the path of a file; got {shown(request.video)}")
+    if request.mode is not None and not _one_of(request.mode, ("fast", "pro")):
         found.append(f"mode must be fast or pro; got {shown(request.mode)}")
     if request.seed is not None and not _whole(request.seed, 0, 2**63 - 1):
-        found.append(f"seed must be a whole number from 0 to {2**63 - 1}; got {request.seed!r}")
+        found.append(
+            f"seed must be a whole number from 0 to {2**63 - 1}; got {shown(request.seed)}"
+        )
     if not _number(request.strength) or not 0 < request.strength <= MAX_STRENGTH:
         found.append(
-            f"strength must be a number above 0, at most {MAX_STRENGTH:g}; got {request.strength!r}"
+            f"strength must be a number above 0, at most {MAX_STRENGTH:g}; "
+            f"got {shown(request.strength)}"
         )
     if not _number(request.spatial) or float(request.spatial) not in SPATIAL:
         factors = ", ".join(f"{factor:g}" for factor in SPATIAL)
-        found.append(f"spatial must be one of {factors}; got {request.spatial!r}")
-    if len(request.prompt) > MAX_PROMPT:
-        found.append(f"prompt must have at most {MAX_PROMPT:,} characters")
+        found.append(f"spatial must be one of {factors}; got {shown(request.spatial)}")
+    for name in _SWITCHES:
+        value: Any = getattr(request, name)
+        if not isinstance(value, bool):
+            found.append(f"{name} must be true or false; got {shown(value)}")
+    found += _texts(request)
     return found or _conflicts(request)
+
+
+def _texts(request: VideoRequest) -> list[str]:
+    found: list[str] = []
+    if not isinstance(request.prompt, str):
+        found.append(f"prompt must be a text; got {shown(request.prompt)}")
+    elif len(request.prompt) > MAX_PROMPT:
+        found.append(f"prompt must have at most {MAX_PROMPT:,} characters")
+    if not isinstance(request.generation_id, str | None):
+        found.append(f"generation_id must be a text; got {shown(request.generation_id)}")
+    return found
 
 
 def _conflicts(request: VideoRequest) -> list[str]:
@@ -117,6 +139,10 @@ def _conflicts(request: VideoRequest) -> list[str]:
     if request.strength != 1 and not request.detailer:
         found.append("strength is that of the detailer; set detailer to true or leave it out")
     return found
+
+
+def _one_of(value: Any, names: Collection[str]) -> bool:  # noqa: ANN401
+    return isinstance(value, str) and value in names
 
 
 def _number(value: Any) -> bool:  # noqa: ANN401 - from callers who may give anything

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from loras import catalog, headers
 from ltx2.delivery import Delivery
-from ltx2.errors import ConfigError
+from ltx2.errors import BadRequest, ConfigError
 from ltx2.extent import Limits
 from ltx2.media.encode import CopiedSound, write_mp4
 from ltx2.media.video import VideoFacts, probe, read_frames
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
     from ltx2.engine import Engine
 
-_REFERENCE = "reference_downscale_factor"  # in the metadata of Lightricks' IC-LoRAs
+# In the metadata of Lightricks' IC-LoRAs: what they follow is that much smaller, and slower.
+_REFERENCE, _SLOWER = "reference_downscale_factor", "reference_temporal_scale_factor"
+MAX_DOWNSCALE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,8 @@ def detailer_downscale(row: Checkpoint, root: Path, settings: Settings) -> int |
     """What the detailer's own file says of the reference it follows; None where it says nothing,
     and where there is no detailer for this checkpoint.
 
-    Raises ConfigError where its file is not on this machine or cannot be read.
+    Raises ConfigError where its file is not on this machine, cannot be read or says what cannot be
+    done.
     """
     try:
         entry = catalog.get("detailer", row.generation.name)
@@ -102,30 +105,58 @@ def detailer_downscale(row: Checkpoint, root: Path, settings: Settings) -> int |
             f"fetch it with: ltx2 download --checkpoint {row.name} --loras"
         )
     try:
-        told = headers.metadata(file).get(_REFERENCE)
-        return None if told is None else int(float(told))
+        told = headers.metadata(file)
     except (ValueError, OSError) as error:
         raise ConfigError(f"the detailer's file {file} cannot be used: {error}") from error
+    slower = told.get(_SLOWER)
+    if slower is not None and _factor(slower) != 1:
+        raise ConfigError(
+            f"the detailer's file {file} follows a slower clip ({_SLOWER} {slower!r}); "
+            "only 1 works here"
+        )
+    if (smaller := told.get(_REFERENCE)) is None:
+        return None
+    factor = _factor(smaller)
+    if factor is None or not 1 <= factor <= MAX_DOWNSCALE:
+        raise ConfigError(
+            f"the detailer's file {file} has the {_REFERENCE} {smaller!r}; "
+            f"a whole number from 1 to {MAX_DOWNSCALE} works"
+        )
+    return factor
+
+
+def _factor(text: str) -> int | None:
+    """The whole number that a file's text says, such as "2" or "2.0"; None for any other text."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return int(value) if value.is_integer() else None
 
 
 def execute_video(
     prepared: PreparedVideo, *, engine: "Engine", deliver: Delivery, progress: Progress
 ) -> Receipt:
-    """The second half of `restore`: run a prepared request and deliver its clip."""
+    """The second half of `restore`: run a prepared request and deliver its clip.
+
+    Raises BadRequest, before anything runs, where the clip would replace the video it is made of.
+    """
     facts = prepared.facts
+    _refuse_overwriting(deliver.path(prepared.plan), facts.path)
     plan = engine.fitted(prepared.plan)
     adapters = [adapter for part in plan.passes.values() for adapter in part.adapters]
     matches = engine.lora_files.require(adapters, plan.variant)
     progress.expect(expected_work(plan))
     clip = run(engine, plan, read_frames(facts), progress)
     decoded = clip.frames
+    weights = engine.components.rounded(plan.variant)
     with closing(decoded), progress.stage("decode+encode", clip.chunks):
         clip.frames = counted(decoded, progress)
         encoded = write_mp4(
             clip,
             deliver.path(plan),
             sound=copied_sound(facts) if plan.keep_audio else None,
-            metadata=mp4_metadata(plan),
+            metadata=mp4_metadata(plan, weights),
             **engine.encoder_options,
         )
     return Receipt(
@@ -136,8 +167,15 @@ def execute_video(
         generation_id=prepared.generation_id,
         warnings=(*_run_warnings(engine, plan), *clip.warnings),
         matches=matches,
+        weights=weights,
         source=source_facts(facts),
     )
+
+
+def _refuse_overwriting(target: Path, video: Path) -> None:
+    """The source is never written over: a result that is not liked would leave nothing."""
+    if target.exists() and video.exists() and target.samefile(video):
+        raise BadRequest(f"{target} is the video itself; name another file for the result")
 
 
 def run(

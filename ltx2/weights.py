@@ -60,6 +60,7 @@ class Resolved:
 
 # Parts that only some runs need; the distilled LoRA is one of mode pro alone.
 OPTIONAL_PARTS = ("spatial_upscaler", "temporal_upscaler", "distilled_lora")
+SMALLER_UPSCALER = "spatial_upscaler_x1.5"  # for existing videos only; not every model has one
 TWO_PASSES = frozenset({"spatial_upscaler", "distilled_lora"})
 
 
@@ -75,7 +76,7 @@ class Need:
     """What is to be run: it decides which files must be there."""
 
     mode: Modes
-    parts: frozenset[str] = TWO_PASSES  # of OPTIONAL_PARTS
+    parts: frozenset[str] = TWO_PASSES  # of OPTIONAL_PARTS, and SMALLER_UPSCALER
 
     def optional(self, row: Checkpoint) -> tuple[str | None, ...]:
         """The model's files that these runs can do without."""
@@ -177,7 +178,7 @@ def resolve(
 
     `checkpoint` is a name, `auto`, a folder, a file or a repository. Raises BadRequest for what is
     none of these and ConfigError, naming the missing files and the command that fetches them, when
-    the weights are not here. `parts` are those of OPTIONAL_PARTS that must be there, too.
+    the weights are not here. `parts` are the optional parts that must be there, too, as in `Need`.
     `prepare` builds the embedded checkpoint where it is chosen and lets
     `auto` ask torch about the GPU; False does neither, so that a plan needs no torch.
     """
@@ -270,6 +271,7 @@ def missing_extras(row: Checkpoint, settings: "Settings") -> dict[str, str]:
     wanted = {
         "enhancer": ("enhance_prompt", row.files.enhancer_repository),
         "duration_head": ("automatic duration", row.files.duration_head),
+        SMALLER_UPSCALER: ("upscaling by 1.5", row.files.spatial_upscaler_x1_5),
     }
     extras = {part: (what, name) for part, (what, name) in wanted.items() if name is not None}
     attempts = _attempts(row, settings, Need(mode="all")) if extras else iter(())
@@ -381,6 +383,9 @@ def _everything(row: Checkpoint, need: Need) -> list[str]:
     encoder = row.files.text_encoder_repository
     spared = need.optional(row)
     files = [name for name in original_files(row, need.mode) if name not in spared]
+    smaller = row.files.spatial_upscaler_x1_5
+    if smaller is not None and SMALLER_UPSCALER in need.parts:
+        files.append(smaller)
     return [*files, *([encoder] if encoder else [])]
 
 
@@ -472,11 +477,13 @@ def _explicit(
             if not others:
                 where = f"{reason}; its other parts are in {found.path}"
                 return replace(found, name=checkpoint, reason=where)
+            if len(others) < len(lacking):
+                lacking, folder = others, found.path
     if lacking:
+        fetch = f", or fetch the whole model with: {download_command(row.name, need.mode)}"
         raise ConfigError(
-            f"{path}: mode {need.mode} misses {', '.join(lacking)}; put them beside it, name a "
-            "folder that holds them, or fetch the whole model with: "
-            f"{download_command(row.name, need.mode)}"
+            f"{path}: mode {need.mode} misses {', '.join(lacking)}; put them into {folder} or "
+            f"name a folder that holds them{'' if row.random_weights else fetch}"
         )
     return Resolved(
         name=checkpoint,

@@ -93,10 +93,27 @@ class Components:
             for component, kind in self.quantise.items()
             if kind != "none"
         ]
-        file = self.weights.files("transformer", variant)[0]
-        if is_gguf(file) and (kinds := quantised_kinds(read_header(file))):
+        if packed := self._packed(variant):
+            file, kinds = packed
             found.append(f"the transformer's weights are quantised ({file.name}: {kinds})")
         return tuple(found)
+
+    def rounded(self, variant: Variant) -> dict[str, str]:
+        """The same as data: how the weights are stored, by component; empty where all are exact."""
+        found: dict[str, str] = {
+            component: kind for component, kind in self.quantise.items() if kind != "none"
+        }
+        if packed := self._packed(variant):
+            found["transformer"] = f"gguf {packed[1]}"
+        return found
+
+    def _packed(self, variant: Variant) -> tuple[Path, str] | None:
+        """The GGUF file that the transformer comes from, and how it is quantised."""
+        if not self.weights.has("transformer", variant):
+            return None
+        file = self.weights.files("transformer", variant)[0]
+        kinds = quantised_kinds(read_header(file)) if is_gguf(file) else ""
+        return (file, kinds) if kinds else None
 
     @property
     def held(self) -> tuple[str, ...]:

@@ -107,6 +107,20 @@ class DenoisePlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DecodePlan:
+    """Tiles of the video decoder or encoder, in pixels and frames.
+
+    A tile at least as large as the clip means one tile.
+    """
+
+    tile_width: int
+    tile_height: int
+    overlap: int  # pixels shared by neighbouring tiles
+    tile_frames: int
+    overlap_frames: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WindowPlan:
     """A pass over finished latents in overlapping windows of time, one after the other.
 
@@ -120,6 +134,8 @@ class WindowPlan:
     latents: int  # latent frames of a window; the last may be shorter
     overlap: int  # latent frames that neighbours share; 0 where one window holds the clip
     hold: float  # strength of the guiding latents of the window before
+    # Of the smaller clip that is followed; None where there is none, and latents do as they are.
+    encode: DecodePlan | None = None
 
     def spans(self, frames: int) -> list[tuple[int, int]]:
         """Latent frames [start, end) of the windows over a clip of `frames` latent frames."""
@@ -155,20 +171,6 @@ class RoundPlan:
     def steps(self) -> int:
         """Model evaluations of all tiles."""
         return len(self.tiles) * self.denoise.steps
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodePlan:
-    """Tiles of the video decoder, in pixels and frames.
-
-    A tile at least as large as the clip means one tile.
-    """
-
-    tile_width: int
-    tile_height: int
-    overlap: int  # pixels shared by neighbouring tiles
-    tile_frames: int
-    overlap_frames: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,7 +292,8 @@ def _denoise(data: dict[str, Any]) -> DenoisePlan:
 
 
 def _window(data: dict[str, Any]) -> WindowPlan:
-    values: dict[str, Any] = {**data, "denoise": _denoise(data["denoise"])}
+    tiles = DecodePlan(**data["encode"]) if data["encode"] else None
+    values: dict[str, Any] = {**data, "denoise": _denoise(data["denoise"]), "encode": tiles}
     return WindowPlan(**values)
 
 

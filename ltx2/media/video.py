@@ -4,7 +4,7 @@ import hashlib
 import subprocess
 import tempfile
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -25,18 +25,29 @@ USUAL_RATES = tuple(
 COPIED_AUDIO = ("aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus")
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273, transfer characteristics
 _BT2020 = 9  # ITU-T H.273, colour primaries
+# ITU-T H.273, matrix coefficients, by ffmpeg's names; those of BT.2020 and others that are none of
+# SDR video are refused by the names that people know.
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m"}
+_UNSPECIFIED = 2
+_BT2020_MATRICES = (9, 10)
+_OTHER_MATRICES = {
+    0: "RGB", 8: "YCgCo", 11: "SMPTE 2085", 12: "chromaticity-derived", 13: "chromaticity-derived",
+    14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro",
+}  # fmt: skip
 _UNTAGGED_HD = 720  # rows from which a file that does not say means BT.709, as players take it
 _JITTER = Fraction(1, 10)  # of a frame, that a constant rate's times may be off
 _CHUNK_BYTES = 32 * 2**20
+UNKNOWN_CODEC = "unknown"
+# What a track may end before what the file lists, for reasons other than being cut off.
+_LEAST_MISSING = Fraction(1, 10)  # seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioTrack:
     """A sound track of a file."""
 
-    codec: str  # ffmpeg's name
-    sample_rate: int  # Hz
+    codec: str  # ffmpeg's name, or "unknown"
+    sample_rate: int  # Hz, 0 where the codec is unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +104,14 @@ def _facts(path: Path, container: "av.container.InputContainer") -> VideoFacts:
         held = ", ".join(sorted({each.type for each in container.streams})) or "nothing"
         raise MediaRefused(f"{path} has no picture, only {held}; give a video")
     stream: Any = pictures[0]
-    times, last = _times(container, stream)
+    tracks = _read_through(container, stream)
+    times, last = sorted(tracks[stream.index].times), tracks[stream.index].last
     container.seek(0)
     frame: Any = next(container.decode(stream), None)
     if not times or frame is None:
         raise MediaRefused(f"{path} has a picture track without a single whole frame")
-    _refuse_hdr(path, frame)
+    _refuse_cut_off(path, container, tracks)
+    _refuse_colours(path, frame)
     rate, variable = _rate(times, last, stream)
     width, height = _upright(frame, stream.sample_aspect_ratio)
     began = Fraction(container.start_time or 0, 1_000_000)
@@ -112,10 +125,7 @@ def _facts(path: Path, container: "av.container.InputContainer") -> VideoFacts:
         codec=stream.codec_context.name,
         variable=variable,
         interlaced=bool(frame.interlaced_frame),
-        audio=tuple(
-            AudioTrack(codec=each.codec_context.name, sample_rate=each.codec_context.sample_rate)
-            for each in container.streams.audio
-        ),
+        audio=tuple(_sound(each) for each in container.streams.audio),
         delay=max(Fraction(0), times[0] - began) if container.streams.audio else Fraction(0),
         stream=stream.index,
         matrix=_matrix(frame, height),
@@ -126,23 +136,91 @@ def _kind(stream: Any) -> str:  # noqa: ANN401 - PyAV's streams share no useful 
     return str(stream.disposition)
 
 
-def _times(container: Any, stream: Any) -> tuple[list[Fraction], Fraction]:  # noqa: ANN401
-    """When each frame is shown, in seconds, in order; and how long the last one is, 0 if unsaid."""
-    times: list[Fraction] = []
-    last = Fraction(0)
-    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-    for packet in container.demux(stream):
-        if not packet.size or packet.is_discard:
+def _sound(stream: Any) -> AudioTrack:  # noqa: ANN401
+    codec = stream.codec_context  # None where ffmpeg does not know what it is
+    if codec is None:
+        return AudioTrack(codec=UNKNOWN_CODEC, sample_rate=0)
+    return AudioTrack(codec=codec.name, sample_rate=codec.sample_rate)
+
+
+@dataclass(slots=True)
+class _Track:
+    """What was found of a track."""
+
+    times: list[Fraction] = field(default_factory=list[Fraction])  # of the picture's frames, s
+    packets: int = 0  # with those that are not shown
+    latest: Fraction = Fraction(-1)  # when the one that is shown last begins, in seconds
+    last: Fraction = Fraction(0)  # how long that one is, 0 if unsaid
+
+    @property
+    def end(self) -> Fraction:
+        return self.latest + self.last
+
+
+def _read_through(container: Any, picture: Any) -> dict[int, _Track]:  # noqa: ANN401
+    """What is there of every track, by its index; of the picture when each frame is shown."""
+    tracks = {stream.index: _Track() for stream in container.streams}
+    rate = picture.average_rate or picture.guessed_rate or Fraction(25)
+    for packet in container.demux():
+        if not packet.size:
             continue
-        if packet.pts is None:  # a bare stream without times: frames follow one another
-            times.append(len(times) / Fraction(rate))
+        track = tracks[packet.stream.index]
+        track.packets += 1
+        if packet.is_discard:
             continue
-        time = packet.pts * packet.time_base
-        if not times or time >= max(times[-1], last):
-            last = (packet.duration or 0) * packet.time_base
-        times.append(time)
-    times.sort()
-    return times, last
+        pictured = packet.stream.index == picture.index
+        if packet.pts is not None:
+            time = packet.pts * packet.time_base
+        elif pictured:  # a bare stream without times: frames follow one another
+            time = len(track.times) / Fraction(rate)
+        else:
+            continue
+        if time >= track.latest:
+            track.latest, track.last = time, (packet.duration or 0) * packet.time_base
+        if pictured:
+            track.times.append(time)
+    return tracks
+
+
+def _refuse_cut_off(path: Path, container: Any, tracks: dict[int, _Track]) -> None:  # noqa: ANN401
+    """Refuse a file that ends before what its head lists: of it only a part would come out."""
+    for stream in (*container.streams.video, *container.streams.audio):
+        track = tracks[stream.index]
+        rate = stream.average_rate if stream.type == "video" else None
+        slack = max(_LEAST_MISSING, 3 / (2 * Fraction(rate)) if rate else Fraction(0))
+        listed = _listed(container, stream, track)
+        if listed is not None and track.end + slack < listed:
+            there = max(Fraction(0), track.end)
+            raise MediaRefused(
+                f"{path} lists {float(listed):.1f} s of {stream.type} and ends after "
+                f"{float(there):.1f} s: it was cut off; copy or fetch it again"
+            )
+    whole = container.duration and Fraction(container.duration, 1_000_000)
+    end = max(track.end for track in tracks.values())
+    if whole and "matroska" in container.format.name and end + 5 * _LEAST_MISSING < whole:
+        raise MediaRefused(
+            f"{path} lists {float(whole):.1f} s and ends after {float(end):.1f} s: it was cut off; "
+            "copy or fetch it again"
+        )
+
+
+def _listed(container: Any, stream: Any, track: _Track) -> Fraction | None:  # noqa: ANN401
+    """Seconds at which a track ends by the file's head; None where that does not say or the track
+    has as many packets as it lists.
+    """
+    if stream.frames:  # MP4, MOV and AVI have an index
+        if track.packets >= stream.frames or not stream.duration:
+            return None
+        return (stream.start_time or 0) * stream.time_base + stream.duration * stream.time_base
+    hours, *rest = stream.metadata.get("DURATION", "").split(":")  # Matroska, as 00:01:02.345
+    if not container.duration or len(rest) != 2:
+        return None
+    try:
+        told = 3600 * int(hours) + 60 * int(rest[0]) + Fraction(rest[1])
+    except ValueError:
+        return None
+    # A tag may have been copied from a longer file; the whole is always written anew.
+    return min(told, Fraction(container.duration, 1_000_000))
 
 
 def _rate(times: list[Fraction], last: Fraction, stream: Any) -> tuple[Fraction, bool]:  # noqa: ANN401
@@ -173,20 +251,35 @@ def _upright(frame: Any, shape: Fraction | None) -> tuple[int, int]:  # noqa: AN
     return (height, width) if round(frame.rotation / 90) % 2 else (width, height)
 
 
-def _refuse_hdr(path: Path, frame: Any) -> None:  # noqa: ANN401
+def _refuse_colours(path: Path, frame: Any) -> None:  # noqa: ANN401
+    """Refuse what is not SDR, and numbers that would be read as other colours than they are."""
     transfer = _HDR_TRANSFERS.get(int(frame.color_trc))
-    if transfer or int(frame.color_primaries) == _BT2020:
+    matrix = int(frame.colorspace)
+    wide = int(frame.color_primaries) == _BT2020 or matrix in _BT2020_MATRICES
+    if transfer or wide:
         raise MediaRefused(
             f"{path} is {f'HDR ({transfer})' if transfer else 'in BT.2020 colours'}; "
             "the model knows SDR: convert it to BT.709 first"
         )
+    if not _has_matrix(frame) or matrix in _MATRICES or matrix == _UNSPECIFIED:
+        return
+    name = _OTHER_MATRICES.get(matrix, "an unknown one")
+    raise MediaRefused(
+        f"{path} has the colour matrix {matrix} of ITU-T H.273 ({name}), which is not read: "
+        "convert it to BT.709 first"
+    )
+
+
+def _has_matrix(frame: Any) -> bool:  # noqa: ANN401
+    return not (frame.format.is_rgb or "gray" in frame.format.name)
 
 
 def _matrix(frame: Any, height: int) -> str | None:  # noqa: ANN401
-    if frame.format.is_rgb or "gray" in frame.format.name:
+    """The file's matrix, and where it does not say the one that players take."""
+    if not _has_matrix(frame):
         return None
-    told = _MATRICES.get(int(frame.colorspace))
-    return told or ("bt709" if height >= _UNTAGGED_HD else "bt601")
+    usual = "bt709" if height >= _UNTAGGED_HD else "bt601"
+    return usual if int(frame.colorspace) == _UNSPECIFIED else _MATRICES[int(frame.colorspace)]
 
 
 def read_frames(video: VideoFacts) -> Generator["np.ndarray"]:

@@ -4,7 +4,7 @@ A weight becomes one byte an element, with one float32 scale for each output cha
 again where it is multiplied; activations keep their type. It saves memory, not time.
 
 Rounded are the linear layers inside the transformer's blocks (97 to 98 % of its weights) and inside
-the text encoder's decoder layers (91 %). Not rounded are embeddings, norms, the modulation tables
+the text encoder's decoder layers (88 %). Not rounded are embeddings, norms, the modulation tables
 with the layers that make them, the gates of attention heads, and the projections into and out of a
 model: they are small, every token of every block passes them, and rounding them as well makes the
 error of a pass on the embedded checkpoint 1.7 times as large.

@@ -111,8 +111,9 @@ def _sound_of(plan: DenoisePlan, init: Latents | None, audio: Tensor) -> Tensor:
 
 def finite(latents: Latents, stage: str) -> Latents:
     """The same latents, or NonFinite: a NaN must never become a black clip."""
-    for name in ("video", "audio"):
-        if not torch.isfinite(getattr(latents, name)).all():
+    for name in ("video", "audio", "slots"):
+        tensor = getattr(latents, name)
+        if tensor is not None and not torch.isfinite(tensor).all():
             raise NonFinite(f"{stage}: the {name} latents are not finite")
     return latents
 

@@ -1,7 +1,7 @@
 """The requests whose plans are kept as files: each mode, task, size, and option that shapes one."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from ltx2.extent import PictureFacts
 from ltx2.planner import plan
 from ltx2.request import Request
 from pipelines.models import CHECKPOINTS
-from pipelines.plan import Plan, canonical_json
+from pipelines.plan import Plan, RestorePlan, canonical_json
 
 FOLDER = Path(__file__).with_name("plans")
 
@@ -97,13 +97,18 @@ def plans(checkpoint: str) -> dict[str, Plan]:
     return made
 
 
-def written(checkpoint: str) -> str:
-    """The golden file of a checkpoint: a line for each part of a plan, so that a diff names it."""
+def lines(made: Mapping[str, Plan | RestorePlan]) -> str:
+    """A golden file: a line for each part of a plan, so that a diff names it."""
     blocks = []
-    for name, made in plans(checkpoint).items():
-        lines = [f"    {json.dumps(k)}: {canonical_json(v)}" for k, v in made.as_dict().items()]
-        blocks.append(f"  {json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n  }")
+    for name, each in made.items():
+        parts = [f"    {json.dumps(k)}: {canonical_json(v)}" for k, v in each.as_dict().items()]
+        blocks.append(f"  {json.dumps(name)}: {{\n" + ",\n".join(parts) + "\n  }")
     return "{\n" + ",\n".join(blocks) + "\n}\n"
+
+
+def written(checkpoint: str) -> str:
+    """The golden file of a checkpoint."""
+    return lines(plans(checkpoint))
 
 
 def file(checkpoint: str) -> Path:

@@ -9,15 +9,17 @@ import time
 
 import pytest
 
+from loras.keys import LoraMismatch
 from ltx2.errors import BadRequest, ConfigError, TooLarge
 from ltx2.extent import Limits
-from ltx2.lora_files import LoraFiles
+from ltx2.lora_files import LoraFiles, refusal_of
 from ltx2.lora_sources import STALE_SECONDS, LoraSources
 from ltx2.media.fetch import MediaLimits
 from ltx2.prepare import prepare
 from ltx2.request import Request
 from pipelines.checkpoints.files import find
 from pipelines.models import CHECKPOINTS
+from pipelines.plan import Adapter
 from tests.media.server import raw, redirect, serving
 from tests.unit.hub_server import FakeHub
 from tests.unit.hub_server import serving as serving_hub
@@ -397,3 +399,47 @@ def test_an_ic_lora_from_a_url_is_refused_with_what_to_do(sources):
         pytest.raises(BadRequest, match="set detailer to true"),
     ):
         prepared(of({"source": server.url("/a")}), sources)
+
+
+def test_one_file_by_two_addresses_is_refused_for_one_pass(sources):
+    with serving({"/style.safetensors": LORA}) as server:
+        twice = [{"source": server.url(f"/style.safetensors?k={key}")} for key in (1, 2)]
+        with pytest.raises(BadRequest, match=r"loras\[1\]: it is the same file as loras\[0\]"):
+            prepared(of(*twice), sources)
+        apart = [{**twice[0], "stages": "base"}, {**twice[1], "stages": "refine"}]
+        done = prepared(of(*apart), sources).plan
+    assert done.base.adapters == done.refine.adapters != ()
+
+
+def test_a_fetched_file_is_called_what_the_request_calls_it(sources, tiny):
+    """Also where only the engine judges it: nobody has asked for the hash it is kept under."""
+    with serving({"/style.safetensors": content(inputs=4096)}) as server:
+        place = server.url("/style.safetensors")
+        (adapter,) = prepared(of({"source": f"{place}?k=1"}), sources).plan.base.adapters
+    kept = sources.find(place, adapter.sha256)
+    files = LoraFiles(find=lambda _adapter: kept, weights=find(tiny, ROW))
+    _, (problem,) = files.examine([adapter], "distilled")
+    assert isinstance(problem, BadRequest)
+    assert str(problem).startswith(f"loras, {place}: style.safetensors: other shapes")
+    kept.write_bytes(b"broken")
+    _, (problem,) = files.examine([adapter], "distilled")
+    assert str(problem).startswith(f"loras, {place}: style.safetensors is not a safetensors file")
+    assert adapter.sha256 not in str(problem)
+
+
+def test_an_error_of_loading_blames_the_request_for_its_own_file_alone(tmp_path):
+    mine, theirs = tmp_path / f"{SHA256}.safetensors", tmp_path / "jib_up.safetensors"
+    mine.write_bytes(LORA)
+    theirs.write_bytes(content(b"\1"))
+    adapters = [
+        Adapter(source="jib_up", strength=1.0),
+        Adapter(source="https://x.org/style.safetensors", strength=1.0, sha256=SHA256),
+    ]
+    error = LoraMismatch(f"{mine.name}: no number", file=mine)
+    found = refusal_of(error, adapters)
+    assert isinstance(found, BadRequest)
+    assert str(found) == "loras, https://x.org/style.safetensors: style.safetensors: no number"
+    for file in (theirs, None):
+        found = refusal_of(LoraMismatch("jib_up.safetensors takes all", file=file), adapters)
+        assert isinstance(found, ConfigError)
+        assert str(found) == "a LoRA of this checkpoint: jib_up.safetensors takes all"

@@ -1,5 +1,6 @@
 """What is read of an existing video: facts, frames and refusals; and its sound in a new file."""
 
+import subprocess
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from ltx2.errors import MediaRefused
-from ltx2.media.encode import CopiedSound, write_mp4
+from ltx2.media.encode import CopiedSound, check_ffmpeg, write_mp4
 from ltx2.media.video import probe, read_frames
 from pipelines.values import Clip
 from tests.media.videos import first_picture_at, packets, pictures, video
@@ -35,6 +36,21 @@ def copied(source, target):
     )
     sound = CopiedSound(path=source, sample_rate=facts.audio[0].sample_rate, delay=facts.delay)
     return write_mp4(clip, target, sound=sound, metadata={"prompt": "none"})
+
+
+def remuxed(target, *arguments):
+    """A file that ffmpeg puts together from others, nothing encoded anew."""
+    program = [check_ffmpeg(), "-loglevel", "error", "-nostdin"]
+    subprocess.run([*program, *map(str, arguments), "-c", "copy", str(target)], check=True)
+    return target
+
+
+def cut_off(path, share):
+    """The first part of a file, as a copy that broke off leaves it."""
+    whole = path.read_bytes()
+    target = path.with_name(f"cut{path.suffix}")
+    target.write_bytes(whole[: int(share * len(whole))])
+    return target
 
 
 @pytest.mark.parametrize("rate", [Fraction(24), FILM, Fraction(30000, 1001), Fraction(50)], ids=str)
@@ -131,6 +147,55 @@ def test_a_picture_that_begins_late_still_does(tmp_path):
     assert abs(gaps[0] - gaps[1]) < 0.005
 
 
+def test_sound_that_begins_late_still_does(tmp_path):
+    whole = video(tmp_path / "in.mp4")
+    source = remuxed(
+        tmp_path / "late.mp4", "-i", whole, "-itsoffset", "0.5", "-i", whole,
+        "-map", "0:v", "-map", "1:a",
+    )  # fmt: skip
+    assert probe(source).delay == 0
+    copied(source, tmp_path / "out.mp4")
+    before, after = packets(source), packets(tmp_path / "out.mp4")
+    assert before[0] == after[0]
+    assert before[1][0] > 0.4
+    assert np.abs(np.subtract(before[1], after[1])).max() < 0.002
+
+
+def test_every_sound_track_is_taken_over_in_its_order(tmp_path):
+    one, other = video(tmp_path / "a.mp4"), video(tmp_path / "b.mkv", audio="ac3")
+    source = remuxed(
+        tmp_path / "in.mkv", "-i", one, "-i", other, "-map", "0:v", "-map", "0:a", "-map", "1:a"
+    )
+    assert [track.codec for track in probe(source).audio] == ["aac", "ac3"]
+    copied(source, tmp_path / "out.mp4")
+    for track in (0, 1):
+        before, after = packets(source, track), packets(tmp_path / "out.mp4", track)
+        assert before[0] == after[0]
+        assert np.abs(np.subtract(before[1], after[1])).max() < 0.002
+
+
+@pytest.mark.parametrize("codec", ["mp2", "ac3"])
+def test_a_transport_stream_is_read_whole_with_its_sound_in_time(tmp_path, codec):
+    source = video(tmp_path / "in.ts", audio=codec)
+    facts, frames = read(source)
+    assert (facts.rate, facts.frames, facts.variable) == (24, 25, False)
+    assert np.abs(frames.astype(int) - pictures(25, 96, 64)).mean() < 8
+    copied(source, tmp_path / "out.mp4")
+    assert packets(source)[0] == packets(tmp_path / "out.mp4")[0]
+    gaps = [first_picture_at(path) - packets(path)[1][0] for path in (source, tmp_path / "out.mp4")]
+    assert abs(gaps[0] - gaps[1]) < 0.005
+
+
+def test_sound_of_a_codec_that_nobody_knows_is_told_and_not_copied(tmp_path):
+    whole = video(tmp_path / "in.mkv").read_bytes()
+    strange = tmp_path / "strange.mkv"
+    strange.write_bytes(whole.replace(b"A_AAC", b"A_XYZ"))
+    facts, frames = read(strange)
+    assert [(track.codec, track.sample_rate) for track in facts.audio] == [("unknown", 0)]
+    assert facts.uncopied == ("unknown",)
+    assert len(frames) == 25
+
+
 def test_sound_that_an_mp4_cannot_hold_is_named(tmp_path):
     facts = probe(video(tmp_path / "in.mkv", audio="pcm_s16le"))
     assert facts.uncopied == ("pcm_s16le",)
@@ -187,6 +252,63 @@ def test_wide_colours_are_refused(tmp_path):
     path = video(tmp_path / "in.mp4", tags={"color_primaries": 9}, audio=None)
     with pytest.raises(MediaRefused, match=r"BT\.2020"):
         probe(path)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "said"),
+    [
+        (8, r"colour matrix 8 of ITU-T H\.273 \(YCgCo\)"),
+        (9, r"BT\.2020"),
+        (10, r"BT\.2020"),
+        (14, "ICtCp"),
+    ],
+)
+def test_a_matrix_that_is_not_read_is_refused_and_not_guessed(tmp_path, matrix, said):
+    """Also where the primaries are those of SDR."""
+    tags = {"colorspace": matrix, "color_primaries": 1}
+    with pytest.raises(MediaRefused, match=said):
+        probe(video(tmp_path / "in.mp4", tags=tags, audio=None))
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "webm", "avi"])
+def test_a_file_that_was_cut_off_is_refused_by_what_it_lists(tmp_path, kind):
+    whole = video(
+        tmp_path / f"in.{kind}",
+        count=48,
+        codec="libvpx-vp9" if kind == "webm" else "libx264",
+        audio="libopus" if kind == "webm" else "aac",
+    )
+    if kind == "mp4":  # with its index in front, as it is sent over a network
+        whole = remuxed(tmp_path / "fast.mp4", "-i", whole, "-movflags", "+faststart")
+    assert probe(whole).frames == 48
+    with pytest.raises(MediaRefused, match=r"lists .* s of .* and ends after 1\.\d s: "):
+        probe(cut_off(whole, 0.6))
+
+
+def test_a_file_of_unnamed_tracks_is_held_against_its_whole_length(tmp_path):
+    whole = video(tmp_path / "in.mkv", count=48)
+    plain = tmp_path / "plain.mkv"
+    plain.write_bytes(whole.read_bytes().replace(b"DURATION", b"XXXXXXXX"))
+    assert probe(plain).frames == 48
+    with pytest.raises(MediaRefused, match=r"lists 2\.\d s and ends after 1\.\d s: it was"):
+        probe(cut_off(plain, 0.6))
+
+
+def test_a_clip_that_was_trimmed_without_encoding_is_whole(tmp_path):
+    """It lists and holds more frames than it shows."""
+    whole = video(tmp_path / "in.mp4", count=60)
+    facts, frames = read(remuxed(tmp_path / "out.mp4", "-ss", "0.5", "-i", whole))
+    assert facts.frames == len(frames) == 48
+    data = bytearray(whole.read_bytes())
+    at = data.find(b"elst")
+    while at >= 0:  # the edit list of each track: how long its part is shown, in 1/1000 s
+        shown = int.from_bytes(data[at + 12 : at + 16])
+        data[at + 12 : at + 16] = (shown // 2).to_bytes(4)
+        at = data.find(b"elst", at + 4)
+    half = tmp_path / "half.mp4"
+    half.write_bytes(data)
+    facts, frames = read(half)
+    assert facts.frames == len(frames) == 30
 
 
 def test_a_file_with_fewer_frames_than_it_lists_is_refused_before_anything_runs(tmp_path):

@@ -91,10 +91,10 @@ def _sine(container, stream, seconds):
     container.mux(stream.encode())
 
 
-def packets(path: Path):
-    """The bytes of every packet of a file's first sound track, and their times in seconds."""
+def packets(path: Path, track=0):
+    """The bytes of every packet of a file's sound track, and their times in seconds."""
     with av.open(str(path)) as container:
-        stream = container.streams.audio[0]
+        stream = container.streams.audio[track]
         found = [packet for packet in container.demux(stream) if packet.size]
         return [bytes(p) for p in found], [float(p.pts * p.time_base) for p in found]
 

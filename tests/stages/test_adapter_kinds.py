@@ -279,7 +279,10 @@ def test_numbers_that_are_none_are_refused_and_the_model_stays_as_it_was(model, 
     tensors, _ = lora(model, Q, alpha=float("nan"))
     bad = {"alpha": tensors}
     tensors, _ = lora(model, Q)
-    bad["gains"] = tensors | {"dora_scale": torch.full((outputs, 1), float("inf"))}
+    bad["dora_scale"] = tensors | {"dora_scale": torch.full((outputs, 1), float("inf"))}
+    up = next(role for role in tensors if "lora_B" in role or "up" in role)
+    model.get_submodule(Q).weight.data[0] = tensors[up][0] = 0  # a row without a length
+    bad["gains"] = tensors | {"dora_scale": torch.ones(outputs, 1)}
     for reason, own in bad.items():
         file = tmp_path / f"{reason}.safetensors"
         save_file({f"{Q}.{role}": t.contiguous() for role, t in own.items()}, file)

@@ -18,6 +18,7 @@ from loras.adapters import (
     metadata,
     unload,
 )
+from loras.headers import read
 from tests.stages.adapted import (
     CONNECTOR,
     FF,
@@ -246,6 +247,38 @@ def test_a_file_that_does_not_fit_leaves_the_model_untouched(model, tmp_path, ba
     assert torch.equal(run(model), before)
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16, torch.float8_e5m2])
+def test_weights_that_are_no_numbers_are_refused_with_file_and_layer(model, tmp_path, bad, stored):
+    before, modules = run(model), [id(module) for module in model.modules()]
+    pairs = factors(model)
+    pairs[FF][1][3, 2] = bad
+    pairs = {path: tuple(f.to(stored) for f in pair) for path, pair in pairs.items()}
+    file = write(tmp_path / "bad.safetensors", pairs)
+    with pytest.raises(LoraMismatch, match=f"bad.safetensors: {FF}: .*lora_B.weight has numbers"):
+        load(model, file, "a")
+    assert [id(module) for module in model.modules()] == modules
+    assert torch.equal(run(model), before)
+    assert load(model, write(file, factors(model)), "a").layers == len(LAYERS)
+
+
+def test_what_only_the_reader_of_the_data_finds_is_a_mismatch_too(model, tmp_path):
+    file = write(tmp_path / "bad.safetensors", factors(model), note="a word")
+    file.write_bytes(file.read_bytes().replace(b"a word", rb"\ud800"))
+    with pytest.raises(LoraMismatch, match=r"bad.safetensors cannot be read: "):
+        load(model, file, "a")
+    assert state(model) == {}
+
+
+def test_tensors_of_every_type_and_in_any_order_are_read(tmp_path):
+    save = {"i": torch.zeros(3, dtype=torch.int64), "e": torch.zeros(0, 4)}
+    save |= {"f": torch.zeros(2, 2, dtype=torch.float8_e4m3fn), "b": torch.zeros(5).bool()}
+    save_file(save, tmp_path / "x")
+    assert {name: entry.shape for name, entry in read(tmp_path / "x").tensors.items()} == {
+        name: tuple(tensor.shape) for name, tensor in save.items()
+    }
+
+
 class NoRoom(nn.Linear):
     """A layer that cannot be adapted, which only shows when it is tried."""
 
@@ -431,8 +464,13 @@ def test_an_adapter_that_is_applied_is_never_evicted(model, files):
 
 def test_a_file_beyond_the_bound_is_refused_and_what_is_there_stays(model, files):
     store = AdapterStore(max_bytes=1000)
-    with pytest.raises(LoraMismatch, match=r"0\.safetensors takes .* all adapters together"):
+    told = (
+        r"0\.safetensors takes [1-9],\d{3} bytes beside 0 bytes in use; all adapters together may "
+        "take 1,000 bytes"
+    )
+    with pytest.raises(LoraMismatch, match=told) as caught:
         ensure(store, model, files[0])
+    assert caught.value.file == files[0]
     assert store.loaded(model) == []
     assert state(model) == {}
 

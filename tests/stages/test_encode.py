@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from ltx2.extent import decode_tiles
+from ltx2.passes import detail_pass
 from pipelines.components import Components
+from pipelines.geometry import Size
+from pipelines.models import CHECKPOINTS
 from pipelines.plan import DecodePlan
 from pipelines.stages.condition import encode_pixels
+from pipelines.stages.decode import decode_video
+from pipelines.stages.detail import followed
 from pipelines.stages.encode import encode_spans, encode_video, scaled_frames
 
 WHOLE = DecodePlan(tile_width=768, tile_height=768, overlap=128, tile_frames=400, overlap_frames=56)
@@ -59,6 +65,40 @@ def test_windows_of_time_come_near_the_whole_and_nearer_with_a_longer_run_up(tin
     ]
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 0.01
+
+
+def detailed(count, width, height, downscale):
+    return detail_pass(
+        CHECKPOINTS["tiny"],
+        variant="distilled",
+        size=Size(width, height),
+        frames=count,
+        fps=24,
+        seed=7,
+        reference_downscale=downscale,
+    )
+
+
+def test_the_smaller_clip_that_a_detailer_follows_is_encoded_as_the_whole_is(tiny_model):
+    """Through windows of the decoder's length and overlap it would be ten times as far off."""
+    video = encode(tiny_model, frames(233, 128, 128), WHOLE)
+    plan, tiles = detailed(233, 128, 128, 2), decode_tiles(Size(128, 128))
+    made = followed(tiny_model, plan, video, tiles)
+    assert made.shape == (1, 128, 30, 2, 2)
+    decoded = np.concatenate(list(decode_video(tiny_model, video, tiles)))
+    wanted = encode(tiny_model, decoded, WHOLE, width=64, height=64)
+    assert off(made, wanted) < 0.01
+    assert len(encode_spans(233, plan.encode)) > 1
+    in_decoders = followed(tiny_model, replace(plan, encode=tiles), video, tiles)
+    assert off(in_decoders, wanted) > 10 * off(made, wanted)
+
+
+def test_a_clip_that_is_followed_at_its_own_size_is_not_encoded_again(tiny_model):
+    video = torch.zeros(1, 128, 2, 4, 4)
+    plan, tiles = detailed(9, 128, 128, 1), decode_tiles(Size(128, 128))
+    assert followed(tiny_model, plan, video, tiles) is video
+    with pytest.raises(ValueError, match="no tiles to encode it in"):
+        followed(tiny_model, replace(detailed(9, 128, 128, 2), encode=None), video, tiles)
 
 
 def test_every_window_sees_more_frames_of_its_neighbour_than_the_overlap_asks(tiny_model):

@@ -3,6 +3,7 @@
 import re
 import shlex
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from ltx2.media.encode import write_mp4
 from ltx2.media.fetch import MediaLimits
 from ltx2.prepare import prepare
 from ltx2.request import Request
+from ltx2.video_request import VideoRequest
 from pipelines.models import CHECKPOINTS
 from tests.media.clips import clip, tone
 from tests.rules.tree import ROOT
@@ -85,6 +87,32 @@ def test_a_page_shows_every_control():
         assert re.search(rf"--(no-)?{option}\b", shown), name
 
 
+def test_a_page_shows_every_control_of_videos():
+    shown = " ".join(lines("detail", "upscale"))
+    assert {line.split()[1] for line in lines("detail", "upscale")} == {"detail", "upscale"}
+    for field in fields(VideoRequest):
+        if field.name in ("task", "video", "metadata", "generation_id"):
+            continue
+        assert re.search(rf"--(no-)?{field.name}\b", shown), field.name
+    for factor in (1, 1.5):
+        assert re.search(rf"--spatial {factor} ", shown), factor
+
+
+def blocks() -> list[str]:
+    """The Python that the page of controls shows."""
+    page = (ROOT / "docs/controls.md").read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+
+
+def test_the_python_that_a_page_shows_does_what_it_says(folder, monkeypatch, tiny, capsys):
+    monkeypatch.setenv("LTX2_CACHE", str(tiny.parent))
+    (block,) = blocks()
+    assert "ltx2.restore(" in block
+    exec(block, {})
+    assert capsys.readouterr().out == f"{(folder / 'larger.mp4').as_uri()}\n"
+    assert (folder / "larger.mp4").stat().st_size > 1000
+
+
 def test_there_are_lines_to_check():
     assert len(lines("generate", "plan")) > 25
-    assert len(lines("detail", "upscale")) >= 4
+    assert len(lines("detail", "upscale")) >= 8

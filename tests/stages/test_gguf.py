@@ -177,10 +177,21 @@ def test_parts_from_elsewhere_complete_a_gguf_that_lies_alone(tiny, packed, tmp_
     assert engine.components.weights.files("transformer") == (file,)
     assert engine.components.weights.missing("fast") == []
     lonely = replace(settings, weights=tmp_path)
-    with pytest.raises(ConfigError, match=r"Q8_0\.gguf: mode fast misses connectors"):
+    with pytest.raises(ConfigError, match=r"Q8_0\.gguf: mode fast misses connectors") as alone:
         resolve(str(file), lonely)
+    assert "ltx2 download" not in str(alone.value)  # the embedded checkpoint cannot be fetched
     with pytest.raises(ConfigError, match="mode pro misses transformer:dev"):
         resolve(str(file), settings, mode="pro")
+
+
+def test_what_a_gguf_misses_is_what_the_fullest_place_misses(tiny, packed, tmp_path):
+    place = tmp_path / "tiny"
+    shutil.copytree(tiny, place, ignore=shutil.ignore_patterns(FILES.spatial_upscaler))
+    settings = replace(Settings.from_env({}), weights=tmp_path)
+    with pytest.raises(ConfigError) as refusal:
+        resolve(str(packed["Q8_0"]), settings)
+    assert f"mode fast misses spatial_upscaler ({FILES.spatial_upscaler});" in str(refusal.value)
+    assert f"put them into {place} or name a folder" in str(refusal.value)
 
 
 def test_several_for_one_variant_are_refused_by_name(folder, packed):

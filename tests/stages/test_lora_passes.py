@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import struct
 
 import numpy as np
 import pytest
@@ -54,19 +56,92 @@ def entry_of(lora):
     return catalog.get(lora, "tiny")
 
 
-def check_only(model, decided, name, expected):
-    """Exactly these files act in a pass: (path of a file, strength)."""
-    part = decided.passes[name]
+def assert_acting(found, expected):
+    """What changes the weights is exactly these files: (path of a file, strength)."""
+    found = {path: sum(deltas.values()) for path, deltas in found.items()}
     sums = {}
     for file, strength in expected:
         for path, change in stored(file).items():
             sums[path] = sums.get(path, 0) + strength * change
-    with model.using_transformer(part.variant, part.adapters) as transformer:
-        found = {path: sum(deltas.values()) for path, deltas in acting(transformer).items()}
     assert found.keys() == sums.keys()
     for path, change in sums.items():
         torch.testing.assert_close(found[path], change, rtol=1e-5, atol=1e-6)
+
+
+def check_only(model, decided, name, expected):
+    """Exactly these files act where a pass of a plan has its transformer."""
+    part = decided.passes[name]
+    with model.using_transformer(part.variant, part.adapters) as transformer:
+        assert_acting(acting(transformer), expected)
     assert acting(transformer) == {}
+
+
+class Watch:
+    """What acts on a transformer in each of its forward passes, by the job's stage."""
+
+    def __init__(self, transformer):
+        self.transformer = transformer
+        self.stage, self.seen, self.scales = None, {}, {}
+
+    def __call__(self, event):
+        """As a job's progress."""
+        self.stage = event.stage
+
+    def hook(self, *_):
+        """As a hook of the transformer: the changes at a stage's first step, scales at all."""
+        self.seen.setdefault(self.stage, None)
+        if self.seen[self.stage] is None:
+            self.seen[self.stage] = acting(self.transformer)
+        now = {
+            (path, name): layer.scaling[name]
+            for path, layer in self.transformer.named_modules()
+            if isinstance(layer, LoraLayer)
+            for name in layer.active_adapters
+        }
+        self.scales.setdefault(self.stage, []).append(now)
+
+
+def watched(engine, asked):
+    """A job, and what acted while it ran."""
+    variant = "dev" if asked.mode == "pro" else "distilled"
+    watch = Watch(engine.components.part(f"transformer:{variant}"))
+    handle = watch.transformer.register_forward_pre_hook(watch.hook)
+    try:
+        engine.generate(asked, progress=watch)
+    finally:
+        handle.remove()
+    assert acting(watch.transformer) == {}
+    return watch
+
+
+def test_a_job_runs_each_pass_with_its_own_loras_and_leaves_none_active(engine, tiny):
+    camera, detailer, distilled = (
+        tiny / entry_of(name).file for name in ("jib_up", "detailer", "distilled")
+    )
+    asked = request(mode="pro", num_inference_steps=3, camera_motion="jib_up",
+                    camera_strength=0.5, detailer=True)  # fmt: skip
+    watch = watched(engine, asked)
+    expected = {"base": [(camera, 0.5)], "refine": [(distilled, 1.0)], "detail": [(detailer, 1.0)]}
+    assert watch.seen.keys() == expected.keys()
+    names = {}
+    for stage, files in expected.items():
+        assert_acting(watch.seen[stage], files)
+        first, *rest = watch.scales[stage]
+        assert len(rest) >= 2
+        assert all(scales == first for scales in rest)
+        assert set(first.values()) == {files[0][1]}
+        (names[stage],) = {name for _, name in first}
+    assert len(set(names.values())) == len(expected)
+    plain = watched(engine, request(mode="pro", num_inference_steps=3))
+    assert plain.seen["base"] == {}
+    assert_acting(plain.seen["refine"], expected["refine"])
+
+
+@pytest.mark.parametrize("move", catalog.cameras())
+def test_a_camera_acts_in_the_base_pass_of_a_job_and_in_no_other(engine, tiny, move):
+    watch = watched(engine, request(camera_motion=move))
+    assert_acting(watch.seen["base"], [(tiny / entry_of(move).file, 1.0)])
+    assert watch.seen["refine"] == {}
 
 
 @pytest.mark.parametrize("strength", [0, 0.5, 1])
@@ -134,6 +209,34 @@ def test_four_of_a_users_own_a_camera_the_detailer_and_the_distilled_one_in_one_
         assert strengths == [adapter.strength for adapter in part.adapters]
 
 
+# What becomes of the second tensor's description.
+BROKEN = {
+    '"data_offsets":[0,8]': "begins at 0, where 8 is due",
+    '"shape":[3]': "has 8 bytes for F32",
+    '"dtype":"FOO"': "unknown type, 'FOO'",
+    '"data_offsets":[8,1e999]': "no whole numbers",
+}
+
+
+def broken_header(file, changes):
+    """A file of two tensors, of which the second is not what it says."""
+    path = "diffusion_model.transformer_blocks.0.attn1.to_q"
+    good = {"dtype": "F32", "shape": [2]}
+    text = json.dumps(
+        {
+            f"{path}.lora_A.weight": {**good, "data_offsets": [0, 8]},
+            f"{path}.lora_B.weight": {**good, "data_offsets": [8, 16]},
+        },
+        separators=(",", ":"),
+    )
+    start, _, end = text.rpartition("{")
+    kind = changes.partition(":")[0]
+    (value,) = re.findall(rf'{kind}:(?:\[[^]]*\]|"[^"]*")', end)
+    text = f"{start}{{{end.replace(value, changes)}".encode()
+    file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(16))
+    return file
+
+
 def frames_hash(result):
     return hashlib.sha256(result.frames.tobytes() + result.audio.tobytes()).hexdigest()
 
@@ -163,7 +266,17 @@ def test_no_job_sees_the_lora_of_the_one_before_whatever_became_of_it(engine, tm
     tensors = load_file(path)
     name = next(name for name in tensors if "lora_B" in name)
     save_file({**tensors, name: tensors[name][:, :1].contiguous()}, odd)
+    broken = [
+        (broken_header(tmp_path / f"{number}.safetensors", changes), words)
+        for number, (changes, words) in enumerate(BROKEN.items())
+    ]
+    nan = tmp_path / "nan.safetensors"
+    tensors = load_file(style(nan, engine, ["transformer_blocks.0.attn1.to_q"]))
+    tensors[name][1, 1] = float("nan")
+    save_file(tensors, nan)
     for source, words in (
+        *broken,
+        (nan, f"loras, {nan}: nan.safetensors: transformer_blocks.0.attn1.to_q: .* not finite"),
         (corrupt, "not a safetensors file"),
         (pickled, "is a pickle"),
         (empty, "none of its 1 tensor fits a layer"),

@@ -23,9 +23,8 @@ from ltx2.media.video import probe, read_frames
 from ltx2.progress import Progress
 from ltx2.video_planner import plan_video
 from ltx2.video_request import VideoRequest
-from ltx2.video_session import prepare_video
+from ltx2.video_session import detailer_downscale, prepare_video
 from pipelines.models import CHECKPOINTS
-from pipelines.plan import DecodePlan
 from pipelines.recipes import video_to_video
 from pipelines.stages.upsample import upsample
 from pipelines.stages.upsample_long import upsample_long
@@ -262,6 +261,62 @@ def test_a_missing_detailer_is_refused_before_anything_loads(tmp_path, tiny):
     assert engine.components.held == ()
 
 
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ({}, None),
+        ({"reference_downscale_factor": "1"}, 1),
+        ({"reference_downscale_factor": "2.0"}, 2),
+        ({"reference_downscale_factor": "4", "reference_temporal_scale_factor": "1"}, 4),
+        ({"reference_downscale_factor": "0"}, "a whole number from 1 to 4 works"),
+        ({"reference_downscale_factor": "-2"}, "has the reference_downscale_factor '-2'"),
+        ({"reference_downscale_factor": "1.5"}, "a whole number"),
+        ({"reference_downscale_factor": "inf"}, "a whole number"),
+        ({"reference_downscale_factor": "nan"}, "a whole number"),
+        ({"reference_downscale_factor": "half"}, "a whole number"),
+        ({"reference_downscale_factor": "5"}, "a whole number"),
+        ({"reference_temporal_scale_factor": "2"}, "follows a slower clip"),
+        ({"reference_temporal_scale_factor": "x"}, "only 1 works here"),
+    ],
+)
+def test_what_a_detailers_file_says_of_its_reference_is_used_or_refused(tmp_path, told, found):
+    import torch
+    from safetensors.torch import save_file
+
+    from ltx2.settings import Settings
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "ltx-2-tiny-ic-lora-detailer.safetensors", told)
+    settings = Settings.from_env({"HF_HUB_CACHE": str(tmp_path / "hub")})
+    if isinstance(found, str):
+        with pytest.raises(ConfigError, match=found):
+            detailer_downscale(TINY, tmp_path, settings)
+    else:
+        assert detailer_downscale(TINY, tmp_path, settings) == found
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_the_source_is_never_written_over(engine, tmp_path, link):
+    source = video(tmp_path / "in.mp4", count=9)
+    before = source.read_bytes()
+    target = source
+    if link:
+        target = tmp_path / "link.mp4"
+        target.symlink_to(source)
+    events = []
+    with pytest.raises(BadRequest, match="is the video itself; name another file"):
+        restored(engine, source, target, progress=Progress(events.append))
+    assert (source.read_bytes(), events) == (before, [])
+
+
+def test_sound_that_nobody_knows_is_refused_by_a_sentence_and_may_be_left_away(engine, tmp_path):
+    source = video(tmp_path / "in.mkv", count=9)
+    source.write_bytes(source.read_bytes().replace(b"A_AAC", b"A_XYZ"))
+    with pytest.raises(BadRequest, match="sound is unknown, which an MP4 does not hold"):
+        restored(engine, source, tmp_path / "out.mp4")
+    restored(engine, source, tmp_path / "out.mp4", "upscale", audio=False, refine=False)
+    assert probe(tmp_path / "out.mp4").audio == ()
+
+
 def test_a_missing_upscaler_is_named(tmp_path, tiny):
     from ltx2.engine import Engine
     from ltx2.settings import Settings
@@ -416,16 +471,3 @@ def test_ctrl_c_stops_the_command_and_leaves_the_source_alone(shell):
 def test_a_text_that_is_no_request_is_refused_in_python_too(engine, tmp_path):
     with pytest.raises(BadRequest, match="nothing to upscale"):
         restored(engine, tmp_path / "in.mp4", tmp_path / "out.mp4", "upscale", spatial=1)
-
-
-def test_tiles_of_the_encoder_are_no_smaller_than_their_seams():
-    plan = plan_video(
-        VideoRequest(task="detail", video=Path("in.mp4"), seed=1),
-        probe_of(None),
-        TINY,
-        limits=Limits(),
-    )
-    assert isinstance(plan.encode, DecodePlan)
-    assert plan.encode.overlap >= 64
-    assert plan.encode.overlap_frames >= 24
-    assert min(plan.encode.tile_width, plan.encode.tile_height) >= 2 * plan.encode.overlap

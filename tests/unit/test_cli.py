@@ -341,7 +341,9 @@ def test_models_are_the_model_table_with_what_is_missing(
     assert CHECKPOINTS["ltx-2.3"].files.dev in rows["ltx-2.3"]["missing"]["pro"]
     assert rows["ltx-2.5"]["gated"]
     assert set(rows["ltx-2.5"]["missing_extras"]) == {"enhance_prompt", "automatic duration"}
-    assert rows["ltx-2.3"]["missing_extras"] == rows["tiny"]["missing_extras"] == {}
+    smaller = CHECKPOINTS["ltx-2.3"].files.spatial_upscaler_x1_5
+    assert rows["ltx-2.3"]["missing_extras"] == {"upscaling by 1.5": smaller}
+    assert rows["ltx-2"]["missing_extras"] == rows["tiny"]["missing_extras"] == {}
     assert main(["models"]) == 0
     table = capsys.readouterr().out.splitlines()
     assert table[0].split() == ["NAME", "DEFAULT", "FAST", "PRO", "EXTRAS", "LICENCE"]
@@ -445,6 +447,61 @@ def test_download_lists_fetches_and_reports(
     assert done["bytes_to_fetch"] == 0
     for file in done["files"]:
         assert Path(file["path"]).stat().st_size == file["bytes"]
+
+
+def every_lora() -> FakeHub:
+    """A hub that holds all files of the catalogue."""
+    from loras import catalog
+
+    fake = FakeHub({})
+    for entry in catalog.entries():
+        if entry.repository:
+            fake.repositories.setdefault(entry.repository, {})[entry.file] = entry.file.encode()
+    return fake
+
+
+def test_loras_without_a_model_are_every_lora_of_the_catalogue(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = every_lora()
+    with serving(fake) as address:
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        assert main(["download", "--loras"]) == 0
+    assert main(["loras", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["loras"]
+    assert len(rows) > 10
+    for row in rows:
+        assert row["built_in"] == (row["path"] is None)
+        if row["path"]:
+            assert Path(row["path"]).read_text() == row["file"]
+
+
+def test_all_loras_in_a_folder_are_found_there_and_gated_ones_are_left_out_aloud(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = every_lora()
+    fake.gated.add("Lightricks/LTX-2.5")
+    with serving(fake) as address:
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        assert main(["download", "--loras", "--to", "models", "--json"]) == 0
+    out, err = capsys.readouterr()
+    (why,) = json.loads(out)["left_out"]
+    assert "accept its licence at https://huggingface.co/Lightricks/LTX-2.5" in why
+    assert f"warning: left out: {why}\n" in err
+    monkeypatch.setenv("LTX2_WEIGHTS", "models")
+    assert main(["loras", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["loras"]
+    lost = [row["generations"] for row in rows if not (row["built_in"] or row["path"])]
+    assert lost == [["2.5"]]
+
+
+def test_all_loras_belong_to_no_mode_and_no_layout(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub
+) -> None:
+    for option in (["--mode", "pro"], ["--diffusers"]):
+        assert main(["download", "--loras", *option]) == 2
+        assert "name it with --checkpoint" in capsys.readouterr().err
+    assert hub.requests == []
 
 
 def test_download_respects_the_offline_switch(

@@ -8,7 +8,7 @@ from loras import catalog
 from ltx2.describe import describe
 from ltx2.errors import BadRequest
 from ltx2.planner import plan
-from ltx2.request import CAMERA_MOTIONS, PRO_ONLY, Lora, Request
+from ltx2.request import CAMERA_MOTIONS, PRO_ONLY, Keyframe, Lora, Request
 from pipelines.models import CHECKPOINTS
 
 
@@ -16,7 +16,9 @@ from pipelines.models import CHECKPOINTS
 def test_a_description_is_json_and_names_every_field_and_model(name):
     told = json.loads(json.dumps(describe(name)))
     assert [field["name"] for field in told["fields"]] == list(Request.model_fields)
-    assert [field["name"] for field in told["lora_fields"]] == list(Lora.model_fields)
+    assert {
+        listed: [field["name"] for field in items] for listed, items in told["item_fields"].items()
+    } == {"loras": list(Lora.model_fields), "keyframes": list(Keyframe.model_fields)}
     assert [model["name"] for model in told["models"]] == list(CHECKPOINTS)
     assert told["checkpoint"]["name"] == name
     assert all(field["description"] and field["accepts"] for field in told["fields"])
@@ -94,6 +96,15 @@ def test_cameras_are_told_with_how_they_work(name, by):
     assert tuple(camera["name"] for camera in cameras) == CAMERA_MOTIONS
     assert {camera["by"] for camera in cameras if camera["name"] != "none"} == {by}
     assert set(catalog.cameras()) == set(CAMERA_MOTIONS) - {"none"}
+
+
+def test_the_catalogue_is_told_with_strengths_words_licence_and_source():
+    told = {row["id"]: row for row in describe("ltx-2")["loras"]}
+    assert set(told) == {*catalog.cameras(), "detailer", "distilled"}
+    entry = catalog.get("jib_up", "2.0")
+    assert told["jib_up"]["strengths"] == dict(entry.strengths)
+    assert told["jib_up"]["prompt_suffix"] == entry.prompt_suffix
+    assert all(row["licence"] and row["source"] for row in told.values())
 
 
 def test_an_unknown_checkpoint_is_refused():

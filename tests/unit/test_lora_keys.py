@@ -370,6 +370,47 @@ def test_what_is_no_whole_safetensors_file_is_refused(tmp_path, header, data, le
         headers.read(written(tmp_path / "x", header, data, length))
 
 
+TWO = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+       "b": {"dtype": "F16", "shape": [4], "data_offsets": [8, 16]}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("of_b", "problem"),
+    [
+        ({"data_offsets": [0, 8]}, "begins at 0, where 8 is due"),
+        ({"data_offsets": [4, 12]}, "begins at 4, where 8 is due"),
+        ({"data_offsets": [12, 20]}, "begins at 12, where 8 is due"),
+        ({"data_offsets": [8, 12]}, r"b has 4 bytes for F16 \[4\]"),
+        ({"shape": [5]}, r"b has 8 bytes for F16 \[5\]"),
+        ({"dtype": "F32"}, r"b has 8 bytes for F32 \[4\]"),
+        ({"dtype": "FOO"}, "b is of an unknown type, 'FOO'"),
+        ({"dtype": ["F16"]}, "b is of an unknown type"),
+        ({"data_offsets": [8, float("inf")]}, "b has a shape or offsets that are no whole numbers"),
+        ({"data_offsets": [8, float("nan")]}, "no whole numbers"),
+        ({"data_offsets": [8.0, 16.0]}, "no whole numbers"),
+        ({"data_offsets": [8, "16"]}, "no whole numbers"),
+        ({"data_offsets": 16}, "no whole numbers"),
+        ({"data_offsets": [-8, 0]}, "no whole numbers"),
+        ({"data_offsets": [16]}, "b has 1 offsets"),
+        ({"shape": [float("inf")]}, "no whole numbers"),
+        ({"shape": [True, 4]}, "no whole numbers"),
+        ({"shape": None}, "no whole numbers"),
+    ],
+)
+def test_a_header_that_contradicts_itself_is_refused_by_the_tensors_name(tmp_path, of_b, problem):
+    good = json.dumps(TWO).encode()
+    assert headers.read(written(tmp_path / "x", good, bytes(16))).nbytes == 8 + len(good) + 16
+    bad = json.dumps(TWO | {"b": TWO["b"] | of_b}).encode()
+    with pytest.raises(ValueError, match=f"x has a broken safetensors header: .*{problem}"):
+        headers.read(written(tmp_path / "x", bad, bytes(16)))
+
+
+def test_metadata_that_are_no_texts_are_refused(tmp_path):
+    bad = json.dumps(TWO | {"__metadata__": {"rank": 4}}).encode()
+    with pytest.raises(ValueError, match="metadata 'rank' is no text"):
+        headers.read(written(tmp_path / "x", bad, bytes(16)))
+
+
 def test_an_empty_file_is_no_safetensors_file(tmp_path):
     (tmp_path / "x").write_bytes(b"")
     with pytest.raises(ValueError, match="not a safetensors file"):

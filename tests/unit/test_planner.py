@@ -397,6 +397,13 @@ def test_camera_strength_zero_leaves_the_lora_out():
     assert planned("ltx-2", camera_motion="static", camera_strength=0).base.adapters == ()
 
 
+@pytest.mark.parametrize("name", ["ltx-2.3", "ltx-2.5"])
+def test_camera_strength_zero_leaves_the_words_out_and_is_no_reason_to_warn(name):
+    made = planned(name, camera_motion="static", camera_strength=0)
+    assert made.prompt == "a red ball"
+    assert made.warnings == planned(name).warnings
+
+
 def test_camera_strength_without_a_move_is_said():
     assert planned(camera_strength=0.5).warnings
 
@@ -443,7 +450,12 @@ def test_a_distilled_lora_by_its_path_is_refused_in_fast_and_taken_in_pro(row):
     entry = catalog.get("distilled", row.generation.name)
     lora = {"source": f"/somewhere/{entry.file}"}
     assert "distilled model a second time" in str(refusal(BadRequest, row.name, loras=[lora]))
-    assert planned(row.name, mode="pro", loras=[lora]).base.adapters
+    for stages in ("both", "refine"):
+        text = str(refusal(BadRequest, row.name, mode="pro", loras=[{**lora, "stages": stages}]))
+        assert "would get it twice; leave it out, or set stages to base" in text
+    made = planned(row.name, mode="pro", loras=[{**lora, "stages": "base"}])
+    assert [adapter.source for adapter in made.base.adapters] == [lora["source"]]
+    assert [adapter.source for adapter in made.refine.adapters] == ["distilled"]
 
 
 def test_a_detailer_by_its_path_is_refused_as_by_its_name():
@@ -487,12 +499,62 @@ def test_a_lora_for_a_refine_pass_that_does_not_run_is_refused():
     assert "no refine pass" in str(refusal(BadRequest, loras=[lora], spatial_upscaler=False))
 
 
+@pytest.mark.parametrize("name", ["ltx-2", "ltx-2.5"])
+@pytest.mark.parametrize(("spatial", "temporal"), [(True, True), (True, False), (False, True)])
+def test_a_lora_for_the_refine_pass_acts_wherever_an_upscaler_is_on(name, spatial, temporal):
+    lora = {"source": "style.safetensors", "stages": "refine"}
+    made = planned(name, loras=[lora], spatial_upscaler=spatial, temporal_upscaler=temporal)
+    (first, *later) = (part.adapters for part in made.passes.values())
+    assert first == ()
+    assert later
+    assert all([a.source for a in found] == ["style.safetensors"] for found in later)
+
+
+def test_one_file_by_two_names_is_refused_where_both_would_act_in_a_pass():
+    def asked(*stages):
+        names = (
+            "style.safetensors",
+            "./style.safetensors",
+            "https://example.com/style.safetensors",
+        )
+        return Request(
+            prompt="a",
+            loras=[{"source": n, "stages": s} for n, s in zip(names, stages, strict=False)],
+        )
+
+    def digests(request):
+        return {lora.source: "1" * 64 for lora in request.loras}
+
+    for stages in (("both", "both"), ("both", "refine"), ("base", "both")):
+        with pytest.raises(BadRequest, match=r"loras\[1\]: it is the same file as loras\[0\]"):
+            plan(asked(*stages), loras=digests(asked(*stages)))
+    with pytest.raises(BadRequest, match=r"loras\[2\]: .* loras\[0\].*loras\[2\]: .* loras\[1\]"):
+        plan(asked("base", "refine", "both"), loras=digests(asked("base", "refine", "both")))
+    apart = asked("base", "refine")
+    made = plan(apart, loras=digests(apart))
+    assert (len(made.base.adapters), len(made.refine.adapters)) == (1, 1)
+    other = asked("both", "both")
+    assert plan(other, loras={lora.source: str(n) * 64 for n, lora in enumerate(other.loras)})
+
+
 def test_two_camera_moves_are_refused():
     lora = {"source": "dolly_in"}
-    for move in ("static", "dolly_in"):
-        error = refusal(BadRequest, "ltx-2", camera_motion=move, loras=[lora])
-        assert "do not combine" in str(error)
+    error = refusal(BadRequest, "ltx-2", camera_motion="static", loras=[lora])
+    assert "do not combine: static and dolly_in are asked for" in str(error)
+    error = refusal(BadRequest, "ltx-2", camera_motion="dolly_in", loras=[lora])
+    assert "the camera move dolly_in is given twice; give it once" in str(error)
     assert planned("ltx-2", loras=[lora]).base.adapters
+
+
+def test_camera_moves_that_do_not_act_are_not_counted():
+    lora = {"source": "dolly_in"}
+    for changes in (
+        {"camera_motion": "static", "camera_strength": 0, "loras": [lora]},
+        {"camera_motion": "static", "loras": [{**lora, "strength": 0}]},
+    ):
+        assert len(planned("ltx-2", **changes).base.adapters) == 1
+    (problem,) = refusal(UnknownLora, "ltx-2.3", camera_motion="static", loras=[lora]).problems
+    assert "was not made for ltx-2.3" in problem
 
 
 # Refusals and identity

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from ltx2.errors import BadRequest, Ltx2Error, TooLarge
-from ltx2.extent import Limits
+from ltx2.extent import Limits, encode_tiles
 from ltx2.media.video import AudioTrack, VideoFacts
 from ltx2.video_planner import plan_video
 from ltx2.video_request import VideoRequest
+from pipelines.geometry import Size, tile_spans
 from pipelines.models import CHECKPOINTS
 from pipelines.plan import RestorePlan
 from pipelines.sigmas import REFINE
@@ -166,13 +167,69 @@ def test_the_workers_limits_make_windows_shorter():
     cells = 20 * 12
     seconds = planned("upscale", facts(frames=121), limits=Limits(max_seconds=2)).refine
     assert seconds.latents <= 7
-    tokens = planned("upscale", facts(frames=121), limits=Limits(max_tokens=12 * cells)).refine
-    assert (tokens.latents + tokens.overlap) * cells <= 12 * cells
+    tokens = planned("upscale", facts(frames=121), limits=Limits(max_tokens=10 * cells)).refine
+    assert (tokens.latents, tokens.overlap) == (10, 4)  # what is held adds no token
     whole = planned("upscale", facts(frames=121), limits=Limits(max_tokens=16 * cells)).refine
     assert (whole.latents, whole.overlap) == (16, 0)
-    text = refusal(TooLarge, "upscale", facts(frames=121), limits=Limits(max_tokens=8 * cells))
-    assert "640x384 is too large for the refine pass" in text
+    text = refusal(TooLarge, "upscale", facts(frames=121), limits=Limits(max_tokens=4 * cells))
+    assert "640x384 is too large for the refine pass: 4 of the 5 latent frames" in text
+    assert f"within the {4 * cells} video tokens" in text
     assert "--no-refine" in text
+    assert planned("upscale", facts(frames=25), limits=Limits(max_tokens=4 * cells)).refine
+
+
+def test_a_limit_of_seconds_is_not_told_as_one_of_size():
+    text = refusal(TooLarge, "upscale", facts(frames=121), limits=Limits(max_seconds=1))
+    assert text == (
+        "the refine pass needs windows of at least 1.4 s, this worker takes 1 s: "
+        "set refine to false (--no-refine)"
+    )
+    both = refusal(
+        TooLarge, "upscale", facts(frames=121), limits=Limits(max_seconds=1, max_tokens=240)
+    )
+    assert "takes 1 s" in both
+    assert "within the 240 video tokens" in both
+
+
+@pytest.mark.parametrize(("downscale", "tokens"), [(1, 14 * 60), (2, (7 + 3) * 60 + 4 * 15)])
+def test_the_limit_of_tokens_holds_for_the_detail_pass_with_what_it_follows(downscale, tokens):
+    source = facts(frames=121)
+    options = {"source": source, "downscale": downscale}
+    shown = facts(width=320, height=192)
+    assert (shown.width // 32) * (shown.height // 32) == 60
+    padded = planned(**options).detail.denoise
+    cells = (padded.width // 32) * (padded.height // 32)
+    tokens = tokens * cells // 60
+    assert planned(**options, limits=Limits(max_tokens=tokens)).detail
+    text = refusal(TooLarge, **options, limits=Limits(max_tokens=tokens - 1))
+    assert f"detail pass is {tokens:,} video tokens at {padded.width}x{padded.height}" in text
+    # A clip of one window holds nothing of a window before it.
+    one = {**options, "source": facts(frames=49)}
+    first = 7 * (cells + cells // downscale**2)
+    assert planned(**one, limits=Limits(max_tokens=first)).detail
+    assert refusal(TooLarge, **one, limits=Limits(max_tokens=first - 1))
+
+
+def test_a_reference_is_encoded_in_the_encoders_own_tiles():
+    plan = planned(downscale=2)
+    assert plan.detail.encode == encode_tiles(Size(160, 96))
+    assert plan.detail.encode.overlap_frames == plan.encode.overlap_frames
+    assert planned(downscale=1).detail.encode is None
+
+
+@pytest.mark.parametrize(
+    "size", [Size(96, 64), Size(3840, 2176), Size(3840, 1632), Size(1632, 3840), Size(4096, 128)],
+    ids=str,
+)  # fmt: skip
+def test_tiles_of_the_encoder_are_no_smaller_than_their_seams(size):
+    tiles = encode_tiles(size)
+    assert tiles.overlap >= 64
+    assert tiles.overlap_frames >= 24
+    for edge, tile in zip(size, (tiles.tile_width, tiles.tile_height), strict=True):
+        assert tile % 32 == 0
+        assert tile >= 2 * tiles.overlap
+        spans = tile_spans(edge // 32, tile // 32, tiles.overlap // 32)
+        assert spans[-1][1] == edge // 32
 
 
 def test_the_seed_is_kept_and_drawn_where_there_is_none():
@@ -254,7 +311,7 @@ def test_a_result_that_is_too_large_says_what_fits():
     text = refusal(TooLarge, "upscale", facts(width=1280, height=720))
     assert "2560x1440 has 3,686,400 pixels a frame, this worker takes 2,359,296" in text
     assert "a source of 1024x576 fits" in text
-    assert "--spatial 1" in text
+    assert "or spatial 1.5 does" in text
     assert planned(source=facts(width=1280, height=720)).width == 1280
 
 
@@ -270,7 +327,29 @@ def test_what_works_but_may_not_be_meant_is_warned_of():
     assert "evened out to 10" in text
     assert "interlaced" in text
     assert "not 10" in text
-    assert planned(source=facts(rate=Fraction(50))).warnings == ()
+
+
+@pytest.mark.parametrize("rate", ["31", "35", "48", "50", "120"])
+def test_a_rate_that_the_model_is_told_otherwise_is_warned_of(rate):
+    (text,) = planned(source=facts(rate=Fraction(rate))).warnings
+    assert f"not {rate}, and is told 60" in text
+    alone = planned("upscale", facts(rate=Fraction(rate)), refine=False)
+    assert alone.warnings == ()  # no model is told anything
+
+
+@pytest.mark.parametrize("rate", ["24000/1001", "25", "30000/1001", "30", "60000/1001", "60"])
+def test_rates_that_the_model_knows_are_nothing_to_warn_of(rate):
+    assert planned(source=facts(rate=Fraction(rate))).warnings == ()
+
+
+def test_a_clip_too_short_for_the_detailer_is_warned_of():
+    (text,) = planned(source=facts(frames=17)).warnings
+    assert "17 frames are few for the detailer" in text
+    assert planned(source=facts(frames=25)).warnings == ()
+    assert planned("upscale", facts(frames=17)).warnings == ()
+    # What counts is what the model sees, twice as many here.
+    doubled = planned("upscale", facts(frames=17, rate=30), temporal=True, detailer=True)
+    assert doubled.warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -288,6 +367,17 @@ def test_what_works_but_may_not_be_meant_is_warned_of():
         ("upscale", {"refine": False, "prompt": "a cat"}, "read by the refine pass alone"),
         ("upscale", {"strength": 0.5}, "that of the detailer"),
         ("restore", {}, "detail or upscale"),
+        (["detail"], {}, "task must be detail or upscale"),
+        (None, {}, "task must be detail or upscale"),
+        ("upscale", {"prompt": None}, "prompt must be a text; got null"),
+        ("upscale", {"prompt": 5}, "prompt must be a text; got 5"),
+        ("upscale", {"temporal": "no"}, "temporal must be true or false"),
+        ("upscale", {"refine": 0}, "refine must be true or false"),
+        ("detail", {"audio": "no"}, "audio must be true or false"),
+        ("detail", {"metadata": None}, "metadata must be true or false"),
+        ("detail", {"mode": ["fast"]}, "fast or pro"),
+        ("detail", {"generation_id": 5}, "generation_id must be a text"),
+        ("upscale", {"spatial": [2]}, "one of 2, 1.5, 1"),
     ],
 )
 def test_a_request_that_cannot_be_meant_is_refused(task, changes, said):
@@ -298,6 +388,13 @@ def test_a_request_that_cannot_be_meant_is_refused(task, changes, said):
 def test_a_request_tells_all_its_faults_at_once():
     with pytest.raises(BadRequest) as found:
         VideoRequest(
-            task="upscale", video=Path("in.mp4"), mode="x", seed=1.5, spatial=4, strength=9
+            task="x", video=5, mode="x", seed=1.5, spatial=4, strength=9, prompt=5, audio="no"
         )
-    assert len(found.value.problems) == 4
+    assert len(found.value.problems) == 8
+
+
+def test_a_path_may_be_a_text():
+    made = VideoRequest(task="detail", video="clips/in.mp4")
+    assert made.video == Path("clips/in.mp4")
+    with pytest.raises(BadRequest, match="video must be the path of a file"):
+        VideoRequest(task="detail", video="")

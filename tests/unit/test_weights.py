@@ -2,6 +2,7 @@
 chooses.
 """
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -319,7 +320,7 @@ def writer(folder: Path) -> Path:
 def test_what_only_some_requests_need_is_told_by_what_it_is_for(settings):
     everything = {"enhance_prompt": E2B, "automatic duration": NEWEST.files.duration_head}
     assert missing_extras(NEWEST, settings) == everything
-    assert missing_extras(ROW, settings) == {}
+    assert missing_extras(CHECKPOINTS["ltx-2"], settings) == {}
     assert settings.baked_weights is not None
     newest(settings.baked_weights / "ltx-2.5")
     assert missing_extras(NEWEST, settings) == everything
@@ -327,6 +328,28 @@ def test_what_only_some_requests_need_is_told_by_what_it_is_for(settings):
     assert missing_extras(NEWEST, settings) == {"enhance_prompt": E2B}
     writer(hub_snapshot(settings.hub_cache, E2B))
     assert missing_extras(NEWEST, settings) == {}
+
+
+def smaller_upscaler(folder: Path) -> Path:
+    """The upscaler by 1.5 of LTX-2.3, as far as headers go."""
+    assert ROW.files.spatial_upscaler_x1_5 is not None
+    names = ("initial_conv.weight", "upsampler.blur_down.kernel", "final_conv.weight")
+    config = '{"rational_resampler": true, "spatial_scale": 1.5}'
+    return safetensors(folder / ROW.files.spatial_upscaler_x1_5, names, config=config)
+
+
+def test_the_smaller_upscaler_is_an_extra_that_a_video_may_need(settings):
+    name = ROW.files.spatial_upscaler_x1_5
+    wanted = {"mode": "fast", "parts": frozenset({"spatial_upscaler_x1.5"})}
+    assert missing_extras(ROW, settings) == {"upscaling by 1.5": name}
+    with pytest.raises(ConfigError, match=re.escape(f"{ROW.files.distilled}, {name}, {GEMMA}")):
+        resolve("ltx-2.3", settings, **wanted)
+    folder = fill(settings, "baked_weights")
+    with pytest.raises(ConfigError, match=rf"misses spatial_upscaler_x1\.5 \({name}\)"):
+        resolve("ltx-2.3", settings, **wanted)
+    smaller_upscaler(folder)
+    assert missing_extras(ROW, settings) == {}
+    assert resolve("ltx-2.3", settings, **wanted).path == folder
 
 
 def test_the_model_that_rewrites_prompts_is_found_inside_beside_and_in_the_cache(settings):
