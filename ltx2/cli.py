@@ -44,14 +44,14 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
-    from ltx2.settings import Settings
-    from ltx2.video_command import run_restore
-
     argv = sys.argv[1:] if argv is None else argv
     arguments = argparse.Namespace(json="--json" in argv)  # until the options are read
     debug = False
     try:
         with terminated_as_interrupted():
+            from ltx2.settings import Settings
+            from ltx2.video_command import run_restore
+
             arguments, rest = build_parser().parse_known_args(argv)
             reporting = (run_generate, run_plan, run_restore)  # they tell all problems at once
             arguments.unknown = unknown_problems(rest, getattr(arguments, "options", None))
@@ -84,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> Parser:
     """The command line. Options of a request come from its schema."""
     from ltx2 import inventory, video_command
+    from ltx2.examples import epilog
     from ltx2.flags import add_request_flags, add_run_flags
 
     parser = Parser(prog="ltx2", description="LTX-2: video with sound from a text and a picture.")
@@ -122,6 +123,9 @@ def build_parser() -> Parser:
         )
     for command in videos:
         command.set_defaults(options=list(command._option_string_actions))
+    for name, command in commands.choices.items():
+        command.epilog = (epilog(name) or "").replace("%", "%%")
+        command.formatter_class = argparse.RawDescriptionHelpFormatter
     return parser
 
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from ltx2.cli import build_parser, main
+from ltx2.examples import EXAMPLES
 from ltx2.extent import Limits
 from ltx2.flags import read_request
 from ltx2.media.encode import write_mp4
@@ -25,7 +26,7 @@ from tests.rules.tree import ROOT
 PAGES = ("README.md", "docs/controls.md")
 
 
-def lines(*commands: str) -> list[str]:
+def page_lines(*commands: str) -> list[str]:
     """The lines of these commands that the pages set as code, each once."""
     found: dict[str, None] = {}
     for page in PAGES:
@@ -34,6 +35,16 @@ def lines(*commands: str) -> list[str]:
             if shown and shown[2] in commands:
                 found[shown[1]] = None
     return list(found)
+
+
+def help_lines(*commands: str) -> list[str]:
+    """The lines that end the help of these commands."""
+    return [line for name in commands for line in EXAMPLES.get(name, ())]
+
+
+def lines(*commands: str) -> list[str]:
+    """All of them."""
+    return [*page_lines(*commands), *help_lines(*commands)]
 
 
 @pytest.fixture
@@ -66,32 +77,26 @@ def test_a_request_that_a_page_shows_can_be_planned(folder, line):
 def test_a_video_that_a_page_works_on_is_written(folder, monkeypatch, tiny, line):
     monkeypatch.setenv("LTX2_CACHE", str(tiny.parent))
     assert main(shlex.split(line)[1:]) == 0
-    target = Path(re.search(r"-o (\S+)", line)[1])
+    named = re.search(r"-o (\S+)", line)
+    target = Path(named[1]) if named else next(folder.glob("ltx2-*.mp4"))
     assert target.stat().st_size > 1000
 
 
-def test_a_page_shows_every_control():
-    shown = " ".join(lines("generate"))
-    hidden = {
-        "prompt",
-        "metadata",
-        "generation_id",
-        "stg_scale",
-        "modality_scale",
-        "guidance_rescale",
-    }
-    for name in Request.model_fields:
-        if name in hidden or name.startswith("audio_"):
-            continue
+@pytest.mark.parametrize("shows", [page_lines, help_lines])
+def test_pages_and_help_show_every_control(shows):
+    shown = " ".join(shows("generate"))
+    hidden = {"prompt"} if shows is help_lines else {"prompt", "metadata", "generation_id"}
+    for name in Request.model_fields.keys() - hidden:
         option = {"loras": "lora", "keyframes": "keyframe"}.get(name, name).replace("_", "-")
         assert re.search(rf"--(no-)?{option}\b", shown), name
 
 
-def test_a_page_shows_every_control_of_videos():
-    shown = " ".join(lines("detail", "upscale"))
-    assert {line.split()[1] for line in lines("detail", "upscale")} == {"detail", "upscale"}
+@pytest.mark.parametrize("shows", [page_lines, help_lines])
+def test_pages_and_help_show_every_control_of_videos(shows):
+    shown = " ".join(shows("detail", "upscale"))
+    assert {line.split()[1] for line in shows("detail", "upscale")} == {"detail", "upscale"}
     for field in fields(VideoRequest):
-        if field.name in ("task", "video", "metadata", "generation_id"):
+        if field.name in ("task", "video", "metadata", "generation_id"):  # not on every page
             continue
         assert re.search(rf"--(no-)?{field.name}\b", shown), field.name
     for factor in (1, 1.5):
