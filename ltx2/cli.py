@@ -313,6 +313,8 @@ def run_plan(arguments: argparse.Namespace, settings: "Settings") -> int:
         request, checkpoint=row, limits=limits, media=media, paths=True, sources=sources
     )
     say(f"checkpoint {row.name}: {reason}")
+    if request.loras:
+        say("note: whether a LoRA fits the model's layers is known where its weights are")
     explain(prepared.plan)
     show(prepared.plan.as_dict())
     return DONE

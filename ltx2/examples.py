@@ -5,12 +5,12 @@ from collections.abc import Mapping
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "generate": (
         'ltx2 generate "Rain on a roof" --mode fast --seed 7 -o rain.mp4',
-        'ltx2 generate "Rain on a roof" --mode pro --num-inference-steps 20 --negative-prompt blurry',
+        'ltx2 generate "Rain on a roof" --mode pro --num-inference-steps 20 --negative-prompt text',
         'ltx2 generate "Rain on a roof" --mode pro --guidance-scale 4 --stg-scale 0 '
         "--modality-scale 2 --guidance-rescale 0.5",
         'ltx2 generate "Rain on a roof" --mode pro --audio-guidance-scale 5 --audio-stg-scale 0 '
         "--audio-modality-scale 2 --audio-guidance-rescale 0.5",
-        'ltx2 generate "Rain on a roof" --resolution 1080p --aspect-ratio 9:16 --duration 4 --fps 30',
+        'ltx2 generate "Rain" --resolution 720p --aspect-ratio 9:16 --duration 4 --fps 30',
         'ltx2 generate "Rain on a roof" --width 1024 --height 576 --num-frames 97',
         'ltx2 generate "Rain on a roof" --no-generate-audio --no-metadata',
         'ltx2 generate "Rain on a roof" --generation-id 42 --json',

@@ -268,9 +268,14 @@ def _reason(found: Forecast, room: Room) -> str:
 def _shape(plan: AnyPlan) -> AnyPlan:
     """A plan with everything left out that changes no shape."""
     common: dict[str, Any] = {"prompt": "", "seed": 0, "snaps": (), "warnings": ()}
+    detail = plan.detail and replace(plan.detail, prompt="detail", seed=0)
     if isinstance(plan, RestorePlan):
-        return replace(plan, **common)
-    detail, rounds = plan.detail, plan.temporal_round
+        # One text or two: that changes what is held.
+        same = plan.refine and plan.detail and plan.refine.prompt == plan.detail.prompt
+        refine = plan.refine and replace(plan.refine, prompt="detail" if same else "refine", seed=0)
+        source = replace(plan.source, sha256="")
+        return replace(plan, **common, source=source, refine=refine, detail=detail)
+    rounds = plan.temporal_round
     return replace(
         plan,
         **common,
@@ -278,7 +283,7 @@ def _shape(plan: AnyPlan) -> AnyPlan:
         ancestral_seed=0,
         images=(),
         # Words of its own, so that two texts stay two.
-        detail=detail and replace(detail, prompt="detail", seed=0),
+        detail=detail,
         temporal_round=rounds and replace(rounds, seed=0),
     )
 

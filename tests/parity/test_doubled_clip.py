@@ -1,4 +1,4 @@
-"""LTX-2.5's doubled clip from end to end, on the parity checkpoint: length, sound, every variant."""
+"""LTX-2.5's doubled clip from end to end, on the parity checkpoint: length, sound, variants."""
 
 from dataclasses import replace
 from itertools import product

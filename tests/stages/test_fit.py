@@ -176,6 +176,17 @@ def test_words_and_seeds_do_not_make_a_new_shape(fit):
     assert fit.rehearsed(small_plan(num_frames=9)) is not first
 
 
+def test_another_video_of_the_same_size_is_no_new_shape(fit):
+    facts = replace(probe_of(None), width=64, height=64, frames=9)
+
+    def made(seed, sha256, prompt):
+        request = VideoRequest(task="upscale", video=Path("in.mp4"), seed=seed, prompt=prompt)
+        return plan_video(request, replace(facts, sha256=sha256), ROW, limits=Limits())
+
+    first = fit.rehearsed(made(1, "a" * 64, "one"))
+    assert fit.rehearsed(made(2, "b" * 64, "two")) is first
+
+
 @pytest.mark.parametrize("task", ["detail", "upscale"])
 def test_a_long_video_is_foretold_from_two_stretches_of_it(fit, task):
     facts = replace(probe_of(None), width=64, height=64, frames=1001)
