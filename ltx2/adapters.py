@@ -159,7 +159,7 @@ def lora_problem(lora: Lora, request: Request, row: Checkpoint) -> BadRequest | 
     listed = (
         f"those for {row.name} are {', '.join(usable)}"
         if usable
-        else f"it holds none for {row.name}"
+        else f"the catalogue has none for {row.name}, where camera_motion asks for a move in words"
     )
     if not entries:
         missing = f"{lora.source!r} is not in the catalogue; {listed}"
@@ -177,8 +177,7 @@ def lora_problem(lora: Lora, request: Request, row: Checkpoint) -> BadRequest | 
         if catalogued:
             return UnknownLora(f"{name!r} was not made for {row.name}; {listed}")
         return UnknownLora(
-            f"{name} was made for {', '.join(made_for)}, not for {row.name}; of the catalogue, "
-            f"{listed}"
+            f"{name} was made for {', '.join(made_for)}, not for {row.name}; {listed}"
         )
     if kind == "distilled" and request.mode == "fast":
         return BadRequest(

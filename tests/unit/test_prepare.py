@@ -202,7 +202,7 @@ def test_what_each_lora_does_is_known_before_the_run(tiny, tmp_path, files):
     [
         ("ltx-2-19b-lora-camera-control-jib-up.safetensors", "tiny", "made for 2.0, not for tiny"),
         ("https://x.org/a/ltx-2-19b-lora-camera-control-static.safetensors?k=1", "ltx-2.3",
-         "made for 2.0, not for ltx-2.3; of the catalogue, it holds none for ltx-2.3"),
+         "made for 2.0, not for ltx-2.3; the catalogue has none for ltx-2.3"),
         ("Lightricks/LTX-2.3:ltx-2.3-22b-distilled-lora-384-1.1.safetensors", "ltx-2",
          "those for ltx-2 are dolly_in, dolly_left"),
         ("jib_up", "ltx-2.5", "'jib_up' was not made for ltx-2.5"),
