@@ -25,6 +25,7 @@ from pipelines.plan import (
     Guidance,
     RoundPlan,
     Upscaler,
+    Variant,
     WindowPlan,
 )
 from pipelines.sigmas import DISTILLED, REFINE, TEMPORAL_ROUND, anchor
@@ -297,7 +298,7 @@ def check_detail(size: Size, frames: int, shrink: int, limits: Limits, notes: No
 def detail_pass(
     row: Checkpoint,
     *,
-    variant: str,
+    variant: Variant,
     size: Size,
     frames: int,
     fps: float,
@@ -317,23 +318,14 @@ def detail_pass(
     whole = latents <= WINDOW
     window = latents if whole else WINDOW
     return WindowPlan(
-        denoise=DenoisePlan(
-            variant="dev" if variant == "dev" else "distilled",
-            width=size.width,
-            height=size.height,
-            frames=pixel_frames(window),
-            fps=conditioning_fps(fps),
-            audio_latents=1,
-            sigmas=REFINE,
-            sampler="euler",
-            eta=0.0,
-            noise_scale=REFINE[0],
-            video_guidance=GUIDANCE_OFF,
-            audio_guidance=GUIDANCE_OFF,
-            stg_blocks=(),
-            adapters=(Adapter(source=entry.id, strength=entry.strengths["detail"] * strength),),
-            conditions=(),
-            sound="absent",
+        denoise=replace(
+            silent_refine(
+                variant,
+                size,
+                pixel_frames(window),
+                fps,
+                (Adapter(source=entry.id, strength=entry.strengths["detail"] * strength),),
+            ),
             reference_downscale=shrink,
         ),
         prompt="",
@@ -344,6 +336,33 @@ def detail_pass(
         encode=encode_tiles(Size(size.width // shrink, size.height // shrink))
         if shrink > 1
         else None,
+    )
+
+
+def silent_refine(
+    variant: Variant, size: Size, frames: int, fps: float, adapters: tuple[Adapter, ...]
+) -> DenoisePlan:
+    """A pass over finished latents: the end of the distilled schedule, unguided, without sound.
+
+    `fps` is the rate that plays; the model is told the nearest that it knows.
+    """
+    return DenoisePlan(
+        variant=variant,
+        width=size.width,
+        height=size.height,
+        frames=frames,
+        fps=conditioning_fps(fps),
+        audio_latents=1,
+        sigmas=REFINE,
+        sampler="euler",
+        eta=0.0,
+        noise_scale=REFINE[0],
+        video_guidance=GUIDANCE_OFF,
+        audio_guidance=GUIDANCE_OFF,
+        stg_blocks=(),
+        adapters=adapters,
+        conditions=(),
+        sound="absent",
     )
 
 

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from ltx2.errors import BadRequest, TooLarge
 from ltx2.extent import Limits, Notes, decode_tiles, encode_tiles
-from ltx2.passes import SEEDS, WINDOW, check_detail, detail_pass, distilled_lora, followed
+from ltx2.passes import (
+    SEEDS,
+    WINDOW,
+    check_detail,
+    detail_pass,
+    distilled_lora,
+    followed,
+    silent_refine,
+)
 from ltx2.request import MAX_SECONDS
 from ltx2.video_request import SPATIAL, VideoRequest
 from pipelines.geometry import (
@@ -24,13 +32,10 @@ from pipelines.geometry import (
 )
 from pipelines.models import CHECKPOINTS, Checkpoint
 from pipelines.plan import (
-    GUIDANCE_OFF,
-    DenoisePlan,
     RestorePlan,
     Source,
     WindowPlan,
 )
-from pipelines.sigmas import REFINE
 
 if TYPE_CHECKING:
     from ltx2.media.video import VideoFacts
@@ -217,23 +222,12 @@ def _refine(
     told = conditioning_fps(float(rate))
     length, overlap = _windows(size, latent_frames(frames), told, limits, notes)
     return WindowPlan(
-        denoise=DenoisePlan(
-            variant="distilled" if request.model == "fast" else "dev",
-            width=size.width,
-            height=size.height,
-            frames=pixel_frames(length),
-            fps=told,
-            audio_latents=1,
-            sigmas=REFINE,
-            sampler="euler",
-            eta=0.0,
-            noise_scale=REFINE[0],
-            video_guidance=GUIDANCE_OFF,
-            audio_guidance=GUIDANCE_OFF,
-            stg_blocks=(),
-            adapters=() if request.model == "fast" else (distilled_lora(row),),
-            conditions=(),
-            sound="absent",
+        denoise=silent_refine(
+            "distilled" if request.model == "fast" else "dev",
+            size,
+            pixel_frames(length),
+            float(rate),
+            () if request.model == "fast" else (distilled_lora(row),),
         ),
         prompt=request.prompt.strip(),
         seed=seed,

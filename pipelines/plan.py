@@ -247,16 +247,11 @@ class Plan:
         The hash of everything that decides the pixels and the sound: pictures and LoRA files by
         their content where they were read.
         """
-        work = asdict(replace(self, snaps=(), warnings=(), metadata=True))
-        return hashlib.sha256(canonical_json(work).encode()).hexdigest()[:12]
+        return _work_id(self)
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as plain JSON types, with its `id` and `duration`."""
-        return {
-            "id": self.id,
-            "duration": self.duration,
-            **json.loads(canonical_json(asdict(self))),
-        }
+        return _plain(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Plan":
@@ -313,6 +308,19 @@ def _round(data: dict[str, Any]) -> RoundPlan:
         "tiles": tuple(tiles),
     }
     return RoundPlan(**values)
+
+
+def _work_id(plan: "Plan | RestorePlan") -> str:
+    work = asdict(replace(plan, snaps=(), warnings=(), metadata=True))
+    return hashlib.sha256(canonical_json(work).encode()).hexdigest()[:12]
+
+
+def _plain(plan: "Plan | RestorePlan") -> dict[str, Any]:
+    return {
+        "id": plan.id,
+        "duration": plan.duration,
+        **json.loads(canonical_json(asdict(plan))),
+    }
 
 
 def canonical_json(value: object) -> str:
@@ -399,16 +407,11 @@ class RestorePlan:
     @property
     def id(self) -> str:
         """Twelve hex digits that name this work, the source by its content."""
-        work = asdict(replace(self, snaps=(), warnings=(), metadata=True))
-        return hashlib.sha256(canonical_json(work).encode()).hexdigest()[:12]
+        return _work_id(self)
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as plain JSON types, with its `id` and `duration`."""
-        return {
-            "id": self.id,
-            "duration": self.duration,
-            **json.loads(canonical_json(asdict(self))),
-        }
+        return _plain(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "RestorePlan":
