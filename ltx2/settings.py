@@ -1,13 +1,14 @@
 """The settings: the only reader of the environment. docs/configuration.md lists them all."""
 
-import difflib
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
+from ltx2 import setting_rows
 from ltx2.errors import BadRequest, ConfigError
+from ltx2.setting_rows import choice, device, flag, folder, number, row, seconds, whole
 
 if TYPE_CHECKING:
     from ltx2.extent import Limits
@@ -21,252 +22,170 @@ Preset = Literal[
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
 ]
 
-_YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
-
-
-class _RefusedError(ValueError):
-    """A variable's text is not what it takes; the message says what would be."""
-
-
-def _flag(text: str) -> bool:
-    if text.lower() not in (*_YES, *_NO):
-        raise _RefusedError("1 or 0")
-    return text.lower() in _YES
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
-            raise _RefusedError(f"a whole number from {low} to {high}")
-        return int(text)
-
-    return read
-
-
-def _number(low: float, high: float, unit: str) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high:
-            raise _RefusedError(f"{unit} from {low:g} to {high:g}")
-        return value
-
-    return read
-
-
-def _seconds(low: float, high: float) -> Callable[[str], float]:
-    return _number(low, high, "seconds")
-
-
-def _choice(literal: Any) -> Callable[[str], Any]:  # noqa: ANN401 - a Literal has no type of its own
-    choices: tuple[str, ...] = get_args(literal)
-
-    def read(text: str) -> str:
-        if text not in choices:
-            raise _RefusedError("one of " + ", ".join(choices))
-        return text
-
-    return read
-
-
-def _device(text: str) -> str:
-    kind, _, index = text.partition(":")
-    if text == "cpu" or (kind == "cuda" and (index.isdigit() or text == "cuda")):
-        return text
-    raise _RefusedError("cpu, cuda or cuda:N")
-
-
-def _folder(text: str) -> Path:
-    return Path(text).expanduser()
-
-
-def _row(
-    variable: str,
-    read: Callable[[str], Any],
-    sentence: str,
-    *,
-    default: Any = None,  # noqa: ANN401 - as the field's type
-    shown: str | None = None,
-    secret: bool = False,
-) -> Any:  # noqa: ANN401 - as dataclasses.field
-    """A setting: its variable, reader, sentence, and how the document writes its default."""
-    note = {
-        "variable": variable,
-        "read": read,
-        "sentence": sentence,
-        "shown": shown,
-        "secret": secret,
-    }
-    return field(default=default, metadata=note, repr=not secret)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How this process runs. None where nothing was set and the machine decides."""
 
-    checkpoint: str = _row(
+    checkpoint: str = row(
         "LTX2_CHECKPOINT",
         str,
         "Which weights: a name, a folder, a file, a repository, or `auto`.",
         default="auto",
     )
-    weights: Path | None = _row("LTX2_WEIGHTS", _folder, "Folder with weights, looked in first.")
-    runpod_cache: Path | None = _row(
+    weights: Path | None = row("LTX2_WEIGHTS", folder, "Folder with weights, looked in first.")
+    runpod_cache: Path | None = row(
         "LTX2_RUNPOD_CACHE",
-        _folder,
+        folder,
         "RunPod's cached-model folder, laid out as a hub cache.",
         default=Path("/runpod-volume/huggingface-cache/hub"),
     )
-    baked_weights: Path | None = _row(
+    baked_weights: Path | None = row(
         "LTX2_BAKED_WEIGHTS",
-        _folder,
+        folder,
         "Folder of weights that were baked into an image.",
         default=Path("/models"),
     )
-    volume_weights: Path | None = _row(
+    volume_weights: Path | None = row(
         "LTX2_VOLUME_WEIGHTS",
-        _folder,
+        folder,
         "Folder of weights on a network volume.",
         default=Path("/runpod-volume/models"),
     )
-    cache: Path = _row(
+    cache: Path = row(
         "LTX2_CACHE",
-        _folder,
+        folder,
         "Folder for what is built or fetched here, the embedded checkpoint included.",
         shown="`$XDG_CACHE_HOME/ltx2`, else `~/.cache/ltx2`",
     )
-    hf_home: Path = _row(
+    hf_home: Path = row(
         "HF_HOME",
-        _folder,
+        folder,
         "Folder of the Hugging Face libraries.",
         shown="`$XDG_CACHE_HOME/huggingface`, else `~/.cache/huggingface`",
     )
-    hub_cache: Path = _row(
-        "HF_HUB_CACHE", _folder, "The hub's cache of repositories.", shown="`$HF_HOME/hub`"
+    hub_cache: Path = row(
+        "HF_HUB_CACHE", folder, "The hub's cache of repositories.", shown="`$HF_HOME/hub`"
     )
-    hf_token: str | None = _row(
+    hf_token: str | None = row(
         "HF_TOKEN", str, "Token for gated and private repositories.", secret=True
     )
-    hf_endpoint: str | None = _row(
+    hf_endpoint: str | None = row(
         "HF_ENDPOINT", str, "Address of the hub.", shown="the library's own"
     )
-    hf_offline: bool = _row(
-        "HF_HUB_OFFLINE", _flag, "1 keeps the hub's library off the network.", default=False
+    hf_offline: bool = row(
+        "HF_HUB_OFFLINE", flag, "1 keeps the hub's library off the network.", default=False
     )
-    device: str | None = _row(
-        "LTX2_DEVICE", _device, "Where the model runs.", shown="cuda where there is one, else cpu"
+    device: str | None = row(
+        "LTX2_DEVICE", device, "Where the model runs.", shown="cuda where there is one, else cpu"
     )
-    dtype: Dtype | None = _row(
+    dtype: Dtype | None = row(
         "LTX2_DTYPE",
-        _choice(Dtype),
+        choice(Dtype),
         "Type of the weights; the sound is always decoded in float32.",
         shown="bfloat16 on a GPU, float32 on a CPU",
     )
-    residency: Residency | None = _row(
+    residency: Residency | None = row(
         "LTX2_RESIDENCY",
-        _choice(Residency),
+        choice(Residency),
         "`resident` keeps every part on the device; `staged` keeps the text encoder in host memory "
         "and moves it there for the prompt; `freed` loads it for each new prompt and drops it; "
         "`offload` moves one part there at a time; `stream` does so block by block.",
         shown="the fastest that fits, for each clip",
     )
-    device_memory: float | None = _row(
+    device_memory: float | None = row(
         "LTX2_DEVICE_MEMORY_GIB",
-        _number(0.01, 4096, "GiB"),
+        number(0.01, 4096, "GiB"),
         "Most GiB of the GPU that a clip may be planned to take.",
         shown="what is free on it",
     )
-    transformer_quantisation: Quantisation = _row(
+    transformer_quantisation: Quantisation = row(
         "LTX2_TRANSFORMER_QUANTISATION",
-        _choice(Quantisation),
+        choice(Quantisation),
         "`fp8` or `int8` rounds the transformer's large layers to a byte a weight as they are "
         "read: half of bfloat16's memory, and another clip than the exact one. Not for a GGUF "
         "file, which is rounded already.",
         default="none",
     )
-    text_encoder_quantisation: Quantisation = _row(
+    text_encoder_quantisation: Quantisation = row(
         "LTX2_TEXT_ENCODER_QUANTISATION",
-        _choice(Quantisation),
+        choice(Quantisation),
         "The same for the text encoder's layers.",
         default="none",
     )
-    preset: Preset = _row(
-        "LTX2_X264_PRESET", _choice(Preset), "Speed of the H.264 encoder.", default="veryfast"
+    preset: Preset = row(
+        "LTX2_X264_PRESET", choice(Preset), "Speed of the H.264 encoder.", default="veryfast"
     )
-    crf: int = _row(
-        "LTX2_X264_CRF", _whole(1, 51), "Quality of the H.264 encoder; lower is better.", default=19
+    crf: int = row(
+        "LTX2_X264_CRF", whole(1, 51), "Quality of the H.264 encoder; lower is better.", default=19
     )
-    max_pixels: int = _row(
+    max_pixels: int = row(
         "LTX2_MAX_PIXELS",
-        _whole(64 * 64, 4096 * 4096),
+        whole(64 * 64, 4096 * 4096),
         "Pixels of a frame this worker takes.",
         default=1536 * 1536,
     )
-    max_seconds: float = _row(
+    max_seconds: float = row(
         "LTX2_MAX_SECONDS",
-        _seconds(0.1, 20),
+        seconds(0.1, 20),
         "Seconds of a clip this worker takes.",
         default=20.0,
     )
-    max_tokens: int | None = _row(
+    max_tokens: int | None = row(
         "LTX2_MAX_TOKENS",
-        _whole(1, 10_000_000),
+        whole(1, 10_000_000),
         "Video tokens of a pass this worker takes.",
         shown="no limit",
     )
-    max_video_seconds: float = _row(
+    max_video_seconds: float = row(
         "LTX2_MAX_VIDEO_SECONDS",
-        _seconds(0.1, 86_400),
+        seconds(0.1, 86_400),
         "Seconds of an existing video this worker details or upscales.",
         default=600.0,
     )
-    max_image_bytes: int = _row(
+    max_image_bytes: int = row(
         "LTX2_MAX_IMAGE_BYTES",
-        _whole(1024, 2**30),
+        whole(1024, 2**30),
         "Bytes of a picture as it is sent or fetched.",
         default=32 * 2**20,
     )
-    max_image_pixels: int = _row(
+    max_image_pixels: int = row(
         "LTX2_MAX_IMAGE_PIXELS",
-        _whole(1024, 178_956_970),  # where Pillow stops
+        whole(1024, 178_956_970),  # where Pillow stops
         "Pixels of a picture once it is decoded.",
         default=64_000_000,
     )
-    fetch_seconds: float = _row(
+    fetch_seconds: float = row(
         "LTX2_FETCH_SECONDS",
-        _seconds(1, 600),
+        seconds(1, 600),
         "Seconds for fetching one picture, redirects included.",
         default=20.0,
     )
-    max_lora_bytes: int = _row(
+    max_lora_bytes: int = row(
         "LTX2_MAX_LORA_BYTES",
-        _whole(1024, 2**40),
+        whole(1024, 2**40),
         "Bytes of a LoRA that a request brings, by URL, repository or path.",
         default=12 * 2**30,
     )
-    lora_seconds: float = _row(
+    lora_seconds: float = row(
         "LTX2_LORA_SECONDS",
-        _seconds(1, 86_400),
+        seconds(1, 86_400),
         "Seconds for fetching one LoRA by URL or from a repository.",
         default=600.0,
     )
-    lora_cache_bytes: int = _row(
+    lora_cache_bytes: int = row(
         "LTX2_LORA_CACHE_BYTES",
-        _whole(0, 2**50),
+        whole(0, 2**50),
         "Bytes of fetched LoRAs that stay in `LTX2_CACHE`; those used longest ago go first.",
         default=64 * 2**30,
     )
-    allow_private_urls: bool = _row(
+    allow_private_urls: bool = row(
         "LTX2_ALLOW_PRIVATE_URLS",
-        _flag,
+        flag,
         "1 lets pictures and LoRAs come from private and loopback addresses: development only.",
         default=False,
     )
-    debug: bool = _row(
-        "LTX2_DEBUG", _flag, "1 shows tracebacks on the command line.", default=False
-    )
+    debug: bool = row("LTX2_DEBUG", flag, "1 shows tracebacks on the command line.", default=False)
 
     def __post_init__(self) -> None:
         """Fill the folders that depend on one another."""
@@ -286,31 +205,14 @@ class Settings:
         Raises ConfigError with a sentence for each variable that cannot be read, and for each
         unknown `LTX2_` one: a misspelt limit must not be no limit.
         """
-        environ = os.environ if environ is None else environ
-        values: dict[str, Any] = {}
-        problems: list[str] = []
-        for variable, name, note in rows():
-            text = environ.get(variable, "").strip()
-            if not text:
-                continue
-            try:
-                values[name] = note["read"](text)
-            except _RefusedError as wanted:
-                got = "" if note["secret"] else f"; it is {text!r}"
-                problems.append(f"{variable} must be {wanted}{got}")
-        known = [variable for variable, _, _ in rows()]
-        for variable in sorted(environ):
-            if variable.startswith("LTX2_") and variable not in known:
-                close = difflib.get_close_matches(variable, known, n=2)
-                advice = (
-                    f"did you mean {' or '.join(close)}?" if close else "see docs/configuration.md"
-                )
-                problems.append(f"{variable} is no setting; {advice}")
+        environ = process_environment() if environ is None else environ
+        values, problems = setting_rows.read(cls, environ)
+        problems += setting_rows.misspelt(environ, known_variables())
         if problems:
             raise ConfigError("; ".join(problems))
         if xdg := environ.get("XDG_CACHE_HOME", "").strip():
-            values.setdefault("cache", _folder(xdg) / "ltx2")
-            values.setdefault("hf_home", _folder(xdg) / "huggingface")
+            values.setdefault("cache", folder(xdg) / "ltx2")
+            values.setdefault("hf_home", folder(xdg) / "huggingface")
         return cls(**values)
 
     def quantised(self, kind: str) -> Self:
@@ -361,26 +263,20 @@ class Settings:
 
     def as_dict(self) -> dict[str, str | int | float | bool | None]:
         """The settings in effect by variable, for people: secrets are masked."""
-        shown: dict[str, str | int | float | bool | None] = {}
-        for variable, name, note in rows():
-            value = getattr(self, name)
-            if note["secret"] and value:
-                value = "set"
-            shown[variable] = str(value) if isinstance(value, Path) else value
-        return shown
+        return setting_rows.shown(self)
 
 
-def rows() -> list[tuple[str, str, Mapping[str, Any]]]:
-    """Every setting: its variable, its field and its notes, in the order of the document."""
-    return [(part.metadata["variable"], part.name, part.metadata) for part in fields(Settings)]
+def process_environment() -> Mapping[str, str]:
+    """The environment of this process."""
+    return os.environ
 
 
-def table() -> str:
-    """The table of docs/configuration.md."""
-    lines = ["| variable | default | what it does |", "|-|-|-|"]
-    for part in fields(Settings):
-        note = part.metadata
-        value: Any = part.default
-        default = note["shown"] or {None: "not set", False: "0"}.get(value, f"`{value}`")
-        lines.append(f"| `{note['variable']}` | {default} | {note['sentence']} |")
-    return "\n".join(lines)
+def known_variables() -> list[str]:
+    """Every variable that any part of this project reads."""
+    from ltx2.worker.settings import WorkerSettings
+
+    return [
+        variable
+        for each in (Settings, WorkerSettings)
+        for variable, _, _ in setting_rows.rows(each)
+    ]

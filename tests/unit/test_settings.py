@@ -9,7 +9,9 @@ from ltx2 import settings as settings_module
 from ltx2.errors import ConfigError
 from ltx2.extent import Limits
 from ltx2.media.fetch import MediaLimits
-from ltx2.settings import Settings, rows, table
+from ltx2.setting_rows import rows, table
+from ltx2.settings import Settings, known_variables
+from ltx2.worker.settings import WorkerSettings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -20,8 +22,9 @@ def problem(environ):
     return str(caught.value)
 
 
-def test_the_document_lists_every_setting():
-    assert table() in DOCUMENT.read_text(encoding="utf-8")
+@pytest.mark.parametrize("settings", [Settings, WorkerSettings])
+def test_the_document_lists_every_setting(settings):
+    assert table(settings) in DOCUMENT.read_text(encoding="utf-8")
 
 
 def test_an_empty_environment_gives_the_defaults():
@@ -122,6 +125,39 @@ def test_a_token_is_never_shown():
 
 
 def test_every_setting_has_a_variable_and_a_sentence_of_its_own():
-    variables = [variable for variable, _, _ in rows()]
-    assert len(set(variables)) == len(variables)
-    assert all(note["sentence"].endswith(".") for _, _, note in rows())
+    assert len(set(known_variables())) == len(known_variables())
+    for settings in (Settings, WorkerSettings):
+        assert all(note["sentence"].endswith(".") for _, _, note in rows(settings))
+
+
+def test_a_workers_variables_are_read_as_their_types():
+    worker = WorkerSettings.from_env(
+        {
+            "LTX2_MODES": "all",
+            "LTX2_DOWNLOAD": "0",
+            "LTX2_INPUT_FOLDERS": "/a:/b/c",
+            "LTX2_INLINE_BYTES": "1000",
+            "LTX2_EXECUTION_SECONDS": "90",
+            "BUCKET_SECRET_ACCESS_KEY": "do not tell",
+        }
+    )
+    assert (worker.modes, worker.download, worker.inline_bytes) == ("all", False, 1000)
+    assert worker.input_folders == (Path("/a"), Path("/b/c"))
+    assert worker.as_dict()["LTX2_INPUT_FOLDERS"] == "/a:/b/c"
+    assert "do not tell" not in repr(worker) + str(worker.as_dict())
+    assert WorkerSettings.from_env({}) == WorkerSettings()
+
+
+def test_faults_of_a_workers_variables_are_said_at_once():
+    environ = {"LTX2_MODES": "both", "LTX2_INPUT_FOLDERS": "here", "BUCKET_LINK_SECONDS": "1"}
+    with pytest.raises(ConfigError) as caught:
+        WorkerSettings.from_env(environ)
+    said = str(caught.value)
+    assert "LTX2_MODES must be one of fast, pro, all" in said
+    assert "LTX2_INPUT_FOLDERS must be absolute paths" in said
+    assert "BUCKET_LINK_SECONDS must be a whole number from 60 to 604800" in said
+
+
+def test_a_workers_variable_is_none_that_the_engine_calls_misspelt():
+    assert Settings.from_env({"LTX2_MODES": "pro"}) == Settings()
+    assert "did you mean LTX2_MODES" in problem({"LTX2_MODE": "pro"})

@@ -1,0 +1,1 @@
+"""The RunPod worker: one job at a time from the platform to a delivered clip."""
