@@ -7,8 +7,10 @@ Ltx2Error                INTERNAL           500
 ├── TooLarge             TOO_LARGE          413   media or a clip larger than this worker takes
 ├── OutOfMemory          OUT_OF_MEMORY      507   the device ran out of memory
 ├── Cancelled            CANCELLED          499   stopped by the caller between two steps
+├── DeadlineExceeded     DEADLINE           504   cannot be done, or was not, in the time there is
 ├── DeliveryFailed       DELIVERY_FAILED    502   the finished clip could not be handed over
 ├── ConfigError          CONFIG             500   missing weights, settings or tools
+├── DeviceLost           INTERNAL           500   the GPU fails until the process is started anew
 └── GenerationFailed     INTERNAL           500   a stage produced values that are not finite
 """
 
@@ -70,6 +72,13 @@ class Cancelled(Ltx2Error):
     status = 499
 
 
+class DeadlineExceeded(Ltx2Error):
+    """The run cannot end, or did not, in the time it was given."""
+
+    code = "DEADLINE"
+    status = 504
+
+
 class DeliveryFailed(Ltx2Error):
     """The finished clip could not be handed over."""
 
@@ -81,6 +90,10 @@ class ConfigError(Ltx2Error):
     """Weights, settings or a tool are missing on this machine."""
 
     code = "CONFIG"
+
+
+class DeviceLost(Ltx2Error):
+    """The GPU's context is broken: nothing works on it until the process is started anew."""
 
 
 class GenerationFailed(Ltx2Error):

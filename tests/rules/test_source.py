@@ -111,7 +111,7 @@ def test_every_file_is_named_after_its_noun(file):
 def test_broad_excepts_stand_at_the_doors_only(file):
     if file.relative_to(ROOT).parts[0] in {"handler.py", "gateway", "benchmarks"}:
         return
-    if file == ROOT / "ltx2" / "cli.py":
+    if file in {ROOT / "ltx2" / "cli.py", ROOT / "ltx2" / "worker" / "gate.py"}:
         return
     for node in ast.walk(tree(file)):
         if not isinstance(node, ast.ExceptHandler):

@@ -1,0 +1,59 @@
+"""The RunPod worker: `python handler.py` loads the model and then takes jobs."""
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import runpod
+
+from ltx2.settings import Settings
+from ltx2.worker.fitness import checks
+from ltx2.worker.gate import Gate
+from ltx2.worker.log import configure
+from ltx2.worker.report import Send
+from ltx2.worker.settings import WorkerSettings
+from ltx2.worker.worker import Worker
+
+POST_SECONDS = 30.0  # to wait for one progress message; a slow one only delays the next
+
+
+def to_platform(job: Mapping[str, Any]) -> Send:
+    """Sends a job's progress to RunPod and returns when it has arrived.
+
+    The SDK posts from a thread of its own and tells nobody when that is done: two messages could
+    overtake one another, and the last one the result.
+    """
+
+    def send(progress: dict[str, Any]) -> None:
+        before = set(threading.enumerate())
+        runpod.serverless.progress_update(dict(job), progress)
+        for thread in set(threading.enumerate()) - before:
+            if "_thread_target" in thread.name:  # the SDK's function for this
+                thread.join(POST_SECONDS)
+
+    return send
+
+
+def main() -> None:
+    """Check the machine, load the model, then take jobs until the platform ends the process."""
+    settings, worker_settings = Settings.from_env(), WorkerSettings.from_env()
+    configure(worker_settings)
+    worker = Worker(settings, worker_settings)
+    gate = Gate(worker)
+    on_platform = worker_settings.post_output_url is not None
+
+    async def handler(job: dict[str, Any]) -> dict[str, Any]:
+        return await gate(job, send=to_platform(job) if on_platform else None)
+
+    def model_loads() -> None:
+        worker.ensure_loaded()
+
+    # They run in this order before the SDK takes jobs; one that fails ends the process, and the
+    # platform is told why.
+    for check in (*checks(settings, worker_settings), model_loads):
+        runpod.serverless.register_fitness_check(check)
+    runpod.serverless.start({"handler": handler})
+
+
+if __name__ == "__main__":  # the SDK's heartbeat is a process that may import this file again
+    main()

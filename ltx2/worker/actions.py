@@ -1,0 +1,136 @@
+"""Jobs that make no clip for anyone: `health`, `schema` and `smoke`. None needs real weights."""
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ltx2.delivery.file import ToFile
+from ltx2.progress import Progress
+from ltx2.request import Request
+from ltx2.session import execute
+from ltx2.settings import Settings
+from ltx2.worker.schema import input_schema, result_schema
+from ltx2.worker.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from ltx2.engine import Engine
+    from ltx2.worker.start import Started
+
+LIBRARIES = ("ltx2", "torch", "diffusers", "transformers", "peft", "runpod")
+GIB = 2**30
+# The smallest clip that takes every step of a fast one: two passes, sound, a file.
+SMOKE: Mapping[str, Any] = {
+    "prompt": "smoke", "seed": 0, "width": 128, "height": 128, "num_frames": 9
+}  # fmt: skip
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schemas of what a job may say and of what it is answered."""
+    return {"input": input_schema(), "result": result_schema()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """Whether this worker can make clips, and what it has done so far."""
+
+    settings: Settings
+    worker: WorkerSettings
+    started: "Started | None"
+    store: str  # where clips go: "s3" or "none"
+    counts: Mapping[str, int]
+    uptime: float  # seconds
+    lost: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as plain JSON types, without paths and host names."""
+        return {
+            "status": "lost" if self.lost else "starting" if self.started is None else "ready",
+            "versions": versions(),
+            "model": None if self.started is None else _model(self.started.engine),
+            "device": None if self.started is None else device_facts(self.started.engine),
+            "start": None if self.started is None else _rounded(self.started.timings),
+            "modes": self.worker.modes,
+            "store": self.store,
+            "inline_bytes": self.worker.inline_bytes,
+            "execution_seconds": self.worker.execution_seconds,
+            "jobs": {
+                name: self.counts.get(name, 0) for name in ("finished", "failed", "cancelled")
+            },
+            "uptime_seconds": round(self.uptime, 1),
+        }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a clip's numbers."""
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def smoke(
+    settings: Settings, folder: Path, progress: Progress, *, loaded: "Started | None"
+) -> dict[str, Any]:
+    """Make a small clip with the embedded checkpoint on this machine's device and tell of it.
+
+    It shows that device, libraries and encoder work, with or without the real weights. The worker's
+    own engine is used where it is the embedded checkpoint's.
+    """
+    from ltx2.engine import Engine
+    from ltx2.prepare import prepare
+
+    if loaded is not None and loaded.engine.checkpoint.name == "tiny":
+        engine = loaded.engine
+    else:
+        engine = Engine.load("tiny", settings=replace(settings, residency=None))
+
+    prepared = prepare(
+        Request.parse(dict(SMOKE)),
+        checkpoint=engine.checkpoint,
+        limits=engine.limits,
+        media=engine.media_limits,
+        files=engine.lora_files,
+        sources=engine.lora_sources,
+    )
+    video = folder / "smoke.mp4"
+    receipt = execute(prepared, engine=engine, deliver=ToFile(video), progress=progress)
+    result = receipt.as_dict()
+    facts = ("bytes", "sha256", "width", "height", "num_frames", "has_audio", "timings")
+    return {
+        "ok": True,
+        "versions": versions(),
+        "device": device_facts(engine),
+        **{name: result[name] for name in facts},
+    }
+
+
+def device_facts(engine: "Engine") -> dict[str, Any]:
+    """What the engine runs on."""
+    import torch
+
+    device = engine.components.device
+    if device.type != "cuda":
+        return {"type": device.type, "threads": torch.get_num_threads()}
+    free, total = torch.cuda.mem_get_info(device)
+    major, minor = torch.cuda.get_device_capability(device)
+    return {
+        "type": "cuda",
+        "name": torch.cuda.get_device_name(device),
+        "capability": f"{major}.{minor}",
+        "memory_gib": round(total / GIB, 1),
+        "free_gib": round(free / GIB, 1),
+    }
+
+
+def _model(engine: "Engine") -> dict[str, Any]:
+    return {
+        "checkpoint": engine.checkpoint.name,
+        "generation": engine.checkpoint.generation.name,
+        "random_weights": engine.checkpoint.random_weights,
+        "reason": engine.reason,
+        "residency": engine.components.residency,
+        "loaded": sorted(engine.components.held),
+    }
+
+
+def _rounded(timings: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(seconds, 3) for name, seconds in timings.items()}

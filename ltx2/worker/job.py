@@ -1,0 +1,132 @@
+"""A job of the platform to a task: its request, how it wants the clip, and by when. No torch."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, cast, get_args
+
+from ltx2.errors import BadRequest
+from ltx2.forms import lora_place, shown
+from ltx2.request import PICTURES, Request
+
+Output = Literal["auto", "base64", "url"]
+Action = Literal["health", "schema", "smoke"]
+
+OUTPUTS: Final[tuple[str, ...]] = get_args(Output)
+ACTIONS: Final[tuple[str, ...]] = get_args(Action)
+# What an input may hold beside a request.
+DELIVERY_FIELDS: Final = ("output", "upload_url")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What one job asks for."""
+
+    request: Request
+    output: Output
+    upload_url: str | None  # a presigned PUT of the caller's
+    s3_config: Mapping[str, Any] | None  # the store that the job brings
+    generation_id: str  # the caller's key, else the job's id
+    own_key: bool  # whether the caller gave it
+    request_sha256: str  # of what decides the clip, to tell a repeated job from another one
+    seconds: float | None  # that the platform gives the job; None where it does not say
+
+
+def job_id(job: Mapping[str, Any]) -> str:
+    """The platform's name of a job, for logs and keys."""
+    found = job.get("id")
+    return found if isinstance(found, str) and found else "unknown"
+
+
+def find_action(job: Mapping[str, Any]) -> Action | None:
+    """What a job asks for beside a clip; None for a clip. Raises BadRequest.
+
+    An action takes no other field: a request beside it would be dropped in silence.
+    """
+    given = _input(job)
+    if "action" not in given:
+        return None
+    action, problems = given["action"], list[str]()
+    if action not in ACTIONS:
+        problems.append(f"action must be one of {', '.join(ACTIONS)}; got {shown(action)}")
+    if others := sorted(set(given) - {"action"}):
+        problems.append(f"an action takes no other field; got {', '.join(map(shown, others))}")
+    if problems:
+        raise BadRequest(problems)
+    return cast("Action", action)
+
+
+def read_task(job: Mapping[str, Any], *, folders: Sequence[Path] = ()) -> Task:
+    """A job's task. `folders` are those in which it may name files of this machine.
+
+    Raises BadRequest with every problem there is.
+    """
+    given = _input(job)
+    problems = _delivery_problems(given)
+    s3_config = job.get("s3Config")
+    if s3_config is not None and not isinstance(s3_config, Mapping):
+        problems.append("s3Config must be an object")
+    fields = {name: value for name, value in given.items() if name not in DELIVERY_FIELDS}
+    try:
+        request = Request.parse(fields, folders=folders)
+    except BadRequest as refusal:
+        raise BadRequest([*refusal.problems, *problems]) from None
+    if problems:
+        raise BadRequest(problems)
+    return Task(
+        request=request,
+        output=given.get("output") or "auto",
+        upload_url=given.get("upload_url"),
+        s3_config=cast("Mapping[str, Any] | None", s3_config),
+        generation_id=request.generation_id or job_id(job),
+        own_key=request.generation_id is not None,
+        request_sha256=_digest(fields),
+        seconds=_execution_seconds(job),
+    )
+
+
+def _input(job: Mapping[str, Any]) -> dict[str, Any]:
+    given: object = job.get("input")
+    if not isinstance(given, Mapping):
+        raise BadRequest(f"the job's input must be a JSON object; got {shown(given)}")
+    return {str(name): value for name, value in cast("Mapping[object, Any]", given).items()}
+
+
+def _delivery_problems(given: Mapping[str, Any]) -> list[str]:
+    problems: list[str] = []
+    output, upload_url = given.get("output"), given.get("upload_url")
+    if output is not None and output not in OUTPUTS:
+        problems.append(f"output must be one of {', '.join(OUTPUTS)}; got {shown(output)}")
+    if upload_url is not None and not isinstance(upload_url, str):
+        problems.append(f"upload_url must be an http(s) URL; got {shown(upload_url)}")
+    if upload_url is not None and output == "base64":
+        problems.append("upload_url goes with output auto or url, not with base64")
+    return problems
+
+
+def _execution_seconds(job: Mapping[str, Any]) -> float | None:
+    """`policy.executionTimeout`, which the platform gives in milliseconds."""
+    policy: object = job.get("policy")
+    found = (
+        cast("Mapping[str, object]", policy).get("executionTimeout")
+        if isinstance(policy, Mapping)
+        else None
+    )
+    known = isinstance(found, int | float) and not isinstance(found, bool) and found > 0
+    return float(found) / 1000 if known else None
+
+
+def _digest(fields: Mapping[str, Any]) -> str:
+    """sha256 of a request as it was sent, but for what changes when the same is sent again: keys in
+    the queries of its URLs.
+    """
+    spellings = {*PICTURES, *(name for names in PICTURES.values() for name in names)}
+    same = {
+        name: lora_place(value) if name in spellings and isinstance(value, str) else value
+        for name, value in fields.items()
+        if name != "generation_id" and value is not None
+    }
+    text = json.dumps(same, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,35 @@
+"""The folder a job works in: gone when the job ends, and cleared away if the process was killed."""
+
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+_NAME = re.compile(r"ltx2-job-(\d+)-.+")
+
+
+def job_folder(parent: Path | None) -> "tempfile.TemporaryDirectory[str]":
+    """A new folder for one job, to be used in a `with`; None: in the system's temporary folder."""
+    return tempfile.TemporaryDirectory(dir=parent, prefix=f"ltx2-job-{os.getpid()}-")
+
+
+def clear_leftovers(parent: Path | None) -> int:
+    """Remove the folders of jobs whose process is gone; how many there were.
+
+    A number that is in use again belongs to another process, unless it is this one's: in a
+    container a worker always has the same.
+    """
+    folder = Path(tempfile.gettempdir()) if parent is None else parent
+    found = [each for each in folder.glob("ltx2-job-*") if _abandoned(each)]
+    for each in found:
+        shutil.rmtree(each, ignore_errors=True)
+    return len(found)
+
+
+def _abandoned(folder: Path) -> bool:
+    match = _NAME.fullmatch(folder.name)
+    if match is None:
+        return False
+    number = int(match[1])
+    return number == os.getpid() or not Path(f"/proc/{number}").exists()
