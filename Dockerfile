@@ -1,39 +1,99 @@
-# An image that runs the `ltx2` command on an NVIDIA GPU. Weights are not inside: mount a folder at
-# /models, or let `ltx2 download` fill it. Files are written to /out; `--user` makes them yours, and
-# without it user 1000 must be allowed to write to the folder that is mounted there.
+# The RunPod worker's image for an NVIDIA GPU; with arguments it is the `ltx2` command.
 #
-#   docker build -t ltx2 .
+#   docker buildx bake                 the targets and their settings are in docker-bake.hcl
 #   docker run --gpus all --user "$(id -u)" -v "$PWD:/out" -v ltx2-models:/models \
-#       ltx2 generate "PROMPT" -o clip.mp4
+#       ltx2:dev generate "PROMPT" -o clip.mp4
 #
-# torch's wheels bring their own CUDA libraries and the container runtime brings the driver, so a
-# CUDA base image would only hold a second copy of both.
+# Targets: `slim` has no weights; `baked-fast`, `baked-pro` and `baked-all` hold one model's in
+# /models, never on the volume's mount point, which would hide them.
+#
+# The base is Python and no CUDA image: torch's wheels bring every CUDA library and the container
+# runtime brings the driver, so a CUDA base would be a second copy of both. Another base may be given
+# by its digest (--build-arg PYTHON_IMAGE=...): a Debian or Ubuntu with this Python and pip, glibc
+# 2.28 or newer. Nothing is installed with apt: ffmpeg comes in a wheel, and there is no C compiler,
+# because nothing is compiled when a clip is made (start.sh keeps torch from compiling).
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
+# Which model the baked targets hold, and 1 to add its camera and detail LoRAs where it has some.
+ARG CHECKPOINT=ltx-2.3
+ARG LORAS=
 
-FROM ${PYTHON_IMAGE}
-
+# What changes rarely and is large: torch with CUDA, then the other packages, each a layer.
+FROM ${PYTHON_IMAGE} AS packages
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore \
     PYTHONUNBUFFERED=1 \
-    HF_HOME=/models/huggingface \
-    LTX2_CACHE=/models/cache
-
+    PYTHONPATH=/app/lib \
+    PATH=/app/lib/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
+# start.sh becomes this user. It is no USER here, because a network volume belongs to root, and only
+# root can make the worker's folders there. /models and /out take files of whoever `--user` names.
+RUN useradd --uid 1000 --create-home --home-dir /var/lib/ltx2 ltx2 \
+    && mkdir -p /models /out \
+    && chmod 1777 /models /out
 WORKDIR /app
-
-# First the packages, which change rarely and are large; then the code.
+COPY requirements-cuda.lock ./
+RUN pip install --no-cache-dir --no-deps -r requirements-cuda.lock
 COPY requirements-runtime.lock ./
-RUN pip install --no-cache-dir -r requirements-runtime.lock
+RUN pip install --no-cache-dir --no-deps -r requirements-runtime.lock && pip check
+WORKDIR /out
+ENTRYPOINT ["/app/start.sh"]
+
+# The project, built with the locked setuptools. Only its result goes on; it is the last layer of
+# every target, so that a change of code sends neither packages nor weights again.
+FROM packages AS code
+WORKDIR /build
 COPY pyproject.toml LICENSE ./
 COPY loras ./loras
 COPY pipelines ./pipelines
 COPY ltx2 ./ltx2
-RUN pip install --no-cache-dir --no-deps . && rm -rf build *.egg-info
+RUN pip install --no-cache-dir --no-deps --no-build-isolation --target /app/lib .
+COPY handler.py /app/
+COPY --chmod=755 start.sh /app/
 
-# Nothing needs root; /models and /out are what the command may write, whoever `--user` names.
-RUN useradd --create-home --uid 1000 ltx2 && mkdir -p /models /out && chmod 1777 /models /out
-USER ltx2
-WORKDIR /out
-VOLUME /models
+FROM packages AS command
+COPY --from=code /app /app
 
-ENTRYPOINT ["ltx2"]
-CMD ["--help"]
+# The token is there while the command runs and in no layer.
+FROM command AS weights-fast
+ARG CHECKPOINT
+ARG LORAS
+RUN --mount=type=secret,id=hf_token,required=true \
+    HF_TOKEN="$(cat /run/secrets/hf_token)" \
+    ltx2 download --checkpoint "${CHECKPOINT}" --mode fast ${LORAS:+--loras} --to "/models/${CHECKPOINT}"
+
+FROM command AS weights-pro
+ARG CHECKPOINT
+ARG LORAS
+RUN --mount=type=secret,id=hf_token,required=true \
+    HF_TOKEN="$(cat /run/secrets/hf_token)" \
+    ltx2 download --checkpoint "${CHECKPOINT}" --mode pro ${LORAS:+--loras} --to "/models/${CHECKPOINT}"
+
+FROM command AS weights-all
+ARG CHECKPOINT
+ARG LORAS
+RUN --mount=type=secret,id=hf_token,required=true \
+    HF_TOKEN="$(cat /run/secrets/hf_token)" \
+    ltx2 download --checkpoint "${CHECKPOINT}" --mode all ${LORAS:+--loras} --to "/models/${CHECKPOINT}"
+
+# A baked worker that misses its weights is a broken image: it must say so, not fetch them.
+FROM packages AS baked-fast
+ARG CHECKPOINT
+ENV LTX2_CHECKPOINT=${CHECKPOINT} LTX2_MODES=fast LTX2_DOWNLOAD=0
+COPY --from=weights-fast /models/${CHECKPOINT} /models/${CHECKPOINT}
+COPY --from=code /app /app
+
+FROM packages AS baked-pro
+ARG CHECKPOINT
+ENV LTX2_CHECKPOINT=${CHECKPOINT} LTX2_MODES=pro LTX2_DOWNLOAD=0
+COPY --from=weights-pro /models/${CHECKPOINT} /models/${CHECKPOINT}
+COPY --from=code /app /app
+
+FROM packages AS baked-all
+ARG CHECKPOINT
+ENV LTX2_CHECKPOINT=${CHECKPOINT} LTX2_MODES=all LTX2_DOWNLOAD=0
+COPY --from=weights-all /models/${CHECKPOINT} /models/${CHECKPOINT}
+COPY --from=code /app /app
+
+# Last, because RunPod's builder takes the last stage.
+FROM command AS slim

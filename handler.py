@@ -37,7 +37,7 @@ def to_platform(job: Mapping[str, Any]) -> Send:
 def main() -> None:
     """Check the machine, load the model, then take jobs until the platform ends the process."""
     settings, worker_settings = Settings.from_env(), WorkerSettings.from_env()
-    configure(worker_settings)
+    configure(worker_settings, settings)
     worker = Worker(settings, worker_settings)
     gate = Gate(worker)
     on_platform = worker_settings.post_output_url is not None

@@ -84,8 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> Parser:
     """The command line. Options of a request come from its schema."""
     from ltx2 import inventory, video_command
+    from ltx2.deploy import command as deploy_command
     from ltx2.examples import epilog
     from ltx2.flags import add_request_flags, add_run_flags
+    from ltx2.serve import command as serve_command
 
     parser = Parser(prog="ltx2", description="LTX-2: video with sound from a text and a picture.")
     parser.set_defaults(json=False)
@@ -117,6 +119,8 @@ def build_parser() -> Parser:
     download = commands.add_parser("download", help="fetch or bake weights, resumable and verified")
     inventory.add_download_flags(download)
     download.set_defaults(run=inventory.run_download)
+    serve_command.add_command(commands)
+    deploy_command.add_command(commands)
     for command in (generate, *videos, models, loras, doctor, download):
         command.add_argument(
             "--json", action="store_true", help="print one JSON document on stdout and nothing else"

@@ -1,7 +1,7 @@
 """The engine: a checkpoint's weights on a device, ready to run plans."""
 
 import logging
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from loras.adapters import LoraMismatch
-from ltx2.errors import ConfigError, GenerationFailed, OutOfMemory
+from ltx2.errors import ConfigError, GenerationFailed
+from ltx2.faults import faults
 from ltx2.fit import RESIDENCIES, Decision, Fit, find_residency, fit_for, make_room, room_for
 from ltx2.lora_files import LoraFiles, adapter_file, refusal_of
 from ltx2.lora_sources import LoraSources
@@ -17,6 +18,8 @@ from ltx2.prepare import prepare
 from ltx2.progress import Listener, Progress, counted, expected_work
 from ltx2.request import Request
 from ltx2.results import Result
+from ltx2.room import Room
+from ltx2.second_try import tried_twice
 from ltx2.session import complete
 from ltx2.settings import Settings
 from ltx2.video_session import detailer_downscale
@@ -187,12 +190,14 @@ class Engine:
         """What the detailer's own file says of the reference it follows; raises ConfigError."""
         return detailer_downscale(self.checkpoint, self.components.weights.root, self.settings)
 
-    def run(self, plan: Plan, inputs: Inputs, progress: Progress) -> Clip:
-        """Run a plan.
+    def run(
+        self, plan: Plan, inputs: Inputs, progress: Progress, decision: Decision | None = None
+    ) -> Clip:
+        """Run a plan, in the way that was decided or as it fits.
 
         The clip's frames are decoded while they are read; errors surface there as they do here.
         """
-        plan = self.fitted(plan)
+        plan = self.fitted(plan) if decision is None else self.placed(decision)
         with translated(plan):
             parts = needed_parts(plan, self.components)
             with progress.stage("load", len(parts)):
@@ -212,20 +217,47 @@ class Engine:
         if missing := self.components.weights.missing(plan.mode, plan.wanted_parts):
             raise ConfigError(f"{plan.mode} needs files that are not there: {', '.join(missing)}")
         with translated(plan):
-            return self.fit.decide(plan, room_for(self.components, self.settings.device_memory))
+            return self.fit.decide(plan, self.room())
 
     def fitted(self, plan: AnyPlan) -> AnyPlan:
         """The plan as it runs here, its tiles smaller where they must be, and the parts placed for
         it. Raises as `check_fits`.
         """
-        decision = self.check_fits(plan)
+        return self.placed(self.check_fits(plan))
+
+    def placed(self, decision: Decision) -> Any:  # noqa: ANN401 - the decision's kind of plan
+        """The plan of a decision, with the parts placed for it."""
         if self.on_decision is not None:
             self.on_decision(decision)
         if decision.residency != self.components.residency:
             logger.info("parts are now %s: %s", decision.residency, decision.reason)
             self.components.live_as(decision.residency)
-        make_room(self.components, decision, room_for(self.components, self.settings.device_memory))
+        make_room(self.components, decision, self.room())
         return decision.plan
+
+    def room(self) -> Room:
+        """What a run may take here, of which the parts that are loaded are a part."""
+        return room_for(self.components, self.settings.device_memory)
+
+    def let_go(self, *, parts: bool = False) -> None:
+        """Free what a run has left behind: LoRAs, and every loaded part where `parts` says so."""
+        with faults("what was left of a run could not be freed"):
+            if parts:
+                for name in self.components.held:
+                    self.components.drop(name)
+            self.components.drop_adapters()
+
+    def preload(self, modes: Sequence[Mode] = ("fast",)) -> dict[str, float]:
+        """Load what a clip of these modes uses, as far as it stays; see `ltx2.preload`."""
+        from ltx2.preload import preload
+
+        return preload(self, modes)
+
+    def warm(self, mode: Mode = "fast") -> float:
+        """Make the smallest clip and throw it away; see `ltx2.preload`."""
+        from ltx2.preload import warm
+
+        return warm(self, mode)
 
     def run_warnings(self, plan: Plan) -> tuple[str, ...]:
         """What only the run could tell: prompts that were longer than the encoder reads, and
@@ -261,11 +293,14 @@ class Engine:
             sources=self.lora_sources,
         )
         prepared = complete(prepared, engine=self, progress=report)
-        plan = prepared.plan
-        report.expect(expected_work(plan))
-        clip = self.run(plan, prepared.inputs, report)
-        with closing(clip.frames), report.stage("decode+encode", clip.chunks):
-            frames = np.concatenate(list(counted(clip.frames, report)))
+        report.expect(expected_work(prepared.plan))
+
+        def make(plan: Plan, decision: Decision | None) -> tuple[Plan, Clip, np.ndarray]:
+            clip = self.run(plan, prepared.inputs, report, decision)
+            with closing(clip.frames), report.stage("decode+encode", clip.chunks):
+                return plan, clip, np.concatenate(list(counted(clip.frames, report)))
+
+        (plan, clip, frames), retold = tried_twice(self, prepared.plan, report, make)
         return Result(
             plan=plan,
             frames=frames,
@@ -276,6 +311,7 @@ class Engine:
                 *prepared.told,
                 *plan.warnings,
                 *self.run_warnings(plan),
+                *retold,
                 *clip.warnings,
             ),
             encoder_options=self.encoder_options,
@@ -331,10 +367,15 @@ def default_dtype(device: torch.device, settings: Settings) -> torch.dtype:
 
 
 @contextmanager
-def translated(plan: Plan | RestorePlan) -> Iterator[None]:
-    """Errors of the lower layers as errors of this one."""
+def translated(plan: Plan | RestorePlan, *, decoding: bool = False) -> Iterator[None]:
+    """Errors of the lower layers as errors of this one; of the decoder's where `decoding`."""
+    full = (
+        f"{plan.width}x{plan.height} for {plan.duration:.1f} s does not fit the device's"
+        " memory; a lower resolution or a shorter clip needs less"
+    )
     try:
-        yield
+        with faults(full, decoding=decoding):
+            yield
     except NonFinite as error:
         raise GenerationFailed(f"{error}; plan {plan.id}, seed {plan.seed}") from error
     except (CheckpointError, FileNotFoundError) as error:
@@ -342,13 +383,8 @@ def translated(plan: Plan | RestorePlan) -> Iterator[None]:
     except LoraMismatch as error:
         adapters = [adapter for part in plan.passes.values() for adapter in part.adapters]
         raise refusal_of(error, adapters) from error
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(
-            f"{plan.width}x{plan.height} for {plan.duration:.1f} s does not fit the device's"
-            " memory; a lower resolution or a shorter clip needs less"
-        ) from error
 
 
 def _translated_frames(frames: Generator[np.ndarray], plan: Plan) -> Generator[np.ndarray]:
-    with translated(plan), closing(frames):
+    with translated(plan, decoding=True), closing(frames):
         yield from frames

@@ -59,10 +59,16 @@ class TooLarge(Ltx2Error):
 
 
 class OutOfMemory(Ltx2Error):
-    """The device ran out of memory."""
+    """The device ran out of memory. `decoding`: while frames were decoded, so that smaller tiles of
+    the decoder need less.
+    """
 
     code = "OUT_OF_MEMORY"
     status = 507
+
+    def __init__(self, message: str, *, decoding: bool = False) -> None:
+        self.decoding = decoding
+        super().__init__(message)
 
 
 class Cancelled(Ltx2Error):

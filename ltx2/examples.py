@@ -34,6 +34,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "ltx2 upscale in.mp4 --spatial 1 --temporal",
         'ltx2 upscale in.mp4 --mode pro --prompt "a harbour at dawn" --detailer',
     ),
+    "serve": (
+        "ltx2 serve --checkpoint tiny",
+        "ltx2 serve --port 0 --drain 60 --device cpu",
+        "LTX2_SERVE_KEY=secret ltx2 serve --host 0.0.0.0",
+    ),
 }
 
 

@@ -15,14 +15,20 @@ from ltx2.room import GIB, Room, room_on
 from pipelines.checkpoints.files import Weights
 from pipelines.components import Components, adapter_bytes
 from pipelines.geometry import Size
-from pipelines.memory.forecast import RESIDENCIES, Forecast, forecast, host_forecast
+from pipelines.memory.forecast import (
+    RESIDENCIES,
+    Forecast,
+    device_bytes,
+    forecast,
+    host_forecast,
+)
 from pipelines.memory.long_video import extended, stretches
 from pipelines.memory.outline import Outlines, outlines_of, tensor_bytes
 from pipelines.memory.rehearsal import Rehearsal, Rehearsed
 from pipelines.models import Checkpoint
-from pipelines.plan import Adapter, DenoisePlan, Plan, RestorePlan
+from pipelines.plan import Adapter, DenoisePlan, Mode, Plan, RestorePlan
 from pipelines.residency import Residency, home
-from pipelines.stages.decode import smaller_tiles
+from pipelines.stages.decode import halved, smaller_tiles
 
 # What libraries take beside the tensors, and what is lost between tensors, as a share of these.
 DEVICE_SLACK = 0.05
@@ -34,6 +40,9 @@ HOST_SLACK = GIB
 # a pixel of the clip. In bfloat16, passes take about 20 of these and the decoder 30.
 AMPLE_WEIGHTS, AMPLE_PIXEL = 3, 400
 AnyPlan = Plan | RestorePlan
+# Of what ran out of memory, the share that another try may take at most: the forecast was too low
+# by an amount that nobody knows.
+LESS = 0.97
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +168,52 @@ class Fit:
         least = room.host if room.device is None else min(room.host, room.device)
         return most + HOST_SLACK + room.libraries < least
 
+    def after_failure(
+        self, plan: Plan, residency: Residency, room: Room, *, decoding: bool
+    ) -> Decision | None:
+        """The fastest way that takes clearly less, where a plan ran out of memory in a residency;
+        None where there is none.
+
+        What is compared is what was at work then: the decoder, or all that came before it.
+        """
+        most = LESS * self._taken(plan, residency, room, decoding=decoding)
+        for candidate in (plan, *(_with_smaller_tiles(plan) if decoding else ())):
+            for found in self.forecasts(candidate, room):
+                taken = self._taken(candidate, found.residency, room, decoding=decoding)
+                if taken <= most and lacking(found, room) is None:
+                    return Decision(
+                        plan=candidate,
+                        residency=found.residency,
+                        reason=f"{_part(decoding)} ran out of memory, and this takes less",
+                        forecast=found,
+                    )
+        return None
+
+    def after_failures(
+        self, plan: Plan, residency: Residency, room: Room, *, decoding: bool
+    ) -> str:
+        """What would fit instead, where a plan has run out of memory in the most frugal way there
+        is: less than what that was foretold to take.
+        """
+        most = int(LESS * self._taken(plan, residency, room, decoding=decoding))
+        if room.device is None:
+            left = replace(room, host=min(room.host, most + HOST_SLACK))
+        else:
+            slack = max(int(most * DEVICE_SLACK), room.libraries)
+            left = replace(room, device=min(room.device, most + slack))
+        return self._advice(plan, left)
+
+    def _taken(self, plan: Plan, residency: Residency, room: Room, *, decoding: bool) -> int:
+        """Bytes of tensors and weights at the fullest moment of decoding, or of all before it."""
+        if decoding:
+            plan = replace(plan, decode=halved(plan.decode))  # the decoder has tried these, too
+        run = self.rehearsed(plan)
+        moments = [m for m in run.moments if ("vae" in m.parts) == decoding]
+        if room.device is None:
+            weights = sum(size.whole for size in run.sizes.values()) + sum(run.adapters.values())
+            return weights + max(moment.both for moment in moments)
+        return max(device_bytes(run, moment, residency) for moment in moments)
+
     def _refusal(self, plan: AnyPlan, room: Room) -> str:
         frugal = min(self.forecasts(plan, room), key=lambda found: found.device)
         told = f"{plan.width}x{plan.height} for {plan.duration:.1f} s needs at least "
@@ -241,6 +296,10 @@ def _as_in(old: DenoisePlan, new: DenoisePlan) -> DenoisePlan:
         stg_blocks=old.stg_blocks,
         conditions=tuple(replace(c, frame=min(c.frame, new.frames - 1)) for c in old.conditions),
     )
+
+
+def _part(decoding: bool) -> str:
+    return "the decoder" if decoding else "a pass"
 
 
 def _with_smaller_tiles(plan: AnyPlan) -> Iterator[AnyPlan]:
@@ -339,9 +398,10 @@ def make_room(components: Components, decision: Decision, room: Room) -> None:
     components.limit_adapters(min(adapter_bytes(components.device), spare + found.adapters))
 
 
-def reference_plan(row: Checkpoint, weights: Weights) -> Plan:
+def reference_plan(row: Checkpoint, weights: Weights, mode: Mode | None = None) -> Plan:
     """What a machine should run well: a clip of the default size and length, with what is there."""
-    mode = "fast" if weights.has("transformer", "distilled") else "pro"
+    if mode is None:
+        mode = "fast" if weights.has("transformer", "distilled") else "pro"
     upscaled = weights.has("spatial_upscaler")
     request = Request.parse({"prompt": "x", "seed": 0, "mode": mode, "spatial_upscaler": upscaled})
     return decide(request, checkpoint=row)

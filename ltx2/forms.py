@@ -16,6 +16,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]{16,}(?:=\s*){0,2}")
 _REPOSITORY = re.compile(r"[\w.\-]+/[\w.\-]+:.*", re.DOTALL)
 _REPOSITORY_FILE = re.compile(r"[\w.\-]+/[\w.\-]+:(?!/)(?:(?!\.\.)[^:\\])+\.safetensors")
 _CATALOGUE_ID = re.compile(r"[A-Za-z0-9][\w\-]*")
+_SHOWN_BITS = 128
 _PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
 
 
@@ -83,4 +84,6 @@ def shown(value: object) -> str:
         return f"a list of {len(cast('list[object]', value))}"
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
+    if isinstance(value, int) and value.bit_length() > _SHOWN_BITS:
+        return "a number of many digits"  # which Python refuses to write where there are thousands
     return ascii(value)[:40]

@@ -8,8 +8,9 @@ continues.
 
 import errno
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+import http
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 HASH_BLOCK = 8 * 2**20  # bytes read at a time while hashing
 HUB = "https://huggingface.co"
-START_SECONDS = 30.0  # for the first bytes of a file, each wait on the line by itself
+QUIET_SECONDS = 10.0  # that a line may stand still, as in the hub's own library
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,25 +131,40 @@ class Hub:
 
     def start(self, repository: Repository, file: RemoteFile, count: int) -> bytes:
         """The first `count` bytes of a file; fewer where it has no more."""
+        found = bytearray()
+        with closing(self.pieces(repository, file, 0, count)) as pieces:
+            for piece in pieces:
+                found += piece
+                if len(found) >= count:
+                    break  # the range is a wish that a server may not know
+        return bytes(found[:count])
+
+    def pieces(
+        self, repository: Repository, file: RemoteFile, first: int, end: int | None = None
+    ) -> Generator[bytes]:
+        """The bytes of a file from `first` on, as they come, and to `end` where a server knows how.
+
+        Raises ConfigError where the line breaks or stands still.
+        """
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
+        what = f"{repository.name}/{file.path}"
         url = hf_hub_url(
             repository.name, file.path, revision=repository.commit, endpoint=self.endpoint
         )
         headers = build_hf_headers(token=self.token, library_name="ltx2")
-        headers |= {"Accept-Encoding": "identity", "Range": f"bytes=0-{count - 1}"}
-        found = bytearray()
+        headers["Accept-Encoding"] = "identity"
+        if first or end is not None:
+            headers["Range"] = f"bytes={first}-{'' if end is None else end - 1}"
         with (
-            explained(f"{repository.name}/{file.path}", self.token),
-            get_session().stream("GET", url, headers=headers, timeout=START_SECONDS) as response,
+            explained(what, self.token),
+            get_session().stream("GET", url, headers=headers, timeout=QUIET_SECONDS) as response,
         ):
             hf_raise_for_status(response)
-            for chunk in response.iter_bytes(min(count, HASH_BLOCK)):
-                found += chunk
-                if len(found) >= count:
-                    break  # the range is a wish that a server may not know
-        return bytes(found[:count])
+            if first and response.status_code != http.HTTPStatus.PARTIAL_CONTENT:
+                raise ConfigError(f"{what}: the hub does not continue a file")
+            yield from response.iter_bytes()
 
     def link(self, repository: Repository, file: RemoteFile, cache: Path) -> Path:
         """Let the hub's library enter a blob that is in its cache folder into the snapshot. Fetches

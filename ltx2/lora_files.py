@@ -1,7 +1,10 @@
 """LoRA files by their headers: what cannot act is refused before any weights are read. No torch."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from os.path import samestat
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
@@ -13,9 +16,11 @@ from loras.kinds import LOADABLE
 from ltx2.adapters import NEEDS_A_PASS, lora_problem
 from ltx2.errors import BadRequest, ConfigError, Ltx2Error, TooLarge
 from ltx2.extent import combined
-from ltx2.forms import lora_form, lora_name, lora_place
+from ltx2.folders import NotThere, opened
+from ltx2.forms import lora_form, lora_name, lora_place, shown
 from ltx2.lora_sources import LoraSources, sha256_of, too_many
 from ltx2.request import Request
+from ltx2.waiting import Stop
 from ltx2.weights import Resolved, catalogue_file
 from pipelines.checkpoints import keys
 from pipelines.checkpoints.files import Weights, find
@@ -57,17 +62,22 @@ def read_loras(
     *,
     layers: Layers = MappingProxyType({}),
     max_bytes: int | None = None,
+    paths: bool = True,
+    folders: Sequence[Path] = (),
 ) -> OwnFiles:
     """Judge the request's local LoRAs by their headers; what lies elsewhere is `fetch_loras`'.
 
-    `layers` are those the files must fit, none where they are not known yet.
+    `layers` are those the files must fit, none where they are not known yet. Without `paths` only
+    files that really lie in one of `folders` are looked at.
     """
     found = OwnFiles()
     for index, lora in enumerate(request.loras):
         if lora_form(lora.source) == "path" and lora_problem(lora, request, row) is None:
             judge = _Judge(layers)
+            name, file = f"loras[{index}]", Path(lora.source)
             try:
-                digest = _read(Path(lora.source), f"loras[{index}]", judge, max_bytes)
+                with nullcontext() if paths else _allowed(file, folders, name):
+                    digest = _read(file, name, judge, max_bytes)
             except Ltx2Error as refusal:
                 found.refusals.append(refusal)
             else:
@@ -82,11 +92,12 @@ def fetch_loras(
     sources: LoraSources,
     layers: Layers = MappingProxyType({}),
     trusted: bool,
+    stop: Stop | None = None,
 ) -> bool:
     """Add to `found` the request's LoRAs by URL and repository; whether there were any.
 
     Each is judged before more than its header is fetched. Only a `trusted` caller's are asked for
-    with this machine's token.
+    with this machine's token. What `stop` raises, or Cancelled, ends the fetching.
     """
     kept: set[Path] = set()
     for index, lora in enumerate(request.loras):
@@ -94,8 +105,10 @@ def fetch_loras(
             continue
         judge, name = _Judge(layers), f"loras[{index}]"
         try:
-            fetched = sources.fetch(lora.source, name=name, check=judge, trusted=trusted)
-        except Ltx2Error as refusal:
+            fetched = sources.fetch(
+                lora.source, name=name, check=judge, trusted=trusted, stop=stop
+            )
+        except (BadRequest, TooLarge, ConfigError) as refusal:
             found.refusals.append(refusal)
             continue
         kept.add(fetched.file)
@@ -103,6 +116,23 @@ def fetch_loras(
     if kept:
         sources.prune(kept)
     return bool(kept)
+
+
+@contextmanager
+def _allowed(file: Path, folders: Sequence[Path], name: str) -> Iterator[None]:
+    """While a remote caller's file is read: it lies in a folder, and is the same file at the end.
+
+    Raises BadRequest.
+    """
+    refusal = BadRequest(f"{name} names no file that can be read here: {shown(str(file))}")
+    try:
+        with opened(file, folders) as descriptor:
+            yield
+            same = samestat(os.fstat(descriptor), file.lstat())
+    except (NotThere, OSError) as error:
+        raise refusal from error
+    if not same:
+        raise refusal
 
 
 class _Judge:

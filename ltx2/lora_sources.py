@@ -9,13 +9,14 @@ import json
 import os
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from loras import headers
 from loras.headers import Header
@@ -23,6 +24,7 @@ from ltx2.errors import BadRequest, ConfigError, MediaRefused, TooLarge
 from ltx2.forms import lora_form, lora_name
 from ltx2.hub import Hub, RemoteFile, Repository
 from ltx2.media.download import Answer, fetching
+from ltx2.waiting import Stop, aside
 from ltx2.weights import cached_repository, snapshot
 
 # Why a header is none of a file that can act, or None; it is asked before the rest is fetched.
@@ -32,6 +34,7 @@ CHUNK = 2**20  # bytes
 # Of a file that anybody may name: a LoRA of every layer needs one or two million.
 HEADER_BYTES = 16_000_000
 STALE_SECONDS = 86_400.0  # after this a half file belongs to nobody who still runs
+TRIES = 5  # for a file whose line breaks, as many as the hub's own library makes
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PARTIALS, _NOTES = ".partial", ".urls"
 
@@ -58,17 +61,20 @@ class LoraSources:
     token: str | None
     offline: bool
 
-    def fetch(self, source: str, *, name: str, check: Check, trusted: bool) -> Fetched:
+    def fetch(
+        self, source: str, *, name: str, check: Check, trusted: bool, stop: Stop | None = None
+    ) -> Fetched:
         """The file behind a URL or `owner/name:file`. `name` is the field that errors speak of.
 
         Only for a `trusted` caller is the hub asked with this machine's token. Raises BadRequest
         for what cannot be had or is refused by `check`, TooLarge for what is too heavy, and
-        ConfigError where it cannot be kept.
+        ConfigError where it cannot be kept. `stop` is asked all the time; what it raises, or
+        Cancelled, ends the fetching.
         """
         if lora_form(source) == "repository":
-            found = self._from_hub(source, name, check, trusted)
+            found = self._from_hub(source, name, check, trusted, stop)
         else:
-            found = self._from_url(source, name, check)
+            found = self._from_url(source, name, check, stop)
         if found.file.parent == self.folder:
             _mark_used(found.file)
         return found
@@ -113,7 +119,7 @@ class LoraSources:
                 file.unlink(missing_ok=True)
                 total -= size
 
-    def _from_url(self, url: str, name: str, check: Check) -> Fetched:
+    def _from_url(self, url: str, name: str, check: Check, stop: Stop | None) -> Fetched:
         note = self.folder / _NOTES / f"{hashlib.sha256(url.encode()).hexdigest()}.json"
         known = self._known(note)
         wanted = {"Accept": "application/octet-stream, */*"}
@@ -128,6 +134,7 @@ class LoraSources:
                 timeout_s=self.timeout_s,
                 allow_private=self.allow_private,
                 headers=wanted,
+                stop=stop,
             ) as answer:
                 if known and answer.status == 304:
                     file = self.folder / f"{known['sha256']}.safetensors"
@@ -213,32 +220,72 @@ class LoraSources:
         if nbytes > self.max_bytes:
             raise TooLarge(too_many(name, nbytes, self.max_bytes))
 
-    def _from_hub(self, source: str, name: str, check: Check, trusted: bool) -> Fetched:
+    def _from_hub(
+        self, source: str, name: str, check: Check, trusted: bool, stop: Stop | None
+    ) -> Fetched:
         repository_name, _, path = source.partition(":")
         if self.offline:
             return self._from_cache(repository_name, path, name, check)
         hub = Hub(endpoint=self.endpoint, token=self.token if trusted else False)
-        try:
-            repository = hub.repository(repository_name)
-            file, sha256 = _file_of(repository, path, name)
-            self._refuse_by_size(file.bytes, name)
-            there = self.find(source, sha256)
-            header = headers.read(there) if there else _header_of(hub, repository, file)
-            _refuse_by(check, header, lora_name(source), name)
-        except (ConfigError, ValueError) as error:  # of the hub, about what the request names
-            raise BadRequest(f"{name}: {error}") from error
-        if there:
-            return Fetched(file=there, sha256=sha256)
-        kept = self.folder / f"{sha256}.safetensors"
-        partial = self.folder / _PARTIALS / f"{sha256}-{os.getpid()}"
-        with self._keeping():
+        deadline = time.monotonic() + self.timeout_s
+
+        def late_or_stopped() -> bool:
+            if time.monotonic() >= deadline:
+                raise BadRequest(f"{name}: it was not fetched within {self.timeout_s:g} s")
+            return stop is not None and stop()
+
+        def judged(_left_behind: threading.Event) -> tuple[_OnHub, Path | None]:
             try:
-                hub.fetch(repository, file, kept, partial=partial, bar=_watch(name, self.timeout_s))
-            except ConfigError as error:  # its advice is for a download that is continued
-                raise BadRequest(f"{name}: {str(error).partition(';')[0]}") from error
-            finally:
-                partial.unlink(missing_ok=True)
-        return Fetched(file=kept, sha256=sha256)
+                repository = hub.repository(repository_name)
+                file, sha256 = _file_of(repository, path, name)
+                self._refuse_by_size(file.bytes, name)
+                there = self.find(source, sha256)
+                header = headers.read(there) if there else _header_of(hub, repository, file)
+                _refuse_by(check, header, lora_name(source), name)
+            except (ConfigError, ValueError) as error:  # of the hub, about what the request names
+                raise BadRequest(f"{name}: {error}") from error
+            return _OnHub(repository=repository, file=file, sha256=sha256), there
+
+        found, there = aside(judged, stop=late_or_stopped, name="hub")
+        if there:
+            return Fetched(file=there, sha256=found.sha256)
+        kept = self.folder / f"{found.sha256}.safetensors"
+
+        def fetched(left_behind: threading.Event) -> None:
+            self._keep_from_hub(hub, found, kept, name, left_behind)
+
+        aside(fetched, stop=late_or_stopped, name="hub")
+        return Fetched(file=kept, sha256=found.sha256)
+
+    def _keep_from_hub(
+        self, hub: Hub, found: "_OnHub", kept: Path, name: str, left_behind: threading.Event
+    ) -> None:
+        """A file of a repository in the folder. A line that breaks is continued, a few times."""
+        with self._partial() as (path, out):
+            digest, have = hashlib.sha256(), 0
+            for left in reversed(range(TRIES)):
+                try:
+                    with closing(hub.pieces(found.repository, found.file, have)) as pieces:
+                        for piece in pieces:
+                            if left_behind.is_set():
+                                return
+                            have += len(piece)
+                            if have > found.file.bytes:
+                                raise BadRequest(f"{name}: the hub sent more than it promised")
+                            digest.update(piece)
+                            out.write(piece)
+                except ConfigError as error:  # its advice is for a download that is continued
+                    if not left or left_behind.is_set():
+                        raise BadRequest(f"{name}: {str(error).partition(';')[0]}") from error
+                if have == found.file.bytes:
+                    break
+            if digest.hexdigest() != found.sha256:
+                raise BadRequest(
+                    f"{name}: {found.repository.name}/{found.file.path} has sha256 "
+                    f"{digest.hexdigest()}, the hub says {found.sha256}"
+                )
+            out.close()
+            path.replace(kept)
 
     def _from_cache(self, repository: str, path: str, name: str, check: Check) -> Fetched:
         """A file that a download brought, where the hub is not to be asked."""
@@ -255,6 +302,15 @@ class LoraSources:
         raise BadRequest(
             f"{name}: {repository}:{path} is not in the hub's cache, and HF_HUB_OFFLINE is set"
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OnHub:
+    """A file of a repository."""
+
+    repository: Repository
+    file: RemoteFile
+    sha256: str
 
 
 def too_many(name: str, nbytes: int, most: int) -> str:
@@ -303,27 +359,6 @@ def _header_of(hub: Hub, repository: Repository, file: RemoteFile) -> Header:
 def _refuse_by(check: Check, header: Header, file_name: str, name: str) -> None:
     if problem := check(header, file_name):
         raise BadRequest(f"{name}: {problem}")
-
-
-def _watch(name: str, timeout_s: float) -> type[Any]:
-    """A progress bar for the hub's library that shows nothing and ends a fetch when time is up."""
-    deadline = time.monotonic() + timeout_s
-
-    class Watch:
-        def __init__(self, *_arguments: object, **_options: object) -> None:
-            self.update(0)
-
-        def __enter__(self) -> "Watch":
-            return self
-
-        def __exit__(self, *_error: object) -> None:
-            self.update(0)
-
-        def update(self, _count: int) -> None:
-            if time.monotonic() >= deadline:
-                raise BadRequest(f"{name}: it was not fetched within {timeout_s:g} s")
-
-    return Watch
 
 
 def _mark_used(file: Path) -> None:

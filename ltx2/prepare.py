@@ -1,7 +1,8 @@
 """A request to a plan and its pictures: everything that may be refused is refused here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from loras.keys import Match
 from ltx2.adapters import choose_adapters
@@ -22,6 +23,7 @@ from ltx2.media.fetch import MediaLimits, Picture, fetch_all
 from ltx2.planner import DEFAULT_LIMITS, find_checkpoint
 from ltx2.planner import plan as decide
 from ltx2.request import Request, asked_pictures
+from ltx2.waiting import Stop
 from pipelines.models import Checkpoint
 from pipelines.plan import Plan, Variant
 from pipelines.values import Inputs
@@ -47,9 +49,11 @@ def prepare(
     limits: Limits,
     media: MediaLimits,
     paths: bool = True,
+    folders: Sequence[Path] = (),
     files: LoraFiles | None = None,
     sources: LoraSources | None = None,
     fetch: bool = True,
+    stop: Stop | None = None,
 ) -> Prepared:
     """Fetch the pictures, read the LoRAs' headers and decide every number.
 
@@ -57,11 +61,16 @@ def prepare(
     engine's LoRAs lie and what they must fit; without it that is found when the plan is executed.
     `sources` gets the LoRAs that lie elsewhere, once nothing else is to be refused.
     Without `fetch` they are left for `with_loras`, when the weights are known that they must fit.
+    Without `paths` the caller is a remote one: of this machine's files it gets those in `folders`,
+    by their real place, and of the hub what anybody gets. `stop` is asked at least once a second
+    while something is fetched; what it raises, or Cancelled, comes out of here.
     """
     refusals: list[Ltx2Error] = []
     pictures: dict[str, Picture] = {}
     try:
-        pictures = fetch_all(asked_pictures(request), allow_paths=paths, limits=media)
+        pictures = fetch_all(
+            asked_pictures(request), allow_paths=paths, limits=media, folders=folders, stop=stop
+        )
     except (MediaRefused, TooLarge) as refusal:
         refusals.append(refusal)
     facts = {
@@ -77,9 +86,11 @@ def prepare(
         checkpoint=checkpoint,
         limits=limits,
         paths=paths,
+        folders=folders,
         files=files,
         sources=sources,
         fetch=fetch,
+        stop=stop,
     )
 
 
@@ -122,6 +133,8 @@ def _judged(
     files: LoraFiles | None,
     sources: LoraSources | None,
     fetch: bool,
+    folders: Sequence[Path] = (),
+    stop: Stop | None = None,
 ) -> Prepared:
     """A request whose pictures are here, with what was wrong with these, as `prepare` has it."""
     layers: Layers = {}
@@ -130,7 +143,9 @@ def _judged(
     except ConfigError as refusal:
         refusals.append(refusal)
     most = None if sources is None else sources.max_bytes
-    own = read_loras(request, checkpoint, layers=layers, max_bytes=most)
+    own = read_loras(
+        request, checkpoint, layers=layers, max_bytes=most, paths=paths, folders=folders
+    )
     matches, faults = _examined(request, checkpoint, files, own)
     try:
         decided = decide(
@@ -141,7 +156,7 @@ def _judged(
     if refusals or faults:
         raise combined([*refusals, *faults])
     if fetch and sources is not None:
-        more = fetch_loras(request, own, sources=sources, layers=layers, trusted=paths)
+        more = fetch_loras(request, own, sources=sources, layers=layers, trusted=paths, stop=stop)
         if own.refusals:
             raise combined(own.refusals)
         if more:

@@ -82,7 +82,8 @@ class Progress:
             self.timings[name] = self.timings.get(name, 0.0) + seconds
             if name not in self._shares:
                 self._aside += seconds
-            logger.info("%s took %.2fs", name, seconds)
+            fields = {"phase": name, "seconds": round(seconds, 3)}
+            logger.info("%s took %.2fs", name, seconds, extra={"fields": fields})
 
     def step(self) -> None:
         """One step of the stage is done. Raises Cancelled when the run was called off."""

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, cast, get_args
 
@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from ltx2 import folders as allowed
 from ltx2.errors import BadRequest
 from ltx2.forms import SCHEME, lora_form, lora_refusal, path_text, picture_form, shown
 
@@ -34,6 +35,9 @@ CAMERA_MOTIONS: Final[tuple[str, ...]] = get_args(CameraMotion)
 MIN_EDGE, MAX_EDGE = 64, 4096  # pixels; 64 is one latent cell of the half-size pass
 MAX_SECONDS = 20  # the model's time positions end here
 MAX_FRAMES = 60 * MAX_SECONDS + 1  # at the highest frame rate
+# Of one kind that are told one by one: a request of a million unknown fields is not worth a million
+# sentences, which nobody could send back.
+MOST_TOLD = 20
 
 # Other spellings of a picture: the suffix says what the value must be, the field takes any of them.
 PICTURES: Final[Mapping[PictureName, tuple[str, ...]]] = {
@@ -248,15 +252,17 @@ class Request(BaseModel):
                 raise BadRequest(problems)
 
     @classmethod
-    def parse(cls, data: object, *, paths: bool = False) -> Self:
+    def parse(cls, data: object, *, paths: bool = False, folders: Sequence[Path] = ()) -> Self:
         """A request from JSON types. Raises BadRequest; `problems` has one sentence per fault.
 
-        `paths` allows pictures and LoRAs from the local disk: never for a remote caller.
+        `paths` allows pictures and LoRAs from the local disk: never for a remote caller. Such a
+        one may name files in `folders`, absolute or seen from one of them; links are followed as
+        long as they stay inside, and the request holds the real place of each.
         """
         if not isinstance(data, Mapping):
             raise BadRequest(f"the request must be a JSON object; got {shown(data)}")
         given = {str(name): value for name, value in cast("Mapping[object, Any]", data).items()}
-        problems = [] if paths else _paths(given)
+        problems = [] if paths else _Files(folders).place(given)
         try:
             request = cls(**given)
         except BadRequest as error:
@@ -269,12 +275,15 @@ class Request(BaseModel):
 def _spelled(data: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
     """The fields under their own names, and what is wrong with the names."""
     values: dict[str, object] = {}
-    problems: list[str] = []
+    unknown: list[str] = []
     for name, value in data.items():
         if name in Request.model_fields:
             values[name] = value
         elif name not in _SPELLINGS:
-            problems.append(_unknown(name, [*Request.model_fields, *_SPELLINGS]))
+            unknown.append(name)
+    known = [*Request.model_fields, *_SPELLINGS]
+    problems = [_unknown(name, known) for name in unknown[:MOST_TOLD]]
+    problems += _untold(len(unknown), "unknown fields")
     for name, spellings in PICTURES.items():
         given = [s for s in (name, *spellings) if data.get(s) is not None]
         if len(given) > 1:
@@ -292,51 +301,114 @@ def _by_suffix(name: str, value: object) -> tuple[str | None, str | None]:
     if isinstance(value, str) and value:
         form = picture_form(value)
         if kind == "path" and form != "data" and not SCHEME.fullmatch(value):
-            # "./cat" cannot be taken for base64, which a bare word could be.
-            anchored = Path(value).is_absolute() or value[0] in "~."
-            return (value if anchored else f"./{value}"), None
+            return _anchored(value), None
         if (kind == "url" and form == "url") or (kind == "base64" and form in ("base64", "data")):
             return value, None
     return None, f"{name} must be {wanted}; got {shown(value)}"
 
 
-def _paths(data: Mapping[str, Any]) -> list[str]:
-    """Every place that names a file of this machine, for a caller who may not."""
-    problems: list[str] = []
-    for name in PICTURES:
+class _Files:
+    """What a caller may name of this machine who may not name everything."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = allowed.there(folders)
+        self._places = " or ".join(str(folder) for folder in self._folders)
+
+    def place(self, data: dict[str, Any]) -> list[str]:
+        """Put the real place of every file into `data`; a sentence for each that may not be named.
+
+        Where it lies outside, the sentence is that of a file that does not exist.
+        """
+        problems: list[str] = []
+        for name in PICTURES:
+            for spelling in (name, f"{name}_path"):
+                value = path_text(data.get(spelling))
+                if not isinstance(value, str) or not value:
+                    continue  # the field's own type refuses it
+                if spelling == name:
+                    found, problem = self._picture(name, value)
+                else:
+                    found, problem = self._by_path(name, value)
+                data[spelling] = found
+                problems += [problem] if problem else []
+        for name, key, placed in (
+            ("loras", "source", self._lora),
+            ("keyframes", "image", self._picture),
+        ):
+            listed: object = data.get(name)
+            if isinstance(listed, list | tuple):
+                items = list(cast("Sequence[object]", listed))
+                # A longer list than any that is taken is refused as a whole.
+                for index, item in enumerate(items[:MOST_TOLD]):
+                    items[index], problem = _placed(item, key, f"{name}[{index}].{key}", placed)
+                    problems += [problem] if problem else []
+                data[name] = items
+        return problems
+
+    def _picture(self, place: str, text: str) -> tuple[str, str | None]:
+        if picture_form(text) is not None:
+            return text, None
+        if file := self._find(text):
+            return _anchored(file), None
+        more = f" or a file in {self._places}" if self._folders else ""
+        return text, (
+            f"{place} is none of the forms accepted here: give an http(s) URL, a data URI, "
+            f"base64{more}; got {shown(text)}"
+        )
+
+    def _by_path(self, name: str, text: str) -> tuple[str, str | None]:
+        if file := self._find(text):
+            return _anchored(file), None
         accepted = f"give {name} as an http(s) URL, a data URI or base64"
-        if data.get(f"{name}_path") is not None:
-            problems.append(f"{name}_path is not accepted here: {accepted}")
-        value = path_text(data.get(name))
-        if isinstance(value, str) and value and picture_form(value) is None:
-            problems.append(
-                f"{name} is none of the forms accepted here: {accepted}; got {shown(value)}"
-            )
-    for place, source in _sources(data, "loras", "source"):
-        if lora_form(source) == "path":
-            problems.append(
-                f"{place} must not be a path here: give a catalogue id, an http(s) URL or "
-                f"owner/name:file.safetensors; got {shown(source)}"
-            )
-    for place, source in _sources(data, "keyframes", "image"):
-        if source and picture_form(source) is None:
-            problems.append(
-                f"{place} is none of the forms accepted here: give an http(s) URL, a data URI or "
-                f"base64; got {shown(source)}"
-            )
-    return problems
+        if not self._folders:
+            return text, f"{name}_path is not accepted here: {accepted}"
+        return text, (
+            f"{name}_path must name a file in {self._places}, or {accepted}; got {shown(text)}"
+        )
+
+    def _lora(self, place: str, text: str) -> tuple[str, str | None]:
+        if lora_form(text) != "path":
+            return text, None
+        if (file := self._find(text)) and lora_form(file) == "path":
+            return file, None
+        wanted = "must not be a path here:"
+        if self._folders:
+            wanted = f"must name a .safetensors file in {self._places}, or"
+        return text, (
+            f"{place} {wanted} give a catalogue id, an http(s) URL or "
+            f"owner/name:file.safetensors; got {shown(text)}"
+        )
+
+    def _find(self, text: str) -> str | None:
+        if SCHEME.fullmatch(text):
+            return None
+        try:
+            return str(allowed.find(text, self._folders))
+        except allowed.NotThere:
+            return None
 
 
-def _sources(data: Mapping[str, Any], name: str, key: str) -> Iterator[tuple[str, str]]:
-    """Place and text of one key of every item of a list."""
-    listed: object = data.get(name)
-    items = cast("Sequence[object]", listed) if isinstance(listed, list | tuple) else ()
-    for index, item in enumerate(items):
-        value: object = getattr(item, key, None) if isinstance(item, BaseModel) else None
-        if isinstance(item, Mapping):
-            value = path_text(cast("Mapping[str, object]", item).get(key))
-        if isinstance(value, str):
-            yield f"{name}[{index}].{key}", value
+def _placed(
+    item: object, key: str, place: str, find: Callable[[str, str], tuple[str, str | None]]
+) -> tuple[object, str | None]:
+    """One item of a list with the file that it names, and what is wrong with that."""
+    if isinstance(item, BaseModel):
+        item = item.model_dump()
+    if not isinstance(item, Mapping):
+        return item, None
+    fields = cast("Mapping[str, object]", item)
+    value = path_text(fields.get(key))
+    if not isinstance(value, str) or not value:
+        return fields, None
+    found, problem = find(place, value)
+    return {**fields, key: found}, problem
+
+
+def _anchored(path: str) -> str:
+    """A path that cannot be taken for base64, which one without a dot could be."""
+    if picture_form(path) is None:
+        return path
+    return f"/.{path}" if path.startswith("/") else f"./{path}"
 
 
 def _conflicts(values: Mapping[str, object]) -> list[str]:
@@ -365,7 +437,8 @@ def _unknown(name: str, known: Sequence[str]) -> str:
 def _sentences(error: ValidationError) -> list[str]:
     """One sentence per place: what it takes and what it got."""
     found: dict[str, str] = {}
-    for fault in error.errors(include_url=False):
+    faults = error.errors(include_url=False)
+    for fault in faults[:MOST_TOLD]:
         where = fault["loc"]
         place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in where)[1:]
         match fault["type"]:
@@ -379,7 +452,12 @@ def _sentences(error: ValidationError) -> list[str]:
             case _:
                 text = f"{place} must be {accepts(where)}; got {shown(fault['input'])}"
         found.setdefault(place, text)
-    return list(found.values())
+    return [*found.values(), *_untold(len(faults), "faults")]
+
+
+def _untold(count: int, what: str) -> list[str]:
+    """How many more there are than are told."""
+    return [] if count <= MOST_TOLD else [f"and {count - MOST_TOLD:,} more {what}"]
 
 
 def accepts(where: Iterable[str | int]) -> str:

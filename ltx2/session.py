@@ -2,21 +2,26 @@
 
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ltx2.delivery import Delivery
 from ltx2.errors import ConfigError
 from ltx2.extent import combined
-from ltx2.media.encode import write_mp4
+from ltx2.media.encode import Encoded, write_mp4
 from ltx2.prepare import Prepared, planned_again, prepare
 from ltx2.progress import Progress, counted, expected_work
 from ltx2.request import Request
 from ltx2.results import Receipt, mp4_metadata
+from ltx2.second_try import once_more_with_room, tried_twice
 from ltx2.words import MIN_SECONDS, asks_no_length, needs_words, predicted_frames, settle
 from ltx2.words import refusals as words_refused
+from pipelines.plan import Plan
+from pipelines.values import Clip
 
 if TYPE_CHECKING:
     from ltx2.engine import Engine
+    from ltx2.fit import Decision
 
 
 def generate(
@@ -68,10 +73,18 @@ def complete(prepared: Prepared, *, engine: "Engine", progress: Progress) -> Pre
     told: tuple[str, ...] = ()
     if needs_words(request, row):
         engine.check_fits(shortest(prepared, engine, downscale).plan)
-        words = settle(
-            request, engine, plan=prepared.plan, inputs=prepared.inputs, progress=progress
+        words, retold = once_more_with_room(
+            engine,
+            partial(
+                settle,
+                request,
+                engine,
+                plan=prepared.plan,
+                inputs=prepared.inputs,
+                progress=progress,
+            ),
         )
-        request, told = words.request, words.warnings
+        request, told = words.request, (*retold, *words.warnings)
     if request is not prepared.request or downscale is not None:
         # A seed that was drawn stays: words and clip are made with one.
         request = request.model_copy(update={"seed": prepared.plan.seed})
@@ -107,21 +120,29 @@ def shortest(prepared: Prepared, engine: "Engine", downscale: int | None) -> Pre
 def execute(
     prepared: Prepared, *, engine: "Engine", deliver: Delivery, progress: Progress
 ) -> Receipt:
-    """The second half of `generate`: run a prepared request and deliver its clip."""
+    """The second half of `generate`: run a prepared request and deliver its clip.
+
+    Where memory runs out it is made once more in a way that takes less, which the receipt's
+    warnings tell.
+    """
     prepared = complete(prepared, engine=engine, progress=progress)
-    decided = prepared.plan
-    progress.expect(expected_work(decided))
-    clip = engine.run(decided, prepared.inputs, progress)
-    decoded = clip.frames
-    weights = engine.components.rounded(decided.base.variant)
-    with closing(decoded), progress.stage("decode+encode", clip.chunks):
-        clip.frames = counted(decoded, progress)
-        encoded = write_mp4(
-            clip,
-            deliver.path(decided),
-            metadata=mp4_metadata(decided, weights),
-            **engine.encoder_options,
-        )
+    progress.expect(expected_work(prepared.plan))
+    weights = engine.components.rounded(prepared.plan.base.variant)
+
+    def make(plan: Plan, decision: "Decision | None") -> tuple[Plan, Clip, Encoded]:
+        clip = engine.run(plan, prepared.inputs, progress, decision)
+        decoded = clip.frames
+        with closing(decoded), progress.stage("decode+encode", clip.chunks):
+            clip.frames = counted(decoded, progress)
+            encoded = write_mp4(
+                clip,
+                deliver.path(plan),
+                metadata=mp4_metadata(plan, weights),
+                **engine.encoder_options,
+            )
+        return plan, clip, encoded
+
+    (decided, clip, encoded), retold = tried_twice(engine, prepared.plan, progress, make)
     return Receipt(
         plan=decided,
         encoded=encoded,
@@ -130,5 +151,5 @@ def execute(
         generation_id=prepared.request.generation_id,
         matches=prepared.matches or {},
         weights=weights,
-        warnings=(*prepared.told, *engine.run_warnings(decided), *clip.warnings),
+        warnings=(*prepared.told, *engine.run_warnings(decided), *retold, *clip.warnings),
     )

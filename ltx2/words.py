@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ltx2.adapters import choose_adapters
-from ltx2.errors import ConfigError, GenerationFailed, Ltx2Error, OutOfMemory
+from ltx2.errors import ConfigError, GenerationFailed, Ltx2Error
 from ltx2.extent import Limits, combined
 from ltx2.request import MAX_SECONDS, Request, asked_pictures
 from pipelines.checkpoints.enhancer_files import enhancer_files
@@ -187,13 +187,17 @@ def first_picture(plan: Plan, images: "Mapping[str, Image]") -> "Image | None":
 @contextmanager
 def translated(seed: int) -> Iterator[None]:
     """Errors of the lower layers as errors of this one."""
-    import torch
-
+    from ltx2.faults import faults
     from pipelines.stages.enhance import NothingWritten
     from pipelines.values import NonFinite
 
+    full = (
+        "the language model does not fit the device's memory beside what is there; leave "
+        "enhance_prompt out and ask for a duration"
+    )
     try:
-        yield
+        with faults(full):
+            yield
     except NothingWritten as error:
         raise GenerationFailed(
             f"enhance_prompt: {error}, seed {seed}; try another seed or leave enhance_prompt out"
@@ -202,8 +206,3 @@ def translated(seed: int) -> Iterator[None]:
         raise GenerationFailed(f"{error}; ask for a duration instead") from error
     except (CheckpointError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(
-            "the language model does not fit the device's memory beside what is there; leave "
-            "enhance_prompt out and ask for a duration"
-        ) from error

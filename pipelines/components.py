@@ -3,8 +3,11 @@
 Parts come when a stage first uses them and stay as the residency says.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +20,7 @@ from loras.adapters import AdapterStore, acts_on_text, stamp
 from pipelines.checkpoints.files import Weights
 from pipelines.checkpoints.gguf import is_gguf, quantised_kinds
 from pipelines.checkpoints.headers import read_header
-from pipelines.checkpoints.load import load
+from pipelines.checkpoints.load import begin, load
 from pipelines.checkpoints.quantise import Quantisation
 from pipelines.plan import Adapter, Variant
 from pipelines.prompt_cache import PromptCache
@@ -71,10 +74,43 @@ class Components:
             if variant and not self._keep_variants:
                 for other in [key for key in self._parts if key.startswith(f"{component}:")]:
                     self.drop(other)
-            waits = home(self.residency, component) == "host"
-            where = torch.device("cpu") if waits else self.device
-            self._parts[name] = self._load(component, _VARIANTS[variant], where)
+            self._parts[name] = self._load(component, _VARIANTS[variant], self._home(component))
         return self._parts[name]
+
+    def load_together(self, names: Sequence[str], *, threads: int = 2) -> dict[str, float]:
+        """Load the parts that are not there yet, several at once; seconds by part.
+
+        The first of `names` start first. What is loaded is what `part` would load, and all of it
+        stays: two variants of a part are for components that keep both. Raises an ExceptionGroup of
+        all that went wrong, once every part is loaded or has failed.
+        """
+        wanted = [name for name in dict.fromkeys(map(self.key, names)) if name not in self._parts]
+        # Built one after the other, before anything is read: see checkpoints/building.py.
+        begun = _all_done(1, {name: partial(self._begin, name) for name in wanted})
+        ready = {name: future.result() for name, future in begun.items() if not future.exception()}
+        read = _all_done(threads, {name: partial(_timed, each) for name, each in ready.items()})
+        failures = [future.exception() for future in (*begun.values(), *read.values())]
+        if failed := [error for error in failures if isinstance(error, Exception)]:
+            raise ExceptionGroup("parts could not be loaded", failed)
+        found = {name: future.result() for name, future in read.items()}
+        self._parts.update({name: part for name, (part, _) in found.items()})
+        return {name: seconds for name, (_, seconds) in found.items()}
+
+    def _begin(self, name: str) -> Callable[[], Any]:
+        component, _, variant = name.partition(":")
+        return begin(
+            self.weights,
+            component,
+            variant=_VARIANTS[variant],
+            device=self._home(component),
+            dtype=self.dtype,
+            quantise=self.quantise.get(component, "none"),
+        )
+
+    def _home(self, component: str) -> torch.device:
+        """The device on which a part is loaded."""
+        waits = home(self.residency, component) == "host"
+        return torch.device("cpu") if waits else self.device
 
     def _load(self, component: str, variant: Variant, device: torch.device) -> Any:  # noqa: ANN401
         return load(
@@ -114,6 +150,11 @@ class Components:
         file = self.weights.files("transformer", variant)[0]
         kinds = quantised_kinds(read_header(file)) if is_gguf(file) else ""
         return (file, kinds) if kinds else None
+
+    @property
+    def keeps_variants(self) -> bool:
+        """Whether both variants of a part may be loaded at once."""
+        return self._keep_variants
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -237,6 +278,20 @@ class Components:
             connectors=self.part(f"connectors:{variant}"),
             **{name: self.part(name) for name in PIPE_PARTS},
         )
+
+
+def _all_done(
+    threads: int, work: Mapping[str, Callable[[], Any]]
+) -> dict[str, "Future[Any]"]:
+    """What came of every function, run in so many threads."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="load") as pool:
+        return {name: pool.submit(function) for name, function in work.items()}
+
+
+def _timed(read: Callable[[], Any]) -> tuple[Any, float]:
+    """What a function gives, and the seconds it took."""
+    began = time.monotonic()
+    return read(), time.monotonic() - began
 
 
 def adapter_bytes(device: torch.device) -> int:

@@ -1,14 +1,15 @@
-"""Write the two locks: every package of pyproject.toml and what it pulls in, at one version.
+"""Write the locks: every package of pyproject.toml and what it pulls in, at one version.
 
 requirements.lock has the tools of developers too; requirements-runtime.lock is the part of it that
-the product needs to run, for the image. pip's own resolver decides (`pip install --dry-run
---report`); nothing is installed. Two things are left out on purpose, so that one file serves a
-laptop and a machine with CUDA: the local part of a version (`torch 2.13.0+cpu` becomes
-`torch==2.13.0`, which either build satisfies) and the packages that only a CUDA build of torch
-needs (it names them itself, at exact versions).
+the product needs to run, and requirements-cuda.lock torch with the packages of its CUDA build, both
+for the image. pip's own resolver decides (`pip install --dry-run --report`); nothing is installed.
+Two things are left out of the first two on purpose, so that one file serves a laptop and a machine
+with CUDA: the local part of a version (`torch 2.13.0+cpu` becomes `torch==2.13.0`, which either
+build satisfies) and the packages that only a CUDA build of torch needs.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
 RUNTIME_LOCK = ROOT / "requirements-runtime.lock"
+CUDA_LOCK = ROOT / "requirements-cuda.lock"
 CUDA_ONLY = re.compile(r"(nvidia|cuda)-.*|triton")
 WRITTEN = """\
 # Written by `make lock` from pyproject.toml; not edited by hand. A CUDA build of torch adds its own
@@ -26,6 +28,10 @@ WRITTEN = """\
 """
 HEADER = f"# Every package at one version, for the Makefile and CI.\n{WRITTEN}"
 RUNTIME_HEADER = f"# The part of requirements.lock that the product needs to run.\n{WRITTEN}"
+CUDA_HEADER = """\
+# torch for an NVIDIA GPU under Linux, with the packages that only this build has, for the image.
+# Written by `make lock` on Linux; not edited by hand.
+"""
 
 
 def requirements(*extras: str) -> list[str]:
@@ -35,14 +41,19 @@ def requirements(*extras: str) -> list[str]:
     return [*project["dependencies"], *(pin for pins in optional for pin in pins)]
 
 
-def resolve(wanted: list[str], constraints: Path | None = None) -> list[dict[str, Any]]:
+def resolve(
+    wanted: list[str], constraints: Path | None = None, *, configured: bool = True
+) -> list[dict[str, Any]]:
     """The metadata of `wanted` and of all that it needs, as pip would install it here; at the
-    versions of `constraints` where that is given.
+    versions of `constraints` where that is given. Without what this machine's pip is `configured`
+    with, which may prefer a CPU build of torch, it is what the package index gives everyone.
     """
+    plain = ["env", "-u", "PIP_FIND_LINKS", "-u", "PIP_CONSTRAINT", f"PIP_CONFIG_FILE={os.devnull}"]
     # fmt: off
     command = [
-        sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet",
-        "--report", "-", *wanted, *(["--constraint", str(constraints)] if constraints else []),
+        *([] if configured else plain), sys.executable, "-m", "pip", "install", "--dry-run",
+        "--ignore-installed", "--quiet", "--report", "-", *wanted,
+        *(["--constraint", str(constraints)] if constraints else []),
     ]
     # fmt: on
     report = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -67,6 +78,13 @@ def rendered(header: str, packages: list[dict[str, Any]]) -> str:
     return header + "".join(f"{pin}\n" for pin in sorted(line(item) for item in kept))
 
 
+def rendered_cuda(packages: list[dict[str, Any]]) -> str:
+    """The text of the CUDA build's lock: torch, and what requirements.lock leaves out."""
+    names = {normalised(item["name"]): item for item in packages}
+    kept = [item for name, item in names.items() if name == "torch" or CUDA_ONLY.fullmatch(name)]
+    return CUDA_HEADER + "".join(f"{pin}\n" for pin in sorted(line(item) for item in kept))
+
+
 def write(lock: Path, text: str) -> None:
     """Replace a lock in one step."""
     draft = lock.with_suffix(".lock.new")
@@ -76,9 +94,14 @@ def write(lock: Path, text: str) -> None:
 
 
 def main() -> None:
-    """Resolve everything, then the runtime part at the same versions."""
+    """Resolve everything, then the runtime part and torch's CUDA build at the same versions."""
     write(LOCK, rendered(HEADER, resolve(requirements("dev"))))
     write(RUNTIME_LOCK, rendered(RUNTIME_HEADER, resolve(requirements(), LOCK)))
+    if sys.platform == "linux":
+        torch = [pin for pin in requirements() if pin.startswith("torch==")]
+        write(CUDA_LOCK, rendered_cuda(resolve(torch, LOCK, configured=False)))
+    else:  # elsewhere torch has no CUDA build that pip could resolve
+        print(f"{CUDA_LOCK.name}: left as it is; run this on Linux")
 
 
 if __name__ == "__main__":

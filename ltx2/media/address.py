@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from urllib.parse import quote, urljoin, urlsplit
 
+from ltx2.waiting import Stop, aside
+
 PORTS = {"http": 80, "https": 443}
 # IPv4 that is not anybody's on the internet (IANA, Special-Purpose Address Registry). Spelt out
 # because what `ipaddress` calls global differs between patch releases of one Python.
@@ -119,14 +121,17 @@ def is_public(number: str) -> bool:
     return not any(ip in block for block in SPECIAL_V4)
 
 
-def resolve(address: Address, *, allow_private: bool, deadline: float) -> list[str]:
+def resolve(
+    address: Address, *, allow_private: bool, deadline: float, stop: Stop | None = None
+) -> list[str]:
     """The numbers to connect to, checked. Raises AddressRefused, OSError or TimeoutError.
 
     The caller connects to one of these numbers and never resolves the name again: a name whose
     answer changes between check and connection (DNS rebinding) gains nothing. One private number
-    among public ones refuses all of them. `deadline` is a reading of time.monotonic().
+    among public ones refuses all of them. `deadline` is a reading of time.monotonic(). What `stop`
+    raises is raised here, too.
     """
-    numbers = list(dict.fromkeys(_look_up(address, deadline)))
+    numbers = list(dict.fromkeys(_look_up(address, deadline, stop)))
     if not numbers:
         raise OSError("the host name has no address")
     if not allow_private and not all(is_public(number) for number in numbers):
@@ -136,24 +141,21 @@ def resolve(address: Address, *, allow_private: bool, deadline: float) -> list[s
     return numbers
 
 
-def _look_up(address: Address, deadline: float) -> list[str]:
+def _look_up(address: Address, deadline: float, stop: Stop | None) -> list[str]:
     """getaddrinfo with a time limit: it has none of its own, so a thread waits in our place."""
-    found: list[str] = []
-    errors: list[OSError | UnicodeError] = []
 
-    def ask() -> None:
-        try:
-            rows = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            errors.append(error)
-        else:
-            found.extend(str(row[4][0]) for row in rows)
+    def numbers(_left_behind: threading.Event) -> list[str]:
+        rows = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        return [str(row[4][0]) for row in rows]
 
-    thread = threading.Thread(target=ask, name="look-up", daemon=True)
-    thread.start()
-    thread.join(max(0.0, deadline - time.monotonic()))
-    if thread.is_alive():
-        raise TimeoutError("the host name was not resolved in time")
-    if errors:
-        raise OSError("the host name is not known") from errors[0]
-    return found
+    def late_or_stopped() -> bool:
+        if time.monotonic() >= deadline:
+            raise TimeoutError("the host name was not resolved in time")
+        return stop is not None and stop()
+
+    try:
+        return aside(numbers, stop=late_or_stopped, name="look-up")
+    except TimeoutError:
+        raise
+    except (OSError, UnicodeError) as error:
+        raise OSError("the host name is not known") from error

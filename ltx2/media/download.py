@@ -1,14 +1,6 @@
-"""One HTTP GET from an address that was checked: capped in bytes and in time.
-
-On http.client rather than a client library: it takes a socket that is already connected, so the
-number that was checked is the number that is asked, and it reads no proxy settings that would
-undo this.
-"""
+"""One HTTP GET from an address that was checked: capped in bytes and in time."""
 
 import http.client
-import socket
-import ssl
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,6 +8,8 @@ from types import MappingProxyType
 
 from ltx2.errors import MediaRefused, TooLarge
 from ltx2.media.address import Address, AddressRefused, parse, resolve
+from ltx2.media.connection import connected, why
+from ltx2.waiting import Stop
 
 REDIRECTS = 3
 CHUNK = 64 * 1024  # bytes
@@ -28,16 +22,27 @@ _HEADERS = {
 
 
 def download(
-    url: str, *, name: str, max_bytes: int, timeout_s: float, allow_private: bool = False
+    url: str,
+    *,
+    name: str,
+    max_bytes: int,
+    timeout_s: float,
+    allow_private: bool = False,
+    stop: Stop | None = None,
 ) -> bytes:
     """The body behind an http(s) URL. `name` is the field that errors speak of.
 
     Raises MediaRefused, or TooLarge above `max_bytes`. `timeout_s` is for everything together,
-    redirects included; each of those is resolved and checked like the first address.
+    redirects included; each of those is resolved and checked like the first address. `stop` is
+    asked all the time; what it raises, or Cancelled, ends the download.
     """
-    request = {"Accept": "image/*"}
     with fetching(
-        url, name=name, timeout_s=timeout_s, allow_private=allow_private, headers=request
+        url,
+        name=name,
+        timeout_s=timeout_s,
+        allow_private=allow_private,
+        headers={"Accept": "image/*"},
+        stop=stop,
     ) as answer:
         answer.refuse_unless_whole()
         if answer.length is not None and answer.length > max_bytes:
@@ -93,10 +98,11 @@ def fetching(
     timeout_s: float,
     allow_private: bool = False,
     headers: Mapping[str, str] = MappingProxyType({}),
+    stop: Stop | None = None,
 ) -> Iterator[Answer]:
     """The answer to a GET of an http(s) URL, whatever its status, redirects followed.
 
-    `name` is the field that errors speak of. Raises MediaRefused; times and addresses as in
+    `name` is the field that errors speak of. Raises MediaRefused; times, addresses and `stop` as in
     `download`, the reading of the body included.
     """
     refusals = _Refusals(name, timeout_s)
@@ -108,8 +114,10 @@ def fetching(
                 address = parse(url, any_port=allow_private)
                 refusals.shown = address.shown
                 deadline = refusals.deadline
-                numbers = resolve(address, allow_private=allow_private, deadline=deadline)
-                connection = stack.enter_context(_connected(address, numbers, deadline))
+                numbers = resolve(
+                    address, allow_private=allow_private, deadline=deadline, stop=stop
+                )
+                connection = stack.enter_context(connected(address, numbers, deadline, stop=stop))
                 connection.request("GET", address.target, headers=_headers(address, headers))
                 response = stack.enter_context(connection.getresponse())
                 location = response.getheader("Location")
@@ -142,89 +150,16 @@ class _Refusals:
         except (OSError, http.client.HTTPException, ValueError) as error:
             # A socket that was shut down at the deadline fails in many ways; the clock says which.
             late = isinstance(error, TimeoutError) or time.monotonic() >= self.deadline
-            why = f"not done within {self._timeout_s:g} s" if late else _why(error)
-            raise MediaRefused(f"{self.name} cannot be fetched from {self.shown}: {why}") from error
+            reason = f"not done within {self._timeout_s:g} s" if late else why(error)
+            raise MediaRefused(
+                f"{self.name} cannot be fetched from {self.shown}: {reason}"
+            ) from error
 
 
 def _headers(address: Address, more: Mapping[str, str]) -> dict[str, str]:
     return {"Host": address.host_header, **_HEADERS, **more}
 
 
-@contextmanager
-def _connected(
-    address: Address, numbers: list[str], deadline: float
-) -> Iterator[http.client.HTTPConnection]:
-    """A connection to the first number that answers; shut down when the deadline has come."""
-    sock = _open_socket(numbers, address.port, deadline)
-    connection = http.client.HTTPConnection(address.host, address.port)
-    try:
-        if address.scheme == "https":
-            # The certificate must be for the name that was asked for, whatever the number.
-            sock = ssl.create_default_context().wrap_socket(
-                sock, server_hostname=address.host, do_handshake_on_connect=False
-            )
-    except BaseException:
-        sock.close()
-        raise
-    # Not only a timeout of each read: a server that sends a byte at a time would never meet one.
-    watchdog = threading.Timer(max(0.0, deadline - time.monotonic()), _shut, [sock])
-    watchdog.daemon = True
-    watchdog.start()
-    try:
-        if isinstance(sock, ssl.SSLSocket):
-            sock.do_handshake()
-        connection.sock = sock
-        yield connection
-    finally:
-        watchdog.cancel()
-        connection.close()
-        sock.close()
-
-
-def _open_socket(numbers: list[str], port: int, deadline: float) -> socket.socket:
-    failure: OSError = OSError("no address answers")
-    for number in numbers:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        try:
-            opened = socket.create_connection((number, port), timeout=left)
-        except OSError as error:
-            failure = error
-        else:
-            return opened
-    raise failure
-
-
-def _shut(opened: socket.socket) -> None:
-    """Wake whoever reads from the socket. Not SSLSocket's own shutdown: that drops the encryption
-    under the reader's feet.
-    """
-    try:
-        socket.socket.shutdown(opened, socket.SHUT_RDWR)
-    except OSError:
-        return  # it was closed before its time
-
-
 def too_many_bytes(name: str, max_bytes: int) -> TooLarge:
     """The refusal of a picture that is too heavy."""
     return TooLarge(f"{name} is larger than {max_bytes:,} bytes, the most that is taken")
-
-
-def _why(error: Exception) -> str:
-    """A reason without the server's own words, which may repeat the address with its query."""
-    match error:
-        case ssl.SSLCertVerificationError():
-            return f"its certificate is not trusted ({error.verify_message})"
-        case ssl.SSLError():
-            return "the encrypted connection failed"
-        case ConnectionRefusedError():
-            return "the connection was refused"
-        case http.client.IncompleteRead() | ConnectionError() | http.client.RemoteDisconnected():
-            return "the connection broke before the end"
-        case http.client.HTTPException() | ValueError():
-            return "the server does not answer in HTTP"
-        case OSError(strerror=str(text)):
-            return text.lower()
-        case _:
-            return str(error)

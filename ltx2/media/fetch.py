@@ -3,16 +3,19 @@
 import base64
 import binascii
 import hashlib
+import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ltx2 import folders as allowed
 from ltx2.errors import Ltx2Error, MediaRefused, TooLarge
 from ltx2.forms import SCHEME, picture_form, shown
 from ltx2.media.download import download, too_many_bytes
 from ltx2.media.picture import Picture, decode
+from ltx2.waiting import Stop, ask
 
 __all__ = ["MediaLimits", "Picture", "fetch_all", "fetch_picture"]
 
@@ -31,22 +34,38 @@ class MediaLimits:
     allow_private: bool = False  # private addresses and any port: development only
 
 
-def fetch_picture(source: str, *, name: str, allow_paths: bool, limits: MediaLimits) -> Picture:
+def fetch_picture(
+    source: str,
+    *,
+    name: str,
+    allow_paths: bool,
+    limits: MediaLimits,
+    folders: Sequence[Path] = (),
+    stop: Stop | None = None,
+) -> Picture:
     """The picture that `source` names or holds.
 
     Which it is, by these rules in this order: `http://` or `https://` begins a URL; `data:` a data
     URI; at least 16 characters of the base64 alphabet and nothing else are base64; the rest is a
-    path, where `allow_paths`. So a path without a dot in it may need one, as in `./name`.
-    Raises MediaRefused or TooLarge with one sentence that begins with `name`, the field.
+    path, where `allow_paths`, or where it lies in one of `folders` and no link leads out of there.
+    So a path without a dot in it may need one, as in `./name`.
+    Raises MediaRefused or TooLarge with one sentence that begins with `name`, the field; and
+    Cancelled or what else `stop` raises, which is asked all the time.
     """
-    data = _read(source, name, allow_paths, limits)
+    ask(stop)
+    data = _read(source, name, allow_paths, limits, folders, stop)
     image = decode(data, name=name, max_pixels=limits.max_pixels)
     digest = hashlib.sha256(data).hexdigest()
     return Picture(image=image, sha256=digest, width=image.width, height=image.height)
 
 
 def fetch_all(
-    sources: Mapping[str, str | None], *, allow_paths: bool, limits: MediaLimits
+    sources: Mapping[str, str | None],
+    *,
+    allow_paths: bool,
+    limits: MediaLimits,
+    folders: Sequence[Path] = (),
+    stop: Stop | None = None,
 ) -> dict[str, Picture]:
     """The pictures by field name, fields that are None left out.
 
@@ -60,7 +79,12 @@ def fetch_all(
             continue
         try:
             pictures[name] = fetch_picture(
-                source, name=name, allow_paths=allow_paths, limits=limits
+                source,
+                name=name,
+                allow_paths=allow_paths,
+                limits=limits,
+                folders=folders,
+                stop=stop,
             )
         except (MediaRefused, TooLarge) as failure:
             failures.append(failure)
@@ -74,7 +98,14 @@ def fetch_all(
     raise MediaRefused(problems) from failures[0]
 
 
-def _read(source: str, name: str, allow_paths: bool, limits: MediaLimits) -> bytes:
+def _read(
+    source: str,
+    name: str,
+    allow_paths: bool,
+    limits: MediaLimits,
+    folders: Sequence[Path],
+    stop: Stop | None,
+) -> bytes:
     match picture_form(source):
         case "url":
             return download(
@@ -83,6 +114,7 @@ def _read(source: str, name: str, allow_paths: bool, limits: MediaLimits) -> byt
                 max_bytes=limits.max_bytes,
                 timeout_s=limits.timeout_s,
                 allow_private=limits.allow_private,
+                stop=stop,
             )
         case "data":
             return _from_data_uri(source, name, limits)
@@ -91,6 +123,8 @@ def _read(source: str, name: str, allow_paths: bool, limits: MediaLimits) -> byt
             return _from_base64(source, name, limits, hint)
         case None if allow_paths and not SCHEME.fullmatch(source):
             return _from_path(source, name, limits)
+        case None if folders and not SCHEME.fullmatch(source):
+            return _from_folder(source, name, limits, folders)
         case None:
             path = " or a path" if allow_paths else "; paths are not accepted here"
             raise MediaRefused(
@@ -144,6 +178,23 @@ def _from_path(source: str, name: str, limits: MediaLimits) -> bytes:
     except (OSError, ValueError, RuntimeError) as error:  # ValueError: a NUL; RuntimeError: ~nobody
         why = getattr(error, "strerror", None) or "no such path"
         raise MediaRefused(f"{name} cannot be read from {shown(source)}: {why.lower()}") from error
+    if len(data) > limits.max_bytes:
+        raise too_many_bytes(name, limits.max_bytes)
+    return data
+
+
+def _from_folder(source: str, name: str, limits: MediaLimits, folders: Sequence[Path]) -> bytes:
+    """A file that a remote caller may name; it is looked for anew, whatever was found before."""
+    try:
+        with allowed.opened(Path(source), folders) as descriptor:
+            if os.fstat(descriptor).st_size > limits.max_bytes:
+                raise too_many_bytes(name, limits.max_bytes)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                data = file.read(limits.max_bytes + 1)
+    except (allowed.NotThere, OSError, ValueError) as error:
+        raise MediaRefused(
+            f"{name} names no file that can be read here: {shown(source)}"
+        ) from error
     if len(data) > limits.max_bytes:
         raise too_many_bytes(name, limits.max_bytes)
     return data

@@ -9,6 +9,7 @@ import contextvars
 import logging
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -49,7 +50,7 @@ class Gate:
         Raises CancelledError when its task was cancelled, once the job's thread is free, and then
         nothing is answered and no progress sent any more.
         """
-        with job_context(job_id(job)):
+        with job_context(job_id(job), job):
             if _light(job):
                 return await asyncio.to_thread(self._answered, job, threading.Event(), None)
             stop = threading.Event()
@@ -92,7 +93,7 @@ class Gate:
     ) -> dict[str, Any]:
         """The worker's answer or its failure, counted and logged; here everything is caught."""
         report = Reporter(send)
-        counts = self.worker.counts
+        counts = Counter[str]() if _light(job) else self.worker.counts
         try:
             answer = self.worker.run(job, stop=stop, report=report)
         except Cancelled as error:

@@ -9,13 +9,14 @@ from typing import Any, Final, Literal, cast, get_args
 
 from ltx2.errors import BadRequest
 from ltx2.forms import lora_place, shown
-from ltx2.request import PICTURES, Request
+from ltx2.request import MOST_TOLD, PICTURES, Request
 
 Output = Literal["auto", "base64", "url"]
 Action = Literal["health", "schema", "smoke"]
 
 OUTPUTS: Final[tuple[str, ...]] = get_args(Output)
 ACTIONS: Final[tuple[str, ...]] = get_args(Action)
+MOST_MILLISECONDS = 7 * 86_400_000  # a week, the longest that the platform lets a job run
 # What an input may hold beside a request.
 DELIVERY_FIELDS: Final = ("output", "upload_url")
 
@@ -36,7 +37,7 @@ class Task:
 
 def job_id(job: Mapping[str, Any]) -> str:
     """The platform's name of a job, for logs and keys."""
-    found = job.get("id")
+    found = job.get("id") if isinstance(job, Mapping) else None
     return found if isinstance(found, str) and found else "unknown"
 
 
@@ -52,7 +53,9 @@ def find_action(job: Mapping[str, Any]) -> Action | None:
     if action not in ACTIONS:
         problems.append(f"action must be one of {', '.join(ACTIONS)}; got {shown(action)}")
     if others := sorted(set(given) - {"action"}):
-        problems.append(f"an action takes no other field; got {', '.join(map(shown, others))}")
+        more = f" and {len(others) - MOST_TOLD:,} more" if len(others) > MOST_TOLD else ""
+        got = ", ".join(map(shown, others[:MOST_TOLD])) + more
+        problems.append(f"an action takes no other field; got {got}")
     if problems:
         raise BadRequest(problems)
     return cast("Action", action)
@@ -88,7 +91,7 @@ def read_task(job: Mapping[str, Any], *, folders: Sequence[Path] = ()) -> Task:
 
 
 def _input(job: Mapping[str, Any]) -> dict[str, Any]:
-    given: object = job.get("input")
+    given: object = job.get("input") if isinstance(job, Mapping) else None
     if not isinstance(given, Mapping):
         raise BadRequest(f"the job's input must be a JSON object; got {shown(given)}")
     return {str(name): value for name, value in cast("Mapping[object, Any]", given).items()}
@@ -114,8 +117,9 @@ def _execution_seconds(job: Mapping[str, Any]) -> float | None:
         if isinstance(policy, Mapping)
         else None
     )
-    known = isinstance(found, int | float) and not isinstance(found, bool) and found > 0
-    return float(found) / 1000 if known else None
+    if not isinstance(found, int | float) or isinstance(found, bool):
+        return None
+    return float(found) / 1000 if 0 < found <= MOST_MILLISECONDS else None
 
 
 def _digest(fields: Mapping[str, Any]) -> str:

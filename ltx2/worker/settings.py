@@ -89,6 +89,12 @@ class WorkerSettings:
     log_prompts: bool = row(
         "LTX2_LOG_PROMPTS", flag, "1 writes prompts into the worker's log.", default=False
     )
+    serve_key: str | None = row(
+        "LTX2_SERVE_KEY",
+        str,
+        "Key that callers of `ltx2 serve` must send; without one it answers to loopback only.",
+        secret=True,
+    )
     bucket_endpoint: str | None = row(
         "BUCKET_ENDPOINT_URL", str, "Address of the S3 store that finished clips go to."
     )

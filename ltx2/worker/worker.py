@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ltx2.delivery.file import ToFile
 from ltx2.delivery.kept import Kept
-from ltx2.delivery.outbox import Outbox, Route
+from ltx2.delivery.outbox import IdTaken, Outbox, Route
 from ltx2.delivery.s3 import S3Config, S3Store
-from ltx2.errors import BadRequest, DeviceLost
+from ltx2.errors import DeviceLost
 from ltx2.prepare import prepare
 from ltx2.progress import Progress
 from ltx2.session import execute
@@ -61,6 +61,7 @@ class Worker:
             kept=Kept(worker.keep_folder or settings.cache / "results", worker.keep_bytes),
             inline_bytes=worker.inline_bytes,
             allow_private=settings.allow_private_urls,
+            scratch=worker.scratch,
         )
         clear_leftovers(worker.scratch)
 
@@ -122,7 +123,7 @@ class Worker:
         """
         deadline = Deadline(task.seconds or self.worker.execution_seconds)
         stopped = stopper(stop, deadline)
-        route = self.outbox.route(task.output, task.s3_config, task.upload_url)
+        route = self.outbox.route(task.output, task.s3_config, task.upload_url, stop=stopped)
         if earlier := self._earlier(task, route, stopped):
             return earlier
         began = time.monotonic()
@@ -165,7 +166,7 @@ class Worker:
         """The finished result of the same job, as a retry of the platform or of its caller asks."""
         try:
             return self.outbox.earlier(route, task.generation_id, task.request_sha256, stop=stopped)
-        except BadRequest:
+        except IdTaken:
             if task.own_key:
                 raise
             return None  # a number that was used again: what was made under it is another clip

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import init_empty_weights
 from diffusers.quantizers.gguf.utils import GGUFLinear, GGUFParameter, dequantize_gguf_tensor
 from torch import Tensor, nn
 
@@ -49,10 +48,10 @@ def packed_tensors(
 
 def _widening(layer: nn.Linear, dtype: torch.dtype) -> GGUFLinear:
     """diffusers' layer for packed weights in place of a linear one; its bias is kept."""
-    with init_empty_weights():
+    with torch.device("meta"):
         new = GGUFLinear(
             layer.in_features, layer.out_features, layer.bias is not None, compute_dtype=dtype
         )
-    new.bias = layer.bias
+    new._parameters["bias"] = layer.bias  # another thread may build: see checkpoints/building.py
     new.train(layer.training)
     return new

@@ -1,11 +1,11 @@
 """Weights from disk into modules, tensor by tensor and without a second copy in host memory."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights
 from diffusers import (
     AutoencoderKLLTX2Audio,
     AutoencoderKLLTX2Video,
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from pipelines.checkpoints import keys
 from pipelines.checkpoints.autoencoders import NO_TIMESTEPS
+from pipelines.checkpoints.building import BUILDING, assign, weightless
 from pipelines.checkpoints.configs import Shapes, diffusers_config
 from pipelines.checkpoints.enhancer import load_conversation, load_enhancer
 from pipelines.checkpoints.files import (
@@ -76,19 +77,37 @@ def load(
     CheckpointError for a component that is not there, for files that contradict themselves or
     would be rounded twice, and for every tensor that is missing or unknown.
     """
+    return begin(
+        weights, component, variant=variant, device=device, dtype=dtype, quantise=quantise
+    )()
+
+
+def begin(
+    weights: Weights,
+    component: str,
+    *,
+    variant: Variant = "distilled",
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    quantise: Quantisation = "none",
+) -> Callable[[], Any]:
+    """`load` up to where the bytes are read: what is returned reads them and gives the component.
+
+    What begins in one thread may be read in several at once.
+    """
     device = torch.device(device)
     if quantise != "none" and component not in QUANTISABLE:
         raise ValueError(f"{component} is never rounded, only {' and '.join(QUANTISABLE)} are")
     if component == "conversation":
-        return load_conversation(weights)
+        return partial(load_conversation, weights)
     if component == "enhancer":
-        return load_enhancer(weights, device, dtype)
+        return partial(load_enhancer, weights, device, dtype)
     files = weights.files(component, variant)
     if component == "tokenizer":
-        return load_tokenizer(files[0])
+        return partial(load_tokenizer, files[0])
     if component == "text_encoder":
         _check_text(weights)
-        return load_text_encoder(files[0], device, dtype, quantise)
+        return partial(load_text_encoder, files[0], device, dtype, quantise)
     if component not in _CLASSES:
         raise CheckpointError(
             f"{component!r} is no component; one of {', '.join(_CLASSES)}, text_encoder, tokenizer"
@@ -98,14 +117,20 @@ def load(
     dtype = torch.float32 if component in _ALWAYS_FP32 else dtype
     if component == "transformer":
         refuse_twice(weights, variant, quantise)
-    if files[0].is_dir() and quantise == "none":
-        module = _from_folder(component, files[0], device, dtype)
-    elif files[0].is_dir():
-        module = _from_folder_rounded(component, files[0], device, dtype, quantise)
+    if not files[0].is_dir():
+        read = _from_originals(weights, component, files, device, dtype, quantise)
+    elif component == "transformer":
+        # diffusers itself would hold a whole shard unrounded, and a turn to build while it reads.
+        read = _from_shards(component, files[0], device, dtype, quantise)
     else:
-        module = _from_originals(weights, component, files, device, dtype, quantise)
-    _prepare(component, module)
-    return module.requires_grad_(False).eval()
+        read = partial(_from_folder, component, files[0], device, dtype)
+
+    def whole() -> nn.Module:
+        module = read()
+        _prepare(component, module)
+        return module.requires_grad_(False).eval()
+
+    return whole
 
 
 def refuse_twice(weights: Weights, variant: Variant, quantise: Quantisation) -> None:
@@ -144,14 +169,15 @@ def _from_folder(
     options = _options(component)
     # A map to one device: each tensor goes there as it is read,
     # and the whole never lies in host memory.
-    module, report = cls.from_pretrained(
-        folder,
-        torch_dtype=dtype,
-        device_map={"": device},
-        low_cpu_mem_usage=True,
-        output_loading_info=True,
-        **options,
-    )
+    with BUILDING:
+        module, report = cls.from_pretrained(
+            folder,
+            torch_dtype=dtype,
+            device_map={"": device},
+            low_cpu_mem_usage=True,
+            output_loading_info=True,
+            **options,
+        )
     _refuse_differences(str(folder), report["missing_keys"], report["unexpected_keys"])
     stored = {
         name: value
@@ -175,23 +201,27 @@ def _options(component: str) -> dict[str, Any]:
     return {"perturbed_attn": True} if component == "transformer" else {}
 
 
-def _from_folder_rounded(
+def _from_shards(
     component: str, folder: Path, device: torch.device, dtype: torch.dtype, quantise: Quantisation
-) -> nn.Module:
-    """The same folder tensor by tensor: diffusers itself would hold a whole shard unrounded."""
+) -> Callable[[], nn.Module]:
+    """The same folder tensor by tensor."""
     headers = [read_header(file) for file in _shards(folder)]
     for header in headers:
         refuse_quantised(header)
-    with init_empty_weights(include_buffers=False):
+    with weightless():
         module: Any = _CLASSES[component].from_config(folder_config(folder) | _options(component))
     shapes = {name: entry.shape for header in headers for name, entry in header.tensors.items()}
     _check_names(component, tuple(header.path for header in headers), shapes, module)
-    for header in headers:
-        with safe_open(header.path, framework="pt", device=str(device)) as content:
-            for name in header.tensors:
-                tensor = content.get_tensor(name).to(dtype)
-                _assign(module, name, _maybe_rounded(component, module, name, tensor, quantise))
-    return module
+
+    def read() -> nn.Module:
+        for header in headers:
+            with safe_open(header.path, framework="pt", device=str(device)) as content:
+                for name in header.tensors:
+                    tensor = content.get_tensor(name).to(dtype)
+                    _assign(module, name, _maybe_rounded(component, module, name, tensor, quantise))
+        return _buffers_moved(module, device)
+
+    return read
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -226,24 +256,33 @@ def _from_originals(
     device: torch.device,
     dtype: torch.dtype,
     quantise: Quantisation,
-) -> nn.Module:
+) -> Callable[[], nn.Module]:
     headers = [read_header(file) for file in files]
     for header in headers:
         refuse_quantised(header)
     shapes = component_shapes(component, headers)
     module = _described(weights, component, headers, shapes)
     _check_names(component, files, shapes, module)
-    if is_gguf(files[0]):
-        # Only such files need the package that reads them.
-        from pipelines.checkpoints.gguf_layers import packed_tensors
 
-        for name, tensor in packed_tensors(module, headers[0], device, dtype):
-            _assign(module, name, tensor)
-    else:
+    def read() -> nn.Module:
+        if is_gguf(files[0]):
+            # Only such files need the package that reads them.
+            from pipelines.checkpoints.gguf_layers import packed_tensors
+
+            for name, tensor in packed_tensors(module, headers[0], device, dtype):
+                _assign(module, name, tensor)
+            return _buffers_moved(module, device)
         for header in headers:
             for name, tensor in _tensors(component, header, device):
                 tensor = tensor.to(torch.float32 if name in STATISTICS else dtype)
                 _assign(module, name, _maybe_rounded(component, module, name, tensor, quantise))
+        return _buffers_moved(module, device)
+
+    return read
+
+
+def _buffers_moved(module: nn.Module, device: torch.device) -> nn.Module:
+    """The module with the buffers that no file holds on the device, too."""
     for owner in module.modules():
         for name, buffer in owner._buffers.items():  # to move one buffer without touching its dtype
             if buffer is not None and buffer.device != device:
@@ -260,7 +299,7 @@ def _described(
     """
     config = {name: value for header in reversed(headers) for name, value in header.config.items()}
     arguments = diffusers_config(component, config, shapes, text_width=weights.text_width)
-    with init_empty_weights(include_buffers=False):
+    with weightless():
         return module_class(component, arguments)(**arguments)
 
 
@@ -276,7 +315,7 @@ def without_weights(weights: Weights, component: str, variant: Variant = "distil
     files = weights.files(component, variant)
     if files[0].is_dir():
         config = folder_config(files[0]) | _options(component)
-        with init_empty_weights(include_buffers=False):
+        with weightless():
             return module_class(component, config).from_config(config)
     headers = [read_header(file) for file in files]
     return _described(weights, component, headers, component_shapes(component, headers))
@@ -368,14 +407,9 @@ def _gated(tensor: Tensor, gate: Tensor) -> Tensor:
 
 
 def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:
+    """Put one tensor in its place: `load_state_dict` would need all of them at once."""
     path, _, leaf = name.rpartition(".")
-    owner = module.get_submodule(path)
-    if leaf in owner._parameters:  # load_state_dict would need all tensors at once
-        owner.register_parameter(leaf, nn.Parameter(tensor, requires_grad=False))
-    else:
-        owner.register_buffer(
-            leaf, tensor, persistent=leaf not in owner._non_persistent_buffers_set
-        )
+    assign(module.get_submodule(path), leaf, tensor)
 
 
 def _check_text(weights: Weights, variant: Variant = "distilled") -> None:

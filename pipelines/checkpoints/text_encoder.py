@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights
 from safetensors import safe_open
 from tokenizers import Tokenizer
 from torch import nn
@@ -24,6 +23,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from pipelines.checkpoints.building import BUILDING, assign, weightless
 from pipelines.checkpoints.folders import TextEncoderFacts, text_encoder_facts
 from pipelines.checkpoints.headers import CheckpointError, read_header, refuse_quantised
 from pipelines.checkpoints.quantise import (
@@ -97,7 +97,7 @@ def empty_text_encoder(path: Path) -> nn.Module:
         if path.is_dir()
         else Gemma4UnifiedTextConfig.from_dict(facts.text)
     )
-    with init_empty_weights(include_buffers=False):
+    with weightless():
         model: nn.Module = cls(config)
     return model
 
@@ -118,7 +118,7 @@ def load_folder(
     """
     for file in sorted(path.glob("*.safetensors")):
         refuse_quantised(read_header(file))
-    with _no_bar():
+    with BUILDING, _no_bar():
         model, report = cls.from_pretrained(
             path,
             dtype=dtype,
@@ -176,7 +176,7 @@ def _from_file(
     header = read_header(facts.path)
     refuse_quantised(header)
     config = Gemma4UnifiedTextConfig.from_dict(facts.text)
-    with init_empty_weights(include_buffers=False):
+    with weightless():
         model = Gemma4UnifiedForCausalLM(config)
     language = model.model
     wanted = {name: tuple(tensor.shape) for name, tensor in language.state_dict().items()}
@@ -211,11 +211,8 @@ def _from_file(
             large = leaf == "weight" and is_rounded("text_encoder", owner_path, owner)
             if large and quantise != "none":
                 tensor = rounded(tensor, quantise)
-            if leaf in owner._parameters:  # load_state_dict would need all tensors at once
-                owner.register_parameter(leaf, nn.Parameter(tensor, requires_grad=False))
-            else:
-                owner.register_buffer(leaf, tensor)
-    model.lm_head.weight = language.embed_tokens.weight  # one table, as in every Gemma
+            assign(owner, leaf, tensor)  # load_state_dict would need all tensors at once
+    model.lm_head._parameters["weight"] = language.embed_tokens.weight  # one, as in every Gemma
     for owner in model.modules():
         for name, buffer in owner._buffers.items():  # to move buffers without touching their dtype
             if buffer is not None:

@@ -125,7 +125,7 @@ def decode_as_it_fits(
     try:
         return decode_in_space(decode, latent, cells, overlap)
     except torch.OutOfMemoryError:
-        smaller = (max(overlap + 1, cells[0] // 2), max(overlap + 1, cells[1] // 2))
+        smaller = _half(cells, overlap)
     # Outside the handler: the error's traceback holds the tensors that did not fit.
     free_memory(latent.device)
     logger.warning("out of memory in tiles of %s cells, decoding in %s", cells, smaller)
@@ -137,6 +137,19 @@ def decode_as_it_fits(
     if warnings is not None and told not in warnings:
         warnings.append(told)
     return decode_in_space(decode, latent, smaller, overlap)
+
+
+def halved(plan: DecodePlan) -> DecodePlan:
+    """The tiles that `decode_as_it_fits` takes where these do not fit."""
+    height, width = _half(
+        (plan.tile_height // SPATIAL, plan.tile_width // SPATIAL), plan.overlap // SPATIAL
+    )
+    return replace(plan, tile_height=height * SPATIAL, tile_width=width * SPATIAL)
+
+
+def _half(cells: tuple[int, int], overlap: int) -> tuple[int, int]:
+    """Rows and columns of latents, halved, but more than neighbours share."""
+    return max(overlap + 1, cells[0] // 2), max(overlap + 1, cells[1] // 2)
 
 
 def to_uint8(pixels: Tensor) -> Tensor:

@@ -525,7 +525,8 @@ def test_a_diffusers_folder_loads_with_the_same_corrections(diffusers_folder):
     assert torch.equal(dev.proj_in.weight, 2 * made.transformer("2.5").module.proj_in.weight)
 
 
-@pytest.mark.parametrize("component", MONOLITH)
+# The transformer's shards are read by the project itself, one tensor after the other.
+@pytest.mark.parametrize("component", [name for name in MONOLITH if name != "transformer"])
 def test_a_diffusers_folder_goes_to_the_device_tensor_by_tensor(diffusers_folder, component):
     module = load(find(diffusers_folder), component, device="meta")
     assert {part.device.type for part in [*module.parameters(), *module.buffers()]} == {"meta"}
