@@ -10,6 +10,7 @@ Ltx2Error                INTERNAL           500
 ├── DeadlineExceeded     DEADLINE           504   cannot be done, or was not, in the time there is
 ├── DeliveryFailed       DELIVERY_FAILED    502   the finished clip could not be handed over
 ├── ConfigError          CONFIG             500   missing weights, settings or tools
+├── ServiceError         SERVICE            502   RunPod or a worker did not do it; in ltx2/rest.py
 ├── DeviceLost           INTERNAL           500   the GPU fails until the process is started anew
 └── GenerationFailed     INTERNAL           500   a stage produced values that are not finite
 """

@@ -58,9 +58,10 @@ def parse(text: str) -> Dockerfile:
         kind, _, rest = instruction.partition(" ")
         kind = kind.upper()
         if kind == "FROM":
-            base, word, name = rest.split()
-            if word.upper() != "AS" or name in stages:
+            words = rest.split()
+            if len(words) != 3 or words[1].upper() != "AS" or words[2] in stages:
                 raise DockerfileError(f"line {line}: each stage needs a name of its own")
+            base, _, name = words
             stages[name] = Stage(name=name, base=substituted(base, arguments))
         elif kind not in STEPS:
             raise DockerfileError(f"line {line}: {kind} is not known here")

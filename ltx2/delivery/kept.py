@@ -3,6 +3,7 @@
 In the layout of a store. A folder appears whole or not at all, so that processes may share it.
 """
 
+import errno
 import logging
 import os
 import shutil
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 CHUNK = 2**20  # bytes between two questions whether to stop
 STALE_SECONDS = 3600.0  # after this a half folder belongs to nobody who still runs
 _PARTIALS = ".partial"
+_THERE = (errno.EEXIST, errno.ENOTEMPTY)  # a name that is taken
 
 
 class Kept:
@@ -74,11 +76,11 @@ class Kept:
 
     def _move_in(self, partial: Path, place: Path) -> None:
         """Give a finished folder its name; what had it before goes."""
-        for _ in range(10):
+        for _ in range(100):
             try:
                 partial.rename(place)
-            except OSError:
-                if not place.exists():
+            except OSError as error:
+                if error.errno not in _THERE:
                     raise
             else:
                 return

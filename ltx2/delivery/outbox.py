@@ -13,7 +13,7 @@ from ltx2.delivery.kept import Kept
 from ltx2.delivery.keys import segment
 from ltx2.delivery.presigned import LOOK_UP_S, check_upload_url, put_to
 from ltx2.delivery.s3 import S3Config, S3Store
-from ltx2.delivery.store import StoreMisconfigured, record
+from ltx2.delivery.store import StoreMisconfigured, is_clip_of, record
 from ltx2.errors import BadRequest, ConfigError, DeliveryFailed
 from ltx2.media.address import AddressRefused, parse, resolve
 from ltx2.waiting import Stop
@@ -130,8 +130,8 @@ class Outbox:
         """The answer to a job whose clip is finished already, handed over anew; else None.
 
         Raises IdTaken where the generation id was used for another request, BadRequest for one that
-        cannot be a key, and what `deliver` does. A store that is the clip's only way and refuses is an error here, before anything is
-        spent.
+        cannot be a key, and what `deliver` does. A store that is the clip's only way and refuses is
+        an error here, before anything is spent.
         """
         segment(generation_id)  # refuses an id that cannot be a key
         stored = self._in_store(route, generation_id, stop)
@@ -148,8 +148,8 @@ class Outbox:
         if stored is not None and route.to_store:
             return self._linked(route, generation_id, found)
         try:
-            if has_file:
-                video = self.kept.path(generation_id)
+            video = self.kept.path(generation_id)
+            if has_file and is_clip_of(found, video):
                 return self._hand_over(route, generation_id, video, found, kept=True, stop=stop)
         except FileNotFoundError:  # another process made room for its own clips
             logger.warning("the kept clip is gone")
@@ -158,6 +158,9 @@ class Outbox:
         with tempfile.TemporaryDirectory(prefix="ltx2-", dir=self._scratch) as folder:
             video = Path(folder) / "video.mp4"
             route.store.fetch(generation_id, video, stop=stop)
+            if not is_clip_of(found, video):
+                logger.warning("what the store holds is not the clip of its record")
+                return None
             kept_now = self._keep(generation_id, video, found, stop)
             return self._hand_over(route, generation_id, video, found, kept=kept_now, stop=stop)
 

@@ -1,5 +1,6 @@
 """What a store of finished clips does, and the record that it writes beside a clip."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,6 +71,15 @@ def clip_bytes(found: Mapping[str, Any]) -> int:
     """The size of the clip that a record speaks of; -1 where it does not say."""
     size = found["result"].get("bytes")
     return size if isinstance(size, int) and not isinstance(size, bool) else -1
+
+
+def is_clip_of(found: Mapping[str, Any], video: Path) -> bool:
+    """Whether a file is the clip that a record speaks of, by its SHA-256.
+
+    A disk may have lost some of it, and another process may have put another clip there.
+    """
+    with video.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == found["result"].get("sha256")
 
 
 def _refuse(constant: str) -> NoReturn:

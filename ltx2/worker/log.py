@@ -17,6 +17,7 @@ from ltx2.worker.settings import WorkerSettings
 
 OURS = ("ltx2", "pipelines", "loras", "handler", "__main__")
 MOST_CHARACTERS = 4_000  # of a message or a field; a traceback may have twice as many
+MOST_ID = 200  # characters of a job's name, which anybody might have given
 # Looked through at all. What a cut takes from the middle of a longer text is never shown.
 _READ_CHARACTERS = 200_000
 # Characters of a prompt: what is shorter says little and is found in every word, and of what is
@@ -97,7 +98,7 @@ class JsonLines(logging.Formatter):
         """The line, without its end. Whatever the record holds: a log must not fail a job."""
         fields = cast("Mapping[str, object]", getattr(record, "fields", {}))
         line: dict[str, object] = {
-            "requestId": None if (job := _current.get()) is None else job.id,
+            "requestId": None if (job := _current.get()) is None else self._clean(job.id, MOST_ID),
             "level": record.levelname,
             "message": self._clean(_message(record), MOST_CHARACTERS),
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),

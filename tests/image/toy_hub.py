@@ -11,7 +11,6 @@ from pathlib import Path
 
 from loras import catalog
 from pipelines.models import CHECKPOINTS
-from pipelines.tiny.build import build
 from tests.unit.hub_server import FakeHub, serving
 
 RELEASED, TOY = CHECKPOINTS["ltx-2"].files, CHECKPOINTS["tiny"].files
@@ -53,8 +52,15 @@ def use(file: str) -> str:
 
 @contextmanager
 def serving_toys(folder: Path, *, token: str) -> Iterator[str]:
-    """The address of the hub; its text encoder is gated and wants the token."""
-    hub = FakeHub(repositories(build(folder)), token=token)
+    """The address of the hub; its text encoder is gated and wants the token.
+
+    `folder` is the embedded checkpoint, which is built there if it is not.
+    """
+    if not folder.is_dir():
+        from pipelines.tiny.build import build  # takes torch's time to import
+
+        folder = build(folder)
+    hub = FakeHub(repositories(folder), token=token)
     hub.gated.add(str(RELEASED.text_encoder_repository))
     with serving(hub) as address:
         yield address

@@ -25,6 +25,8 @@ TORCH_FREE = [
     "ltx2.settings",
     "ltx2.errors",
     "ltx2.cli",
+    "ltx2.client",
+    "ltx2.deploy.command",
     "pipelines",
     "pipelines.plan",
     "pipelines.geometry",

@@ -48,8 +48,8 @@ def twin():
 
 def test_the_client_and_the_twin_speak_one_protocol(twin, tmp_path):
     gate, url = twin
-    with pytest.raises(RefusedKey):
-        Client(url, "another-key").health()
+    with Client(url, "another-key") as client, pytest.raises(RefusedKey):
+        client.health()
     with Client(url, KEY, polls=(0.01, 0.05)) as client:
         assert "jobs" in client.health()
         given = {"progress": [progress(0), progress(1)], "answer": ANSWER, "generation_id": "a"}
