@@ -4,8 +4,8 @@
 #   make video   a first MP4, made with the tiny checkpoint       make check   lint, format, types
 #   make test    every test that needs no GPU                     make gpu     the tests that do
 #   make golden  rewrite the golden plans                         make sizes   what is getting long
-#   make lock    resolve pyproject.toml into the two locks        make setup   only install
-#   make bench   a benchmark, SCENARIO=lora_switch
+#   make lock    resolve pyproject.toml into the locks            make setup   only install
+#   make bench   a benchmark, SCENARIO=lora_switch                make image   the image's steps, proved
 
 PYTHON ?= $(firstword $(foreach name,python$(shell cat .python-version) python3.12 python3.13 \
 	python3,$(shell $(name) -c 'import sys; print(sys.executable)' 2>/dev/null)))
@@ -32,7 +32,7 @@ VIDEO ?= out.mp4
 SCENARIO ?= lora_switch
 PROMPT ?= A lighthouse on a cliff at dusk, its beam sweeping over the sea while waves break below
 
-.PHONY: setup video test check gpu golden sizes lock bench
+.PHONY: setup video test check gpu golden sizes lock bench image
 
 setup: $(READY)
 
@@ -75,6 +75,10 @@ check: $(READY)
 # One thread: on a machine that does other work, more would be slower and vary more.
 bench: $(READY)
 	OMP_NUM_THREADS=1 $(PY) -m benchmarks.$(SCENARIO)
+
+# Every step of the Dockerfile in a clean root folder, without Docker. Needs Linux and root.
+image: $(READY)
+	OMP_NUM_THREADS=1 $(PY) -m scripts.prove_image slim baked-fast baked-pro baked-all
 
 sizes: $(READY)
 	@$(PY) scripts/sizes.py

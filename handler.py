@@ -40,13 +40,14 @@ def main() -> None:
     configure(worker_settings, settings)
     worker = Worker(settings, worker_settings)
     gate = Gate(worker)
-    on_platform = worker_settings.post_output_url is not None
+    on_platform = worker_settings.on_platform
 
     async def handler(job: dict[str, Any]) -> dict[str, Any]:
         return await gate(job, send=to_platform(job) if on_platform else None)
 
     def model_loads() -> None:
         worker.ensure_loaded()
+        configure(worker_settings, settings)  # libraries that came with it log by themselves
 
     # They run in this order before the SDK takes jobs; one that fails ends the process, and the
     # platform is told why.

@@ -12,7 +12,7 @@ _FILE_FLAGS = _FLAGS | os.O_NONBLOCK
 
 
 class NotThere(Exception):
-    """No file of the folders: missing, elsewhere, or no plain file, which are told apart to nobody."""
+    """No file of the folders: missing, elsewhere or no plain file; nobody is told which."""
 
 
 def find(text: str, folders: Sequence[Path]) -> Path:

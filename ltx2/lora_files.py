@@ -105,9 +105,7 @@ def fetch_loras(
             continue
         judge, name = _Judge(layers), f"loras[{index}]"
         try:
-            fetched = sources.fetch(
-                lora.source, name=name, check=judge, trusted=trusted, stop=stop
-            )
+            fetched = sources.fetch(lora.source, name=name, check=judge, trusted=trusted, stop=stop)
         except (BadRequest, TooLarge, ConfigError) as refusal:
             found.refusals.append(refusal)
             continue

@@ -337,6 +337,21 @@ def _named(row: Checkpoint, settings: "Settings", need: Need) -> Resolved:
     )
 
 
+def looked_in(row: Checkpoint, settings: "Settings", need: Need) -> list[str]:
+    """A sentence for every place weights are looked for: what it lacks, or that it is empty."""
+    attempts = list(_attempts(row, settings, need))
+    told = [
+        f"{found.path}: " + (f"misses {', '.join(lacking)}" if lacking else "complete")
+        for found, lacking in attempts
+    ]
+    seen = [found.path for found, _ in attempts]
+    return told + [
+        f"{place.folder}: nothing of {row.name} in {place.words}"
+        for place in places(settings)
+        if not any(path.is_relative_to(place.folder) for path in seen)
+    ]
+
+
 def _attempts(
     row: Checkpoint, settings: "Settings", need: Need, transformer: Path | None = None
 ) -> Iterator[tuple[Resolved, list[str]]]:

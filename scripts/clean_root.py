@@ -7,6 +7,7 @@ behind. Layers are overlays as a container's are: a step sees all below and writ
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -110,6 +111,25 @@ def run_in(
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def impossible() -> str | None:
+    """Why no such root can be made on this machine; None where it can."""
+    if sys.platform != "linux" or shutil.which("unshare") is None:
+        return "it needs Linux with unshare, setpriv and chroot"
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("lower", "upper", "work", "root"):
+            (Path(folder) / name).mkdir()
+        layers = "lowerdir=lower,upperdir=upper,workdir=work"
+        alone = ["unshare", "--mount", "--propagation", "private"]
+        tried = subprocess.run(
+            [*alone, "mount", "-t", "overlay", "overlay", "-o", layers, "root"],
+            check=False,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+        )
+    return f"it needs root, for mounts: {tried.stderr.strip()}" if tried.returncode else None
 
 
 def python_of_this_machine() -> tuple[Path, ...]:

@@ -166,6 +166,9 @@ def main() -> int:
     """Exit status 0 where every step of every target worked."""
     arguments = parser().parse_args()
     if not arguments.in_own_namespace:
+        if why := clean_root.impossible():
+            print(f"FAILED: {why}")
+            return 1
         command = [sys.executable, "-m", "scripts.prove_image", *sys.argv[1:]]
         alone = ["unshare", "--mount", "--propagation", "private", *command, "--in-own-namespace"]
         return subprocess.run(alone, check=False, cwd=ROOT).returncode

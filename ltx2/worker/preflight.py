@@ -83,7 +83,7 @@ def problem(device: str | None, build: str | None, driver: Driver | None) -> str
         )
     wanted = int((device or "cuda:0").partition(":")[2] or 0) + 1
     if driver.devices < wanted:
-        return f"{driver.devices} GPUs are in this container, and {device or 'cuda'} is none of them"
+        return f"{device or 'cuda'} is none of the {driver.devices} GPUs in this container"
     return None
 
 

@@ -27,12 +27,12 @@ class WorkerSettings:
         "The modes whose weights a worker must have, and loads, before it takes a job.",
         default="fast",
     )
-    download: bool = row(
+    download: bool | None = row(
         "LTX2_DOWNLOAD",
         flag,
         "1 lets a worker fetch weights that lie nowhere on it, before it takes a job; 0 refuses "
         "to start without them.",
-        default=True,
+        shown="1 on RunPod, else 0",
     )
     warm_up: bool = row(
         "LTX2_WARM_UP",
@@ -161,6 +161,16 @@ class WorkerSettings:
         if problems:
             raise ConfigError("; ".join(problems))
         return cls(**values)
+
+    @property
+    def on_platform(self) -> bool:
+        """Whether RunPod runs this worker."""
+        return self.post_output_url is not None
+
+    @property
+    def fetches(self) -> bool:
+        """Whether missing weights are fetched."""
+        return self.on_platform if self.download is None else self.download
 
     def as_dict(self) -> dict[str, str | int | float | bool | None]:
         """The settings in effect by variable, for people: secrets are masked."""

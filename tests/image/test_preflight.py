@@ -36,8 +36,8 @@ def test_an_older_driver_is_told_first_whatever_else_it_says():
         (None, FINE, None, "built without CUDA"),
         ("13.0", None, None, "--gpus all"),
         ("13.0", Driver(version=13000, devices=0, error=802), None, "CUDA error 802"),
-        ("13.0", Driver(version=13000, devices=0), None, "0 GPUs"),
-        ("13.0", FINE, "cuda:1", "cuda:1 is none of them"),
+        ("13.0", Driver(version=13000, devices=0), None, "none of the 0 GPUs"),
+        ("13.0", FINE, "cuda:1", "cuda:1 is none of the 1 GPUs"),
     ],
 )
 def test_what_is_missing_is_said(build, driver, device, says):
@@ -65,7 +65,10 @@ def test_the_build_is_the_one_that_torch_names():
 
 
 def test_it_imports_no_torch_and_refuses_with_a_sentence():
-    code = "import sys; from ltx2.worker import preflight; preflight.main(); print('torch' in sys.modules)"
+    code = (
+        "import sys; from ltx2.worker import preflight; preflight.main(); "
+        "print('torch' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={"LTX2_DEVICE": "gpu"},

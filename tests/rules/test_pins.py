@@ -25,7 +25,7 @@ def normalised(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-LOCKS = ("requirements.lock", "requirements-runtime.lock")
+LOCKS = ("requirements.lock", "requirements-runtime.lock", "requirements-cuda.lock")
 
 
 def locked(name="requirements.lock"):
@@ -75,6 +75,16 @@ def test_the_lock_fits_a_machine_with_a_gpu_and_one_without():
     assert [version for version in entries.values() if "+" in version] == []
 
 
+def test_the_lock_of_the_cuda_build_is_of_the_same_torch_and_adds_what_only_it_needs():
+    cuda = {entry[1]: entry[2] for entry in locked("requirements-cuda.lock")}
+    shared = cuda.keys() & {entry[1] for entry in locked("requirements-runtime.lock")}
+    assert shared == {"torch"}, "run `make lock`"
+    assert cuda["torch"] == {entry[1]: entry[2] for entry in locked()}["torch"], "run `make lock`"
+    alone = cuda.keys() - shared
+    assert {"triton", "nvidia-cuda-runtime"} <= alone
+    assert all(name.startswith(("nvidia-", "cuda-")) for name in alone - {"triton"})
+
+
 def test_python_is_the_same_everywhere():
     assert re.fullmatch(r"3\.\d+", PYTHON)
     # The locked version is the oldest that pyproject.toml allows, so that nothing newer slips in.
@@ -87,17 +97,25 @@ def test_python_is_the_same_everywhere():
 
 def test_the_image_and_make_install_from_their_locks():
     makefile = (ROOT / "Makefile").read_text()
-    for text, lock in ((DOCKERFILE, "requirements-runtime.lock"), (makefile, "requirements.lock")):
+    locks = (
+        (DOCKERFILE, "requirements-cuda.lock"),
+        (DOCKERFILE, "requirements-runtime.lock"),
+        (makefile, "requirements.lock"),
+    )
+    for text, lock in locks:
         assert re.search(rf"pip install .*-r {re.escape(lock)}", text)
         assert re.search(r"pip install .*--no-deps", text)
 
 
 def test_the_image_is_built_on_a_digest():
     bases = re.findall(r"^ARG \w+_IMAGE=(\S+)", DOCKERFILE, re.M)
-    froms = re.findall(r"^FROM (\S+)", DOCKERFILE, re.M)
+    froms = re.findall(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, re.M)
     assert bases
     assert all(re.search(r"@sha256:[0-9a-f]{64}$", base) for base in bases)
-    assert all(name.startswith("${") for name in froms), froms
+    stages = {name for _, name in froms}
+    outside = [base for base, _ in froms if base not in stages]
+    assert outside == ["${PYTHON_IMAGE}"]
+    assert len(froms) == len(re.findall(r"^FROM ", DOCKERFILE, re.M))
 
 
 def test_ci_runs_what_a_developer_runs_and_may_do_nothing_else():

@@ -29,6 +29,7 @@ def python_files() -> list[Path]:
 def text_files() -> list[Path]:
     """Every file that a person may read: code, documents and configuration."""
     named = ("*.md", "*.toml", "*.lock", "Makefile", "Dockerfile", ".dockerignore", ".ci/run",
+             "*.sh", "*.hcl", ".runpod/*.json",
              ".github/**/*.yml", ".pre-commit-config.yaml", "docs/**/*.md", "docs/**/*.json",
              "benchmarks/*.md", "loras/**/*.toml", "gateway/**/*.html")  # fmt: skip
     return sorted({*python_files(), *(file for name in named for file in ROOT.glob(name))})

@@ -58,7 +58,7 @@ class Line:
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
 
-    def answer(self, job):
+    def check_job(self, job):
         """The answer to a job, once it has been seen to be one that a caller can use."""
         self.log.stream.seek(0)
         self.log.stream.truncate()
@@ -69,9 +69,9 @@ class Line:
         check_log(self.log)
         return found
 
-    def input(self, **fields):
+    def check(self, **fields):
         """The answer to a job with this input."""
-        return self.answer({"id": "job", "input": fields})
+        return self.check_job({"id": "job", "input": fields})
 
     def close(self):
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -215,13 +215,13 @@ def changed(draw):
 @settings(REPRODUCIBLE, max_examples=120)
 @given(CLIPS)
 def test_an_input_by_the_schema_is_answered(refusing, data):
-    refusing.input(**data)
+    refusing.check(**data)
 
 
 @settings(REPRODUCIBLE, max_examples=150)
 @given(changed())
 def test_a_changed_input_is_answered(refusing, data):
-    refusing.answer({"id": "job", "input": data})
+    refusing.check_job({"id": "job", "input": data})
 
 
 STORE = ("accessId", "accessSecret", "bucketName", "endpointUrl")
@@ -251,7 +251,7 @@ JOBS = st.fixed_dictionaries(
 @example({"id": "a", "input": {"prompt": "a"}, "policy": {"executionTimeout": math.nan}})
 @example({"id": "a", "input": {"prompt": "a"}, "policy": {"executionTimeout": 1}})
 def test_a_job_of_any_form_is_answered(refusing, job):
-    refusing.answer(job)
+    refusing.check_job(job)
 
 
 def nested(depth):
@@ -267,7 +267,7 @@ def nested(depth):
 )
 def test_deep_and_wide_values_are_refused(refusing, field):
     for value in (nested(900), [nested(900)], [{}] * 100_000, [[0]] * 100_000):
-        answer = refusing.input(**{"prompt": "a", field: value})
+        answer = refusing.check(**{"prompt": "a", field: value})
         assert answer["error_code"] == "BAD_REQUEST"
 
 
@@ -280,13 +280,13 @@ def test_a_hundred_thousand_unknown_fields_are_refused_in_few_words(refusing):
         {"prompt": "a", "loras": [{"source": "x", "strength": "5"}] * 100_000},
         {"prompt": "a", "keyframes": [{"image": "missing.png", "frame": 1}] * 100_000},
     ):
-        answer = refusing.input(**data)
+        answer = refusing.check(**data)
         assert answer["error_code"] == "BAD_REQUEST"
         assert len(answer["error"]) < 20_000
 
 
 def test_secrets_of_a_job_are_in_no_log(refusing):
-    answer = refusing.answer(
+    answer = refusing.check_job(
         {
             "id": "job",
             "input": {
@@ -393,14 +393,14 @@ def uri(data):
 
 @pytest.mark.parametrize("data", SOUND.values(), ids=SOUND)
 def test_a_sound_picture_of_any_kind_is_taken(refusing, data):
-    assert refusing.input(prompt="a", image=uri(data))["error_code"] == "TOO_LARGE"
-    assert "tokens" in refusing.input(prompt="a", last_image=uri(data))["error"]
+    assert refusing.check(prompt="a", image=uri(data))["error_code"] == "TOO_LARGE"
+    assert "tokens" in refusing.check(prompt="a", last_image=uri(data))["error"]
 
 
 @WARNED
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_picture_is_answered(refusing, data):
-    answer = refusing.input(
+    answer = refusing.check(
         prompt="a", image=uri(data), keyframes=[{"image": uri(data), "frame": 8}]
     )
     assert answer["error_code"] in {"MEDIA_REFUSED", "TOO_LARGE", "BAD_REQUEST"}
@@ -419,7 +419,7 @@ def test_a_damaged_picture_is_answered(refusing, name, changes, length):
         at = int(place * len(data))
         data[at : at + len(new)] = new
     whole = data[: max(1, int((0.3 + length) * len(data)))]
-    answer = refusing.input(prompt="a", image=uri(bytes(whole)))
+    answer = refusing.check(prompt="a", image=uri(bytes(whole)))
     assert answer["error_code"] in {"MEDIA_REFUSED", "TOO_LARGE", "BAD_REQUEST"}
 
 
@@ -452,14 +452,14 @@ BASE64 = {
 @pytest.mark.parametrize("text", BASE64.values(), ids=BASE64)
 @pytest.mark.parametrize("field", ["image", "image_base64"])
 def test_odd_base64_is_answered(refusing, field, text):
-    answer = refusing.input(prompt="a", **{field: text})
+    answer = refusing.check(prompt="a", **{field: text})
     assert answer["error_code"] in {"MEDIA_REFUSED", "TOO_LARGE", "BAD_REQUEST"}
 
 
 @settings(REPRODUCIBLE, max_examples=100)
 @given(st.text(alphabet="AQgw+/-_=\r\n\t ,;:", min_size=16, max_size=80), st.booleans())
 def test_any_text_of_base64s_letters_is_answered(refusing, text, as_uri):
-    answer = refusing.input(prompt="a", image=("data:image/png;base64," if as_uri else "") + text)
+    answer = refusing.check(prompt="a", image=("data:image/png;base64," if as_uri else "") + text)
     assert answer["error_code"] in {"MEDIA_REFUSED", "BAD_REQUEST"}
 
 
@@ -510,7 +510,7 @@ def test_no_address_of_this_machine_or_its_network_is_asked(refusing, asked, fie
         value = [{"source": address}] if field == "loras" else address
         if field == "loras" and len(address) < 200:
             value = [{"source": address + "?x=/a.safetensors"}]
-        answer = refusing.input(prompt="a", **{field: value})
+        answer = refusing.check(prompt="a", **{field: value})
         assert answer["error_code"] in {"BAD_REQUEST", "MEDIA_REFUSED", "TOO_LARGE"}, address
     assert asked == []
 
@@ -518,7 +518,7 @@ def test_no_address_of_this_machine_or_its_network_is_asked(refusing, asked, fie
 @settings(REPRODUCIBLE, max_examples=80)
 @given(st.text(alphabet="http:/\\@[]#?%.:0127af\u3002\uff11\u0661 ", max_size=24))
 def test_any_address_is_answered(refusing, text):
-    answer = refusing.input(prompt="a", image_url=f"http://{text}")
+    answer = refusing.check(prompt="a", image_url=f"http://{text}")
     assert answer["error_code"] in {"BAD_REQUEST", "MEDIA_REFUSED"}
 
 
@@ -542,7 +542,7 @@ def test_a_redirect_from_outside_leads_to_no_private_address(refusing, monkeypat
             monkeypatch.setitem(address.PORTS, "http", server.port)
             monkeypatch.setattr(address, "is_public", public_the_first_time)
             seen.clear()
-            answer = refusing.input(prompt="a", image_url="http://127.0.0.1/a.png")
+            answer = refusing.check(prompt="a", image_url="http://127.0.0.1/a.png")
             assert "public address" in answer["error"] or "by http or https" in answer["error"]
             assert len(server.asked) == 1
 
@@ -573,7 +573,7 @@ SMALL = st.fixed_dictionaries(
 @settings(REPRODUCIBLE, max_examples=6)
 @given(SMALL)
 def test_a_clip_that_fits_is_made_or_refused(making, data):
-    answer = making.input(**data)
+    answer = making.check(**data)
     if "error" not in answer:
         video = base64.b64decode(answer["video"], validate=True)
         assert len(video) == answer["bytes"]
@@ -581,11 +581,11 @@ def test_a_clip_that_fits_is_made_or_refused(making, data):
 
 
 def test_a_small_clip_is_made_of_a_file_in_the_workers_folder(making):
-    answer = making.input(prompt="a", image="a.png", width=128, height=128, num_frames=9)
+    answer = making.check(prompt="a", image="a.png", width=128, height=128, num_frames=9)
     assert base64.b64decode(answer["video"])[4:8] == b"ftyp"
 
 
 def test_the_actions_are_answered(making):
-    assert making.input(action="health")["status"] in {"ready", "starting"}
-    assert set(making.input(action="schema")) == {"input", "result"}
-    assert making.input(action="smoke")["ok"] is True
+    assert making.check(action="health")["status"] in {"ready", "starting"}
+    assert set(making.check(action="schema")) == {"input", "result"}
+    assert making.check(action="smoke")["ok"] is True

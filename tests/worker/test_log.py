@@ -340,3 +340,22 @@ def test_the_log_goes_to_stderr_alone_after_the_sdk_was_imported():
     assert ran.stdout == ""
     (line,) = [json.loads(each) for each in ran.stderr.splitlines()]
     assert (line["requestId"], line["message"]) == ("job-1", "hello")
+
+
+def test_libraries_that_are_imported_later_are_taken_over_by_configuring_again():
+    code = (
+        "import logging\n"
+        "from ltx2.worker.log import configure\n"
+        "from ltx2.worker.settings import WorkerSettings\n"
+        "configure(WorkerSettings())\n"
+        "from transformers.utils import logging as of_transformers\n"
+        "library = of_transformers.get_logger('transformers.models')\n"
+        "configure(WorkerSettings())\n"
+        "library.warning('careful')\n"
+        "library.info('chatter')\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    (line,) = [json.loads(each) for each in ran.stderr.splitlines()]
+    assert (line["logger"], line["message"]) == ("transformers.models", "careful")

@@ -207,8 +207,8 @@ def test_the_strategy_finds_inputs_of_both_kinds():
 
 @pytest.mark.parametrize("code", CODES)
 def test_an_error_is_valid(code):
-    RESULT.validate(failure(code, "because"))
-    RESULT.validate({**failure(code, "because"), "refresh_worker": True})
+    assert RESULT.is_valid(failure(code, "because"))
+    assert RESULT.is_valid({**failure(code, "because"), "refresh_worker": True})
 
 
 @pytest.mark.parametrize(
