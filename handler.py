@@ -6,7 +6,9 @@ from typing import Any
 
 import runpod
 
+from ltx2.errors import Ltx2Error
 from ltx2.settings import Settings
+from ltx2.worker.answer import refused
 from ltx2.worker.fitness import checks
 from ltx2.worker.gate import Gate
 from ltx2.worker.log import configure
@@ -36,23 +38,39 @@ def to_platform(job: Mapping[str, Any]) -> Send:
 
 def main() -> None:
     """Check the machine, load the model, then take jobs until the platform ends the process."""
-    settings, worker_settings = Settings.from_env(), WorkerSettings.from_env()
-    configure(worker_settings, settings)
-    worker = Worker(settings, worker_settings)
-    gate = Gate(worker)
+    try:
+        settings, worker_settings = Settings.from_env(), WorkerSettings.from_env()
+        configure(worker_settings, settings)
+        gate = Gate(Worker(settings, worker_settings))
+    except Ltx2Error as error:
+        refuse_to_start(error)
+        return
     on_platform = worker_settings.on_platform
 
     async def handler(job: dict[str, Any]) -> dict[str, Any]:
         return await gate(job, send=to_platform(job) if on_platform else None)
 
     def model_loads() -> None:
-        worker.ensure_loaded()
+        gate.worker.ensure_loaded()
         configure(worker_settings, settings)  # libraries that came with it log by themselves
 
     # They run in this order before the SDK takes jobs; one that fails ends the process, and the
     # platform is told why.
     for check in (*checks(settings, worker_settings), model_loads):
         runpod.serverless.register_fitness_check(check)
+    runpod.serverless.start({"handler": handler})
+
+
+def refuse_to_start(error: Ltx2Error) -> None:
+    """Tell the platform what is wrong with the settings: it shows why a check failed."""
+
+    def settings_are_right() -> None:
+        raise error
+
+    async def handler(_job: dict[str, Any]) -> dict[str, Any]:
+        return refused(error)  # local runs make no checks
+
+    runpod.serverless.register_fitness_check(settings_are_right)
     runpod.serverless.start({"handler": handler})
 
 

@@ -13,6 +13,7 @@ import urllib.request
 import av
 import pytest
 
+from ltx2.client import Client, JobFailed
 from tests.rules.tree import ROOT
 from tests.worker.serve_examples import CURL, PLACE, PYTHON
 from tests.worker.webhook_receiver import Receiver
@@ -150,6 +151,14 @@ print(after.output(timeout=60)["sha256"] == result["sha256"])
 """
     assert run_python(code, machine, tmp_path) == "FAILED BAD_REQUEST\nTrue\n"
     check_clip(tmp_path / "sync.mp4", width=128, height=128, frames=9)
+
+
+def test_our_own_client_saves_a_clip(served, tmp_path):
+    with Client(served.url) as client:
+        client.run(SMALL, save=tmp_path / "own.mp4")
+        with pytest.raises(JobFailed, match="promt"):
+            client.run({"promt": "x"})
+    check_clip(tmp_path / "own.mp4", width=128, height=128, frames=9)
 
 
 def test_progress_is_seen_in_order_while_a_job_runs(served):
