@@ -177,7 +177,8 @@ class Fit:
         What is compared is what was at work then: the decoder, or all that came before it.
         """
         most = LESS * self._taken(plan, residency, room, decoding=decoding)
-        for candidate in (plan, *(_with_smaller_tiles(plan) if decoding else ())):
+        smaller: Iterator[Any] = _with_smaller_tiles(plan) if decoding else iter(())
+        for candidate in (plan, *smaller):
             for found in self.forecasts(candidate, room):
                 taken = self._taken(candidate, found.residency, room, decoding=decoding)
                 if taken <= most and lacking(found, room) is None:

@@ -1,4 +1,4 @@
-"""Loading before the first job: what a mode uses, several parts at once, and one clip to warm up."""
+"""Loading before the first job: what a mode uses, several parts at once, and a clip to warm up."""
 
 import logging
 import time
@@ -118,7 +118,7 @@ def _staying(engine: "Engine", plan: Plan) -> list[str]:
 
 
 def _one_error(errors: Sequence[Exception], plan: Plan) -> Exception:
-    """One error of this project for all that could not be loaded; a fault of the program as it is."""
+    """One error of this project for all that could not be loaded. Raises a fault of the program."""
     from ltx2.engine import translated
 
     known: list[Ltx2Error] = []

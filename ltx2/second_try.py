@@ -50,9 +50,9 @@ def tried_twice(
 ) -> tuple[Made, tuple[str, ...]]:
     """What `make` makes of a plan, and warnings of what it took.
 
-    Where memory runs out it is called once more, with a decision that takes less. Raises OutOfMemory
-    with what would fit where that fails too, or where there is no such decision. The engine decides
-    anew for the next plan.
+    Where memory runs out it is called once more, with a decision that takes less. Raises
+    OutOfMemory with what would fit where that fails too, or where there is no such decision. The
+    engine decides anew for the next plan.
     """
     try:
         return make(plan, None), ()

@@ -337,19 +337,20 @@ def _named(row: Checkpoint, settings: "Settings", need: Need) -> Resolved:
     )
 
 
-def looked_in(row: Checkpoint, settings: "Settings", need: Need) -> list[str]:
-    """A sentence for every place weights are looked for: what it lacks, or that it is empty."""
-    attempts = list(_attempts(row, settings, need))
-    told = [
-        f"{found.path}: " + (f"misses {', '.join(lacking)}" if lacking else "complete")
-        for found, lacking in attempts
-    ]
-    seen = [found.path for found, _ in attempts]
-    return told + [
-        f"{place.folder}: nothing of {row.name} in {place.words}"
-        for place in places(settings)
-        if not any(path.is_relative_to(place.folder) for path in seen)
-    ]
+def verdicts(
+    row: Checkpoint, settings: "Settings", need: Need
+) -> Iterator[tuple[str, Resolved | None]]:
+    """A sentence for each place in order, with the weights where it holds all that is needed."""
+    for place in places(settings):
+        attempts = list(_attempts_in(place, row, settings, need))
+        if not attempts:
+            yield f"{place.words} ({place.folder}) has nothing of {row.name}", None
+        for found, lacking in attempts:
+            where = f"{row.name} in {place.words} ({found.path})"
+            if lacking:
+                yield f"{where} misses {', '.join(lacking)}", None
+            else:
+                yield f"{where} is complete for mode {need.mode}", found
 
 
 def _attempts(
@@ -357,29 +358,40 @@ def _attempts(
 ) -> Iterator[tuple[Resolved, list[str]]]:
     """Every folder that may hold this model, or all but its transformer, with what it lacks."""
     for place in places(settings):
-        for folder in _candidates(row, place):
-            names = _everything(row, need)
-            diffusers = (folder / "model_index.json").is_file()
-            if not diffusers and not any((folder / name).is_file() for name in names):
-                continue
-            encoder = _text_encoder_apart(folder, row, settings)
-            enhancer = _apart(row.files.enhancer_repository, folder, settings)
-            found = Resolved(
-                name=row.name,
-                path=folder,
-                layout="diffusers" if diffusers else "original",
-                reason=f"its weights are in {place.words} ({folder})",
-                row=row,
-                text_encoder=encoder,
-                enhancer=enhancer,
-                transformer=transformer,
-            )
-            try:
-                weights, lacking = _lacking(folder, row, encoder, need, transformer)
-            except ConfigError as error:
-                yield found, [str(error)]  # a damaged folder is no reason not to look further
-            else:
-                yield replace(found, layout=weights.layout), lacking
+        yield from _attempts_in(place, row, settings, need, transformer)
+
+
+def _attempts_in(
+    place: Place,
+    row: Checkpoint,
+    settings: "Settings",
+    need: Need,
+    transformer: Path | None = None,
+) -> Iterator[tuple[Resolved, list[str]]]:
+    """The same for one place."""
+    for folder in _candidates(row, place):
+        names = _everything(row, need)
+        diffusers = (folder / "model_index.json").is_file()
+        if not diffusers and not any((folder / name).is_file() for name in names):
+            continue
+        encoder = _text_encoder_apart(folder, row, settings)
+        enhancer = _apart(row.files.enhancer_repository, folder, settings)
+        found = Resolved(
+            name=row.name,
+            path=folder,
+            layout="diffusers" if diffusers else "original",
+            reason=f"its weights are in {place.words} ({folder})",
+            row=row,
+            text_encoder=encoder,
+            enhancer=enhancer,
+            transformer=transformer,
+        )
+        try:
+            weights, lacking = _lacking(folder, row, encoder, need, transformer)
+        except ConfigError as error:
+            yield found, [str(error)]  # a damaged folder is no reason not to look further
+        else:
+            yield replace(found, layout=weights.layout), lacking
 
 
 def _candidates(row: Checkpoint, place: Place) -> list[Path]:

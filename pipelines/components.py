@@ -280,9 +280,7 @@ class Components:
         )
 
 
-def _all_done(
-    threads: int, work: Mapping[str, Callable[[], Any]]
-) -> dict[str, "Future[Any]"]:
+def _all_done(threads: int, work: Mapping[str, Callable[[], Any]]) -> dict[str, "Future[Any]"]:
     """What came of every function, run in so many threads."""
     with ThreadPoolExecutor(threads, thread_name_prefix="load") as pool:
         return {name: pool.submit(function) for name, function in work.items()}

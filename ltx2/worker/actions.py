@@ -49,7 +49,7 @@ class Health:
             "status": "lost" if self.lost else "starting" if self.started is None else "ready",
             "versions": versions(),
             "model": None if self.started is None else _model(self.started.engine),
-            "device": None if self.started is None else device_facts(self.started.engine),
+            "device": self._device(),
             "start": None if self.started is None else _rounded(self.started.timings),
             "modes": self.worker.modes,
             "store": self.store,
@@ -60,6 +60,10 @@ class Health:
             },
             "uptime_seconds": round(self.uptime, 1),
         }
+
+    def _device(self) -> dict[str, Any] | None:
+        """None where it is not known, or answers nothing any more."""
+        return None if self.started is None or self.lost else device_facts(self.started.engine)
 
 
 def versions() -> dict[str, str]:

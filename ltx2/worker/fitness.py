@@ -18,6 +18,7 @@ from ltx2.media.encode import check_ffmpeg
 from ltx2.settings import Settings
 from ltx2.weights import cuda
 from ltx2.worker.settings import WorkerSettings
+from ltx2.worker.start import find_weights
 
 logger = logging.getLogger(__name__)
 LEAST_FREE = 2**30  # bytes of scratch: the largest clip that is taken has a tenth of that
@@ -31,6 +32,7 @@ def checks(settings: Settings, worker: WorkerSettings) -> list[Check]:
         _named("encoder_is_there", encoder_is_there),
         _named("folders_can_be_written", partial(folders_can_be_written, settings, worker)),
         _named("store_is_configured", partial(store_is_configured, worker)),
+        _named("weights_can_be_had", partial(weights_can_be_had, settings, worker)),
     ]
 
 
@@ -55,7 +57,9 @@ def gpu_is_usable(settings: Settings) -> None:
         raise RuntimeError(f"{found.reason}; choose another GPU, or LTX2_DEVICE=cpu for tests")
     import torch
 
-    device = torch.device(settings.device or "cuda")
+    device, count = torch.device(settings.device or "cuda"), torch.cuda.device_count()
+    if (device.index or 0) >= count:
+        raise RuntimeError(f"there is no LTX2_DEVICE {device} here; it has {count} GPU")
     capability = torch.cuda.get_device_capability(device)
     if not runs_on(capability, torch.cuda.get_arch_list()):
         raise RuntimeError(
@@ -127,3 +131,13 @@ def store_is_configured(worker: WorkerSettings) -> None:
         logger.warning("the store does not answer yet: %s", error)
     except Ltx2Error as error:
         raise RuntimeError(str(error)) from error
+
+
+def weights_can_be_had(settings: Settings, worker: WorkerSettings) -> None:
+    """Refuse a machine without the weights of its modes that is not to fetch them, or cannot."""
+    try:
+        found = find_weights(settings, worker)
+    except Ltx2Error as error:
+        raise RuntimeError(str(error)) from error
+    if found is None and settings.hf_offline:
+        raise RuntimeError("weights are missing and HF_HUB_OFFLINE is set: nothing can be fetched")

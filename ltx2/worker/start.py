@@ -1,20 +1,25 @@
 """From an environment to an engine that is ready: find weights, fetch them, open, load, warm up."""
 
 import logging
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from ltx2.errors import ConfigError
+from ltx2.errors import ConfigError, TooLarge
+from ltx2.extent import NAMED_SIZES, named_size
+from ltx2.planner import plan as decide
+from ltx2.request import Request
 from ltx2.settings import Settings
-from ltx2.weights import AUTO_ORDER, Need, Resolved, cuda, looked_in, resolve
+from ltx2.weights import AUTO_ORDER, REAL, Need, Resolved, cuda, resolve, verdicts
 from ltx2.worker.log import log_event
 from ltx2.worker.settings import WorkerSettings
+from ltx2.worker.turn import turn
 from pipelines.models import CHECKPOINTS
-from pipelines.plan import Mode
+from pipelines.plan import Mode, Plan
 
 if TYPE_CHECKING:
     from ltx2.engine import Engine
@@ -41,10 +46,12 @@ class Phases:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time a phase."""
+        """Time a phase, be it that it fails."""
         began = self._clock()
-        yield
-        self.note(name, self._clock() - began)
+        try:
+            yield
+        finally:
+            self.note(name, self._clock() - began)
 
     def note(self, name: str, seconds: float) -> None:
         """A phase that was timed elsewhere."""
@@ -60,8 +67,8 @@ def start(
 ) -> Started:
     """The worker's engine, with everything loaded that stays loaded.
 
-    Raises ConfigError for weights that are nowhere and are not to be fetched or cannot be, and for
-    a device that is not there.
+    Raises ConfigError for weights that are nowhere and are not to be fetched or cannot be, for a
+    device that is not there, and for one that is too small for a usual clip.
     """
     phases = Phases(clock)
     began = clock()
@@ -72,17 +79,18 @@ def start(
         resolved = find_weights(settings, worker)
     if resolved is None:
         with phases.phase("download"):
-            fetch_weights(settings, worker)
-        with phases.phase("find weights again"):
-            resolved = resolve(wanted(settings), settings, mode=worker.modes)
+            resolved = fetch_weights(settings, worker)
     logger.info("checkpoint %s: %s", resolved.name, resolved.reason)
     if resolved.random_weights:
         logger.warning("the weights of %s are random: its clips mean nothing", resolved.name)
+    modes: tuple[Mode, ...] = ("fast", "pro") if worker.modes == "all" else (worker.modes,)
     with phases.phase("open"):
         engine = Engine.open(resolved, settings)
-    modes: tuple[Mode, ...] = ("fast", "pro") if worker.modes == "all" else (worker.modes,)
-    loaded = engine.preload(modes)  # which logs each
-    phases.seconds |= {f"load {part}": seconds for part, seconds in loaded.items()}
+        require_memory(engine, modes)
+    with phases.phase("load"):
+        loaded = engine.preload(modes)
+    for part, seconds in loaded.items():
+        phases.note(f"load {part}", seconds)
     if worker.warm_up:
         phases.note("warm up", engine.warm(modes[0]))
     phases.note("start", clock() - began)
@@ -97,56 +105,149 @@ def wanted(settings: Settings) -> str:
 
 
 def find_weights(settings: Settings, worker: WorkerSettings) -> Resolved | None:
-    """The weights on this machine; None where they are to be fetched.
+    """The weights on this machine; None where they are to be fetched. What every place holds of
+    them is logged.
 
     On the platform `auto` with a GPU is never the embedded checkpoint: a worker that sells noise
     would be worse than one that does not start. Raises ConfigError.
     """
     name = settings.checkpoint
-    if name == "auto" and worker.on_platform and cuda(confirm=True).usable:
-        for each in AUTO_ORDER:
-            try:
-                return resolve(each, settings, mode=worker.modes)
-            except ConfigError as error:
-                logger.info("%s", error)
-        name = wanted(settings)
-    try:
+    if name == "auto":
+        real = worker.on_platform and cuda(confirm=True).usable
+        names = AUTO_ORDER if real else ()
+    else:
+        names = (name,) if name in REAL else ()
+    if not names:  # the embedded checkpoint, or a path, file or repository: it is there or is not
         return resolve(name, settings, mode=worker.modes)
-    except ConfigError as error:
-        if name in CHECKPOINTS:
-            for line in looked_in(CHECKPOINTS[name], settings, Need(mode=worker.modes)):
-                logger.info("%s", line)
-        if not worker.fetches or name not in CHECKPOINTS:
-            raise
-        logger.warning("weights are fetched: %s", error)
-        return None
+    for each in names:
+        for told, found in verdicts(CHECKPOINTS[each], settings, Need(mode=worker.modes)):
+            logger.info("%s", told)
+            if found is not None:
+                return found
+    if not worker.fetches:
+        return resolve(wanted(settings), settings, mode=worker.modes)  # which says what to do
+    return None
 
 
-def fetch_weights(settings: Settings, worker: WorkerSettings) -> None:
-    """Fetch the checkpoint onto the network volume where there is one, else into the hub's cache.
+def fetch_weights(settings: Settings, worker: WorkerSettings) -> Resolved:
+    """Fetch the checkpoint onto the network volume where that can be written to, else into the
+    hub's cache.
 
-    Raises ConfigError.
+    Workers that share a volume fetch one after the other, and what one has fetched the next one
+    finds. Raises ConfigError.
     """
-    from ltx2.download import Order, carry_out, gigabytes, survey
-    from ltx2.hub import Hub
-
     if settings.hf_offline:
         raise ConfigError("weights are missing and HF_HUB_OFFLINE is set: nothing can be fetched")
     name = wanted(settings)
     volume = settings.volume_weights
-    on_volume = volume is not None and volume.parent.is_dir()
-    order = Order(
-        checkpoint=name,
-        mode=worker.modes,
-        to=volume / name if volume is not None and on_volume else None,
-    )
+    on_volume = volume is not None and _is_writable(volume)
+    target = volume / name if volume is not None and on_volume else settings.hub_cache
+    try:
+        with turn(target.with_name(f".{target.name}.fetching")):
+            found = find_weights(settings, worker)
+            if found is None:
+                _fetch(settings, worker, name, target if on_volume else None)
+                found = resolve(name, settings, mode=worker.modes)
+    except OSError as error:
+        raise ConfigError(f"{target}: {error.strerror or error}") from error
+    return found
+
+
+def _is_writable(volume: Path) -> bool:
+    """Whether a network volume is mounted, which its folder of weights lies in, and takes files."""
+    place = volume if volume.is_dir() else volume.parent
+    return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+
+
+def _fetch(settings: Settings, worker: WorkerSettings, name: str, to: Path | None) -> None:
+    from ltx2.download import Order, carry_out, gigabytes, survey
+    from ltx2.hub import Hub
+
     hub = Hub(endpoint=settings.hf_endpoint, token=settings.hf_token)
+    order = Order(checkpoint=name, mode=worker.modes, to=to)
     caches = [settings.runpod_cache] if settings.runpod_cache else []
     found = survey(order, hub, cache=settings.hub_cache, other_caches=caches)
-    logger.info(
-        "%d files, %s to come, into %s", len(found.items), gigabytes(found.to_fetch), found.target
-    )
-    try:
-        carry_out(found, hub, tell=lambda line: logger.info("%s", line))
-    except OSError as error:
-        raise ConfigError(f"{found.target}: {error.strerror or error}") from error
+    logger.warning(
+        "the weights of %s are fetched: %d files, %s to come, into %s",
+        name, len(found.items), gigabytes(found.to_fetch), found.target,
+    )  # fmt: skip
+    carry_out(found, hub, bar=LoggedBar, tell=lambda line: logger.info("%s", line))
+
+
+class LoggedBar:
+    """A progress bar as the hub's library uses one, written to the log now and then."""
+
+    EVERY = 30.0  # seconds
+
+    def __init__(
+        self, *, desc: str = "", total: float | None = None, initial: float = 0, **_more: object
+    ) -> None:
+        self._name, self._total, self._have = desc, total or 0, initial
+        self._told = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Nothing is open."""
+
+    def update(self, count: float | None = 1) -> None:
+        """More bytes have come."""
+        self._have += count or 0
+        if time.monotonic() - self._told >= self.EVERY:
+            self._told = time.monotonic()
+            share = 100 * self._have / self._total if self._total else 0.0
+            log_event(
+                logger, f"{self._name}: {share:.0f} %", bytes=int(self._have), of=int(self._total)
+            )
+
+
+def require_memory(engine: "Engine", modes: Sequence[Mode]) -> None:
+    """Refuse a machine that cannot make a usual clip of these modes in any way.
+
+    A usual clip has the model's own size and length, or the largest below that the worker's limits
+    let through. Raises ConfigError.
+    """
+    for mode in modes:
+        plan = usual_plan(engine, mode)
+        if plan is None:
+            continue
+        try:
+            decision = engine.check_fits(plan)
+        except TooLarge as error:
+            raise ConfigError(
+                f"this machine is too small for a usual clip of mode {mode}: {error}; take a "
+                "larger GPU, or lower LTX2_MAX_SECONDS or LTX2_MAX_PIXELS to what fits"
+            ) from error
+        logger.info(
+            "a usual clip of mode %s runs %s: %s", mode, decision.residency, decision.reason
+        )
+
+
+def usual_plan(engine: "Engine", mode: Mode) -> Plan | None:
+    """The usual clip of a mode within the worker's limits; None where they let none through."""
+    from ltx2.fit import reference_plan
+
+    row, limits = engine.checkpoint, engine.limits
+    plan = reference_plan(row, engine.components.weights, mode)
+    ratio, seconds = plan.width / plan.height, min(plan.duration, limits.max_seconds)
+    sizes = {named_size(row, name, ratio) for name in NAMED_SIZES}
+    smaller = [size for size in sizes if size.width * size.height < plan.width * plan.height]
+    smaller.sort(key=lambda size: -size.width * size.height)
+    for width, height in ((plan.width, plan.height), *((s.width, s.height) for s in smaller)):
+        request = Request.parse(
+            {
+                "prompt": "x",
+                "seed": 0,
+                "mode": mode,
+                "width": width,
+                "height": height,
+                "duration": seconds,
+                "spatial_upscaler": "spatial_upscaler" in plan.upscalers,
+            }
+        )
+        try:
+            return decide(request, checkpoint=row, limits=limits)
+        except TooLarge:
+            continue
+    return None

@@ -53,7 +53,7 @@ class Worker:
         self._load = load or self._start
         self._loading = threading.Lock()
         self._started: Started | None = None
-        self._lost: DeviceLost | None = None
+        self._lost: str | None = None  # what broke the GPU; not the error, which holds its tensors
         self._began = time.monotonic()
         config = S3Config.from_settings(worker)
         self.outbox = Outbox(
@@ -100,12 +100,12 @@ class Worker:
         self, job: Mapping[str, Any], *, stop: threading.Event, report: Reporter
     ) -> dict[str, Any]:
         """The answer to one job. Raises Cancelled where `stop` was set, and Ltx2Error."""
+        action = find_action(job)
+        if action in ("health", "schema"):
+            return self.answer_now(action)
         if self._lost is not None:
-            raise self._lost
+            raise DeviceLost(self._lost)
         try:
-            action = find_action(job)
-            if action in ("health", "schema"):
-                return self.answer_now(action)
             if action == "smoke":
                 deadline = Deadline(self.worker.execution_seconds)
                 with job_folder(self.worker.scratch) as folder:
@@ -114,7 +114,7 @@ class Worker:
             task = read_task(job, folders=self.worker.input_folders)
             return sendable(self._clip(task, stop, report))
         except DeviceLost as lost:
-            self._lost = lost
+            self._lost = str(lost)
             raise
 
     def _clip(self, task: Task, stop: threading.Event, report: Reporter) -> dict[str, Any]:

@@ -18,8 +18,7 @@ BUILDING = threading.RLock()
 
 @contextmanager
 def weightless() -> Iterator[None]:
-    """Modules that are built in the block have parameters without memory, and buffers with values.
-    """
+    """Modules built in the block have parameters without memory, and buffers with values."""
     with BUILDING, init_empty_weights(include_buffers=False):
         yield
 

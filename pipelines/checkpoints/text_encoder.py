@@ -212,7 +212,8 @@ def _from_file(
             if large and quantise != "none":
                 tensor = rounded(tensor, quantise)
             assign(owner, leaf, tensor)  # load_state_dict would need all tensors at once
-    model.lm_head._parameters["weight"] = language.embed_tokens.weight  # one, as in every Gemma
+    table: Any = language.embed_tokens.weight
+    model.lm_head._parameters["weight"] = table  # one, as in every Gemma
     for owner in model.modules():
         for name, buffer in owner._buffers.items():  # to move buffers without touching their dtype
             if buffer is not None:

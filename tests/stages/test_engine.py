@@ -351,7 +351,9 @@ def test_loading_is_a_stage_of_its_own(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["transformer:distilled", "vae", "text_encoder"])
-def test_memory_that_runs_out_with_nothing_to_save_is_an_error_and_leaves_no_file(tiny, tmp_path, name):
+def test_memory_that_runs_out_with_nothing_to_save_is_an_error_and_leaves_no_file(
+    tiny, tmp_path, name
+):
     engine = Engine.load(str(tiny), settings=Settings.from_env({}))
 
     def full(*_):

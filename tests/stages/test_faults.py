@@ -79,10 +79,10 @@ def test_a_device_that_was_never_used_works():
 
 
 def test_they_become_errors_of_this_project():
-    with pytest.raises(OutOfMemory, match="^full$") as full, faults("full", decoding=True):
+    with pytest.raises(OutOfMemory, match=r"^full$") as full, faults("full", decoding=True):
         raise torch.OutOfMemoryError("CUDA out of memory")
     assert full.value.decoding
-    with pytest.raises(DeviceLost, match="device-side assert triggered$"), faults("full"):
+    with pytest.raises(DeviceLost, match=r"device-side assert triggered$"), faults("full"):
         raise torch.AcceleratorError(ASSERT)
     assert lost(RuntimeError("a\nb")).code == "INTERNAL"
 

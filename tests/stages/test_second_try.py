@@ -5,6 +5,7 @@ import re
 import weakref
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,7 +79,7 @@ def running_out(kind, failing):
         hook.remove()
 
 
-def made(engine, tmp_path, name="out.mp4", **changes):
+def made(engine, tmp_path, name="out.mp4", **changes: Any):
     return generate(request(**changes), engine=engine, deliver=ToFile(tmp_path / name))
 
 
@@ -146,14 +147,14 @@ def test_a_pass_gains_nothing_from_smaller_tiles(tiny, tmp_path):
     told = opened(tiny, LTX2_RESIDENCY="resident", LTX2_DEVICE_MEMORY_GIB="4")
     with (
         running_out(LTX2VideoTransformer3DModel, lambda call: call == 0) as full,
-        pytest.raises(ltx2.OutOfMemory, match="a pass ran out .* no other way takes less"),
+        pytest.raises(ltx2.OutOfMemory, match=r"a pass ran out .* no other way takes less"),
     ):
         made(told, tmp_path)
     assert full.calls == 1
 
 
 def test_a_second_shortage_is_an_error_that_says_what_would_fit(roomy, tmp_path):
-    longer = {"width": 256, "height": 192, "num_frames": 73}
+    longer: dict[str, Any] = {"width": 256, "height": 192, "num_frames": 73}
     with (
         running_out(LTX2VideoTransformer3DModel, lambda _call: True) as full,
         pytest.raises(ltx2.OutOfMemory) as raised,
@@ -217,7 +218,7 @@ def test_a_run_can_be_cancelled_between_the_tries(roomy, tmp_path):
 
 
 def test_a_language_model_that_runs_out_runs_once_more_alone(roomy, tmp_path):
-    words = {"enhance_prompt": True}
+    words: dict[str, Any] = {"enhance_prompt": True}
     plain = made(roomy, tmp_path, "plain.mp4", **words)
     with running_out(Gemma3ForConditionalGeneration, lambda call: call == 0):
         receipt = made(roomy, tmp_path, **words)

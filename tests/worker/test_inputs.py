@@ -279,11 +279,24 @@ def eventually(true, seconds=15.0):
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+
+
+def dripping(head):
+    """Sends the head at once and then a byte each 80 ms."""
+
+    def answer(handler):
+        raw(head)(handler)
+        raw(b"x" * 40, drip_s=0.08)(handler)
+
+    return answer
+
+
 SLOW = {
     "before the answer": raw(b"", rest_s=2.5),
     "within the head": raw(HEAD, drip_s=0.1),
     "after the head": raw(HEAD, rest_s=2.5),
-    "byte by byte": raw(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 60, drip_s=0.08),
+    "byte by byte": dripping(HEAD),
+    "byte by byte and of no known length": dripping(b"HTTP/1.1 200 OK\r\n\r\n"),
 }
 
 
@@ -404,6 +417,16 @@ def test_a_lora_by_url_that_does_not_come_stops_when_told(sources):
             prepared(request, sources=sources, stop=stop)
     assert temporary(sources) == []
     assert list(sources.folder.glob("*.safetensors")) == []
+
+
+def test_a_stop_is_no_refusal_beside_others(sources):
+    """Else what was refused before would be answered, and the deadline not be heard of."""
+    answers = {"/gone.safetensors": 404, "/slow.safetensors": raw(HEAD, rest_s=2.5)}
+    with serving(answers) as server:
+        loras = [{"source": server.url(path)} for path in answers]
+        stop = Stop(0.4)
+        with expect_end(stop):
+            prepared(Request.parse({"prompt": "a", "loras": loras}), sources=sources, stop=stop)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 The real SDK runs in the process; everything it asks for and posts is logged with its time.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = 0.4  # seconds that a poll is held; an answer at once would be asked for thousands of times
 PATIENCE = 120.0  # seconds that a test waits for anything
+OWN = ("LTX2_", "BUCKET_", "RUNPOD_")  # what a worker's variables begin with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,10 +182,15 @@ class WorkerProcess:
     def pid(self) -> int:
         return self.process.pid
 
+    def text(self) -> str:
+        """Everything that was printed, by the SDK as well."""
+        return self.log.read_text(errors="replace")
+
     def lines(self) -> list[dict[str, Any]]:
         """Its own log, without what the SDK prints."""
-        text = self.log.read_text(errors="replace").splitlines()
-        return [json.loads(line) for line in text if line.startswith('{"requestId"')]
+        return [
+            json.loads(line) for line in self.text().splitlines() if line.startswith('{"requestId"')
+        ]
 
     def said(self, part: str, job: str | None = None) -> bool:
         """Whether a line of the log has some words, of a job."""
@@ -217,7 +224,7 @@ def worker(
     base = f"{double.url}/v2/ep"
     log = folder / f"worker-{time.monotonic_ns()}.log"
     settings = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("LTX2_", "BUCKET_", "RUNPOD_"))},
+        **{name: value for name, value in os.environ.items() if not name.startswith(OWN)},
         "HOME": str(folder),
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
@@ -245,9 +252,11 @@ def worker(
             stdout=file,
             stderr=subprocess.STDOUT,
             cwd=folder,
+            start_new_session=True,  # the SDK's heartbeat is a process of its own
         )
     try:
         yield WorkerProcess(process, log)
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
