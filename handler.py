@@ -1,10 +1,12 @@
 """The RunPod worker: `python handler.py` loads the model and then takes jobs."""
 
+import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import runpod
+from runpod.serverless.modules.rp_logger import RunPodLogger
 
 from ltx2.errors import Ltx2Error
 from ltx2.settings import Settings
@@ -16,6 +18,7 @@ from ltx2.worker.report import Send
 from ltx2.worker.settings import WorkerSettings
 from ltx2.worker.worker import Worker
 
+logger = logging.getLogger(__name__)
 POST_SECONDS = 30.0  # to wait for one progress message; a slow one only delays the next
 
 
@@ -41,6 +44,7 @@ def main() -> None:
     try:
         settings, worker_settings = Settings.from_env(), WorkerSettings.from_env()
         configure(worker_settings, settings)
+        keep_results_out_of_the_log()
         gate = Gate(Worker(settings, worker_settings))
     except Ltx2Error as error:
         refuse_to_start(error)
@@ -56,9 +60,31 @@ def main() -> None:
 
     # They run in this order before the SDK takes jobs; one that fails ends the process, and the
     # platform is told why.
-    for check in (*checks(settings, worker_settings), model_loads):
+    for check in (*checks(settings, worker_settings), last_of_all(model_loads)):
         runpod.serverless.register_fitness_check(check)
     runpod.serverless.start({"handler": handler})
+
+
+def last_of_all(check: Callable[[], None]) -> Callable[[], None]:
+    """A check that passes and puts `check` behind all others.
+
+    The SDK adds its own when they begin, of memory, disk, network and GPU, and these are to judge a
+    machine that holds no model yet: what a loaded one takes is not missing, and a GPU that fails
+    should do so before minutes were spent on it.
+    """
+
+    def model_is_next() -> None:
+        runpod.serverless.register_fitness_check(check)
+
+    return model_is_next
+
+
+def keep_results_out_of_the_log() -> None:
+    """Below INFO, which is where the SDK starts, it logs whole results: base64 and signed links."""
+    sdk = RunPodLogger()
+    if sdk.level in ("TRACE", "DEBUG"):
+        logger.info("RunPod's SDK logs from INFO on; at %s it would log whole results", sdk.level)
+        sdk.level = "INFO"
 
 
 def refuse_to_start(error: Ltx2Error) -> None:

@@ -14,7 +14,7 @@ from ltx2.delivery.keys import segment
 from ltx2.delivery.presigned import LOOK_UP_S, check_upload_url, put_to
 from ltx2.delivery.s3 import S3Config, S3Store
 from ltx2.delivery.store import StoreMisconfigured, is_clip_of, record
-from ltx2.errors import BadRequest, ConfigError, DeliveryFailed
+from ltx2.errors import BadRequest, ConfigError, DeadlineExceeded, DeliveryFailed
 from ltx2.media.address import AddressRefused, parse, resolve
 from ltx2.waiting import Stop
 
@@ -173,13 +173,16 @@ class Outbox:
         *,
         request_sha256: str,
         stop: Stop,
+        cancelled: Stop | None = None,
     ) -> dict[str, Any]:
         """The result with `video` or `video_url`; a way other than asked for is in `warnings`.
 
-        Raises DeliveryFailed with what to do about it, and Cancelled where `stop` says so.
+        `cancelled` is asked instead of `stop` while the clip is kept, where `stop` raises when the
+        time is up: what is finished is kept however late it is. Raises DeliveryFailed and
+        DeadlineExceeded with what to do about it, and Cancelled where `stop` says so.
         """
         found = record(result, request_sha256)
-        kept = self._keep(generation_id, video, found, stop)
+        kept = self._keep(generation_id, video, found, cancelled or stop)
         return self._hand_over(route, generation_id, video, found, kept=kept, stop=stop)
 
     def _in_store(self, route: Route, generation_id: str, stop: Stop) -> dict[str, Any] | None:
@@ -233,11 +236,14 @@ class Outbox:
             if route.store is None:
                 raise DeliveryFailed(f"{self._too_large(size)}; {NO_STORE}")
             route.store.put(generation_id, video, found, stop=stop)
-        except (DeliveryFailed, BadRequest) as error:
+        except (DeliveryFailed, BadRequest, DeadlineExceeded) as error:
             if route.output == "auto" and fits:
                 logger.warning("answered as base64: %s", error)
                 return self._inline(video, found, f"sent as base64 because {error}")
-            raise DeliveryFailed(f"{error}; {_fate(generation_id, kept)}") from error
+            late = isinstance(error, DeadlineExceeded)
+            raise (DeadlineExceeded if late else DeliveryFailed)(
+                f"{error}; {_fate(generation_id, kept)}"
+            ) from error
         said = [f"{self._too_large(size)}: it was uploaded"] if route.output == "base64" else []
         return self._linked(route, generation_id, found, *said)
 

@@ -282,7 +282,11 @@ class S3Store:
         def once() -> Made:
             if before is not None:
                 before()
-            return take(self._once(operation, stop, **params))
+            answer = self._once(operation, stop, **params)
+            try:
+                return take(answer)
+            except KeyError as error:
+                raise Passing(f"{self.config.name} answers what is not S3 (no {error})") from error
 
         try:
             return attempt(once, stop=stop, pauses=self._pauses)

@@ -11,6 +11,7 @@ from ltx2.progress import Progress
 from ltx2.request import Request
 from ltx2.session import execute
 from ltx2.settings import Settings
+from ltx2.worker.answer import without_folders
 from ltx2.worker.schema import input_schema, result_schema
 from ltx2.worker.settings import WorkerSettings
 
@@ -130,7 +131,7 @@ def _model(engine: "Engine") -> dict[str, Any]:
         "checkpoint": engine.checkpoint.name,
         "generation": engine.checkpoint.generation.name,
         "random_weights": engine.checkpoint.random_weights,
-        "reason": engine.reason,
+        "reason": without_folders(engine.reason),
         "residency": engine.components.residency,
         "loaded": sorted(engine.components.held),
     }

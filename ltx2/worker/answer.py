@@ -1,6 +1,7 @@
 """What a job is answered: a result that can be sent, or an error in the contract's words."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,9 +16,20 @@ CODES = (
 MOST_BYTES = 20_000_000
 
 
+# Folders before a file's name, not in a URL.
+_FOLDERS = re.compile(r"(?<![\w:/.~-])~?/(?:[^\s/'\":;,()]+/)+(?=[^\s/'\":;,()])")
+_OPERATORS = ("CONFIG", "INTERNAL")  # what speaks of the worker and not of the request
+
+
 def refused(error: Ltx2Error) -> dict[str, Any]:
-    """An error as the caller reads it."""
-    return failure(error.code, str(error))
+    """An error as the caller reads it. Where the worker keeps its files stays in the log."""
+    said = str(error)
+    return failure(error.code, without_folders(said) if error.code in _OPERATORS else said)
+
+
+def without_folders(text: str) -> str:
+    """The text with the last name of each absolute path alone."""
+    return _FOLDERS.sub("", text)
 
 
 def failure(code: str, message: str) -> dict[str, Any]:

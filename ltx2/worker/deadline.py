@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ltx2.errors import DeadlineExceeded
 from ltx2.progress import expected_work
@@ -11,6 +11,9 @@ from pipelines.plan import Plan
 # Kept for answering: what is still running when the platform's own limit comes is thrown away.
 RESERVE = 5.0  # seconds
 REMEMBERED = 20  # jobs of a kind
+# How many times the work of a job that was measured a clip may have to be foretold from it. Steps
+# of a small clip wait for other things than its pixels, and say little of a large one.
+REACH = 8.0
 
 
 class Deadline:
@@ -42,23 +45,28 @@ class Deadline:
 class Pace:
     """Seconds per unit of `expected_work`, measured on this worker's own jobs.
 
-    Of the last jobs of a kind the fastest counts: a job is refused only where not even that pace
-    would do.
+    Of the last jobs of a kind that were not much smaller the fastest counts: a job is refused only
+    where not even that pace would do.
     """
 
     def __init__(self) -> None:
-        self._seconds: dict[tuple[str, str], deque[float]] = {}
+        self._measured: dict[tuple[str, str], deque[tuple[float, float]]] = {}  # work, seconds
 
-    def learn(self, plan: Plan, residency: str, seconds: float) -> None:
-        """Note what a plan took, from its first stage to its file."""
-        work = sum(expected_work(plan).values())
-        known = self._seconds.setdefault((plan.mode, residency), deque(maxlen=REMEMBERED))
-        known.append(seconds / work)
+    def learn(self, plan: Plan, residency: str, timings: Mapping[str, float]) -> None:
+        """Note what a plan took: `timings` are the seconds of its stages, of which those count that
+        grow with the clip. A part that was loaded or a picture that was fetched is no pace.
+        """
+        expected = expected_work(plan)
+        seconds = sum(timings.get(stage, 0.0) for stage in expected)
+        known = self._measured.setdefault((plan.mode, residency), deque(maxlen=REMEMBERED))
+        known.append((sum(expected.values()), seconds))
 
     def estimate(self, plan: Plan, residency: str) -> float | None:
         """Seconds that a plan takes at least; None where nothing like it was measured."""
-        known = self._seconds.get((plan.mode, residency))
-        return None if not known else min(known) * sum(expected_work(plan).values())
+        asked = sum(expected_work(plan).values())
+        known = self._measured.get((plan.mode, residency), ())
+        paces = [seconds / work for work, seconds in known if asked <= REACH * work]
+        return asked * min(paces) if paces else None
 
     def check(self, plan: Plan, residency: str, deadline: Deadline) -> None:
         """Raise DeadlineExceeded for a plan that cannot be done in time."""

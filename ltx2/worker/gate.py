@@ -72,7 +72,8 @@ class Gate:
                 if work.cancel():  # it was still waiting for another one
                     raise
                 if watchdog is None:
-                    watchdog = threading.Timer(self._stop_seconds, self._stuck)
+                    run_here = contextvars.copy_context().run  # so that its log line names the job
+                    watchdog = threading.Timer(self._stop_seconds, run_here, (self._stuck,))
                     watchdog.daemon = True
                     watchdog.start()
         if watchdog is not None:
@@ -92,7 +93,7 @@ class Gate:
         self, job: Mapping[str, Any], stop: threading.Event, send: Send | None
     ) -> dict[str, Any]:
         """The worker's answer or its failure, counted and logged; here everything is caught."""
-        report = Reporter(send)
+        report = Reporter(send, silent=stop.is_set)
         counts = Counter[str]() if _light(job) else self.worker.counts
         try:
             answer = self.worker.run(job, stop=stop, report=report)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
 
+from ltx2.delivery.outbox import Output
 from ltx2.errors import BadRequest
 from ltx2.forms import lora_place, shown
 from ltx2.request import MOST_TOLD, PICTURES, Request
 
-Output = Literal["auto", "base64", "url"]
 Action = Literal["health", "schema", "smoke"]
 
 OUTPUTS: Final[tuple[str, ...]] = get_args(Output)

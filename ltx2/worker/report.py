@@ -1,5 +1,7 @@
 """Progress of one job to whoever asked: in order, one message at a time, never in the way."""
 
+import contextvars
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -7,6 +9,7 @@ from typing import Any
 
 from ltx2.progress import Event
 
+logger = logging.getLogger(__name__)
 Send = Callable[[dict[str, Any]], object]
 EVERY = 1.0  # seconds between two messages; the platform's client starts a thread for each
 
@@ -16,11 +19,19 @@ class Reporter:
 
     `send` may block: a thread of its own calls it with the newest state, and a state that has
     been overtaken is not sent. `percent` (0..100, of the whole job) never falls, `eta` is in
-    seconds or null. Without `send` nothing is done.
+    seconds or null. Without `send` nothing is done. Once `silent` says so nothing is sent any more:
+    to the platform a message of a cancelled job would say that it runs.
     """
 
-    def __init__(self, send: Send | None, *, every: float = EVERY) -> None:
+    def __init__(
+        self,
+        send: Send | None,
+        *,
+        every: float = EVERY,
+        silent: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._send = send
+        self._silent = silent
         self._every = every
         self._wake = threading.Condition()
         self._next: dict[str, Any] | None = None
@@ -45,7 +56,10 @@ class Reporter:
                 return
             self._next = state
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+                run_here = contextvars.copy_context().run  # so that its log lines name the job
+                self._thread = threading.Thread(
+                    target=run_here, args=(self._run,), name="progress", daemon=True
+                )
                 self._thread.start()
             self._wake.notify()
 
@@ -68,8 +82,11 @@ class Reporter:
                 self._wake.wait_for(lambda: self._closed or self._next is not None)
                 while not self._closed and (left := sent + self._every - time.monotonic()) > 0:
                     self._wake.wait(left)
-                if self._closed or self._next is None:
+                if self._closed or self._next is None or self._silent():
                     return
                 state, self._next = self._next, None
-            self._send({"seq": number, **state})
+            try:
+                self._send({"seq": number, **state})
+            except Exception:
+                logger.exception("a progress message could not be sent")
             number, sent = number + 1, time.monotonic()

@@ -126,7 +126,6 @@ class Worker:
         route = self.outbox.route(task.output, task.s3_config, task.upload_url, stop=stopped)
         if earlier := self._earlier(task, route, stopped):
             return earlier
-        began = time.monotonic()
         engine = self.engine
         prepared = prepare(
             task.request,
@@ -144,11 +143,12 @@ class Worker:
         with job_folder(self.worker.scratch) as folder:
             video = Path(folder) / "video.mp4"
             receipt = execute(prepared, engine=engine, deliver=ToFile(video), progress=progress)
-            seconds = time.monotonic() - began
-            self.pace.learn(prepared.plan, engine.components.residency, seconds)
+            self.pace.learn(prepared.plan, engine.components.residency, receipt.timings)
             result = {**receipt.as_dict(), "generation_id": task.generation_id}
             del result["video_url"]  # of a file that goes with the folder
-            with progress.stage("deliver"):
+            # However late it is by now, what is finished is kept, and answered if that can be.
+            handing_over = Progress(report, cancelled=stop.is_set)
+            with handing_over.stage("deliver"):
                 answer = self.outbox.deliver(
                     route,
                     task.generation_id,
@@ -156,9 +156,12 @@ class Worker:
                     result,
                     request_sha256=task.request_sha256,
                     stop=stopped,
+                    cancelled=stop.is_set,
                 )
-        handed_over = round(progress.timings["deliver"], 3)
-        return {**answer, "timings": {**answer["timings"], "deliver": handed_over}}
+        return {
+            **answer,
+            "timings": {**answer["timings"], "deliver": round(handing_over.timings["deliver"], 3)},
+        }
 
     def _earlier(
         self, task: Task, route: Route, stopped: Callable[[], bool]

@@ -1,6 +1,8 @@
 """The gate: one job at a time, and the next starts when a cancelled one's thread has ended."""
 
 import asyncio
+import json
+import logging
 import threading
 import time
 from collections import Counter
@@ -11,6 +13,8 @@ import pytest
 from ltx2.errors import Cancelled, DeviceLost, TooLarge
 from ltx2.progress import Event
 from ltx2.worker.gate import Gate
+from ltx2.worker.log import JsonLines
+from ltx2.worker.scrub import Scrub
 
 JOB = {"id": "a", "input": {"prompt": "x"}}
 
@@ -44,6 +48,18 @@ class Steps:
         finally:
             self.running -= 1
             self.log.append(("ended", job["id"]))
+
+
+class Lines(logging.Handler):
+    """The lines of the worker's log, as it writes them."""
+
+    def __init__(self):
+        super().__init__()
+        self.setFormatter(JsonLines(Scrub(), prompts=False))
+        self.written = []
+
+    def emit(self, record):
+        self.written.append(json.loads(self.format(record)))
 
 
 def event(percent):
@@ -207,3 +223,54 @@ def test_nothing_is_sent_after_the_answer():
 
     run(job())
     assert sent
+
+
+def test_no_progress_is_sent_between_a_stop_and_the_end_of_the_thread():
+    sent = []
+    worker = Steps(0)
+    halted = threading.Event()
+
+    def run_on(job, *, stop, report):
+        report(event(1))
+        worker.began.set()
+        stop.wait(10)
+        for percent in range(2, 60):  # a step that is long, and deaf
+            report(event(percent))
+            time.sleep(0.03)
+        halted.set()
+        raise Cancelled("stopped")
+
+    worker.run = run_on
+
+    async def cancelled():
+        task = asyncio.create_task(Gate(worker)(JOB, send=lambda progress: sent.append(progress)))
+        await begun(worker)
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(cancelled())
+    assert halted.is_set()
+    assert [message["percent"] for message in sent] == [1]
+
+
+def test_the_log_says_which_job_did_not_stop():
+    lines = Lines()
+    logging.getLogger("ltx2.worker.gate").addHandler(lines)
+    worker = Steps(0, deaf=0.6)
+
+    async def cancelled():
+        gate = Gate(worker, stop_seconds=0.1, on_stuck=lambda: None)
+        task = asyncio.create_task(gate(JOB))
+        await begun(worker)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    try:
+        run(cancelled())
+    finally:
+        logging.getLogger("ltx2.worker.gate").removeHandler(lines)
+    [stuck] = [line for line in lines.written if "did not stop" in line["message"]]
+    assert stuck["requestId"] == JOB["id"]

@@ -119,3 +119,34 @@ def test_without_anyone_to_tell_no_thread_is_started(events):
         report(event(1))
     assert threading.active_count() == before
     report.close()
+
+
+def test_once_it_is_to_be_silent_nothing_is_sent_any_more():
+    wire, stop = Wire(), threading.Event()
+    report = Reporter(wire, every=0.0, silent=stop.is_set)
+    report(event(1))
+    wire.wait(1)
+    stop.set()
+    for percent in range(2, 5):
+        report(event(percent))
+        time.sleep(0.02)
+    report.close()
+    assert len(wire.got) == 1
+
+
+def test_a_message_that_cannot_be_sent_is_logged_and_the_next_one_goes(caplog):
+    wire, first = Wire(), threading.Event()
+
+    def send(message):
+        if not first.is_set():
+            first.set()
+            raise RuntimeError("can't start new thread")
+        wire(message)
+
+    report = Reporter(send, every=0.0)
+    report(event(1))
+    assert first.wait(5)
+    report(event(2))
+    wire.wait(1)
+    report.close()
+    assert "a progress message could not be sent" in caplog.text

@@ -1,0 +1,243 @@
+"""Many jobs through one worker: does anything grow, and is every job answered exactly once?
+
+    python -m benchmarks.soak [--jobs 200] [--seed 1] [--device cpu]
+
+One process takes jobs as the RunPod worker does, one at a time: both modes, pictures, LoRAs, the
+detailer, doubled frame rates, refused requests of each kind, deliveries that fail, deadlines that
+pass and cancels at random moments. After each job memory, open files, threads and files left
+behind are counted. Exits with 1 where a floor rises, a file stays, or a job has not one answer.
+"""
+
+import argparse
+import asyncio
+import base64
+import gc
+import io
+import json
+import platform
+import random
+import shutil
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from PIL import Image
+
+from ltx2.settings import Settings
+from ltx2.worker.gate import Gate
+from ltx2.worker.log import configure
+from ltx2.worker.settings import WorkerSettings
+from ltx2.worker.worker import Worker
+
+MIB = 2**20
+WARM = 0.3  # share of the jobs in which caches fill and the allocator finds its size
+SLOPE = 0.25  # MiB a job: most that the floor of memory may rise after that
+SMALL = {"width": 128, "height": 128, "num_frames": 9}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A job and what it should be answered: "ok", an error's code, or "cancelled"."""
+
+    name: str
+    given: Mapping[str, Any]
+    wanted: str = "ok"
+    beside: Mapping[str, Any] | None = None
+    cancel_after: float | None = None  # seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What the process holds after a job."""
+
+    rss: float  # MiB
+    descriptors: int
+    threads: int
+    files: int  # in the folders that jobs work in
+
+
+def main() -> int:
+    """Run the jobs, print the table, and judge."""
+    arguments = _arguments()
+    folder = Path(tempfile.mkdtemp(prefix="ltx2-soak-"))
+    try:
+        return asyncio.run(soak(arguments.jobs, arguments.seed, arguments.device, folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak")
+    parser.add_argument("--jobs", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1, help="of the order and the moments")
+    parser.add_argument("--device", help="default the GPU where there is one")
+    return parser.parse_args()
+
+
+async def soak(jobs: int, seed: int, device: str | None, folder: Path) -> int:
+    """The exit status of that many jobs."""
+    settings = replace(Settings.from_env(), checkpoint="tiny", device=device, max_seconds=4.0)
+    worker_settings = replace(
+        WorkerSettings.from_env(),
+        scratch=folder / "scratch",
+        keep_folder=folder / "kept",
+        keep_bytes=4 * MIB,
+        input_folders=(folder / "inputs",),
+        modes="all",
+        log_level="error",
+    )
+    for each in ("scratch", "inputs"):
+        (folder / each).mkdir()
+    configure(worker_settings, settings)
+    worker = Worker(settings, worker_settings)
+    gate = Gate(worker)
+    weights = worker.ensure_loaded().source
+    camera = next(weights.rglob("*amera*.safetensors"))
+    shutil.copy(camera, folder / "inputs" / "own.safetensors")
+    card = {"jobs": jobs, "seed": seed, "device": str(worker.engine.components.device),
+            "threads": torch.get_num_threads(), "python": platform.python_version(),
+            "torch": torch.__version__}  # fmt: skip
+    print(*(f"{name:<12} {value}" for name, value in card.items()), sep="\n")
+    print()
+    outcomes, wrong, samples = Counter[str](), list[str](), list[Sample]()
+    began = time.monotonic()
+    for number, case in enumerate(cases(jobs, random.Random(seed))):
+        got = await answered(gate, number, case)
+        outcomes[f"{case.name}: {got}"] += 1
+        if got not in case.wanted.split("|"):
+            wrong.append(f"job {number} ({case.name}) was answered {got}, not {case.wanted}")
+        samples.append(sample(folder))
+    seconds = time.monotonic() - began
+    gate.close()
+    for line, count in sorted(outcomes.items()):
+        print(f"{count:>5}  {line}")
+    verdict = judged(samples, wrong)
+    print(
+        *verdict["problems"] or ["nothing grew, and every job had the answer it should"], sep="\n"
+    )
+    print(json.dumps({**card, "seconds": round(seconds, 1), **verdict}, separators=(",", ":")))
+    return 1 if verdict["problems"] else 0
+
+
+async def answered(gate: Gate, number: int, case: Case) -> str:
+    """How a job ended; it ends once, since a call has one result."""
+    job = {"id": f"job-{number}", "input": {**case.given}, **(case.beside or {})}
+    sent: list[int] = []
+    call = asyncio.create_task(gate(job, send=lambda progress: sent.append(progress["seq"])))
+    if case.cancel_after is not None:
+        await asyncio.wait({call}, timeout=case.cancel_after)
+        call.cancel()
+    try:
+        answer = await call
+    except asyncio.CancelledError:
+        return "cancelled"
+    if sent != list(range(len(sent))):
+        return "progress out of order"
+    if "error" in answer:
+        return answer["error_code"]
+    return "ok" if answer.get("video") or answer.get("video_url") else "no video"
+
+
+def cases(count: int, dice: random.Random) -> Iterator[Case]:
+    """Jobs of every kind, the same for the same seed."""
+    picture = io.BytesIO()
+    Image.new("RGB", (96, 64), "teal").save(picture, "PNG")
+    image = base64.b64encode(picture.getvalue()).decode()
+    clips: list[Mapping[str, Any]] = [
+        {},
+        {"mode": "pro", "num_inference_steps": 3},
+        {"image_base64": image},
+        {"mode": "pro", "num_inference_steps": 3, "image": image, "last_image": image},
+        {"camera_motion": "dolly_in", "camera_strength": 0.5},
+        {"camera_motion": "jib_up", "detailer": True},
+        {"loras": [{"source": "own.safetensors", "strength": 0.7}]},
+        {"temporal_upscaler": True},
+        {"spatial_upscaler": False, "generate_audio": False},
+        {"width": 256, "height": 192, "num_frames": 17},
+    ]
+    refused: list[tuple[Mapping[str, Any], str, Mapping[str, Any] | None]] = [
+        ({"seed": -1}, "BAD_REQUEST", None),
+        ({"image_base64": "bm90IGEgcGljdHVyZSBhdCBhbGw="}, "MEDIA_REFUSED", None),
+        ({"image_url": "http://127.0.0.1/a.png"}, "MEDIA_REFUSED", None),
+        ({"width": 4096, "height": 4096}, "TOO_LARGE", None),
+        ({"output": "url"}, "CONFIG", None),
+        ({"loras": [{"source": "not_there"}]}, "BAD_REQUEST", None),
+        ({"num_frames": 57}, "DEADLINE", {"policy": {"executionTimeout": 100}}),
+        ({"upload_url": "http://127.0.0.1/put"}, "BAD_REQUEST", None),
+    ]
+    for _ in range(count):
+        given = {"prompt": f"clip {dice.randrange(6)}", "seed": dice.randrange(2**32), **SMALL}
+        kind = dice.random()
+        if kind < 0.6:
+            chosen = dice.randrange(len(clips))
+            yield Case(name=f"clip {chosen}", given=given | clips[chosen])
+        elif kind < 0.8:
+            chosen = dice.randrange(len(refused))
+            more, code, beside = refused[chosen]
+            yield Case(name=f"refused {chosen}", given=given | more, wanted=code, beside=beside)
+        else:
+            after = dice.uniform(0, 1.5)
+            longer = {"width": 256, "height": 256, "num_frames": 25, "mode": "pro"}
+            yield Case(
+                name="cancelled", given=given | longer, wanted="cancelled", cancel_after=after
+            )
+
+
+def sample(folder: Path) -> Sample:
+    """What the process holds, once what is only waiting to be collected is gone."""
+    gc.collect()
+    process = psutil.Process()
+    return Sample(
+        rss=process.memory_info().rss / MIB,
+        descriptors=process.num_fds(),
+        threads=threading.active_count(),
+        files=sum(1 for _ in (folder / "scratch").rglob("*")),
+    )
+
+
+def judged(samples: list[Sample], wrong: list[str]) -> dict[str, Any]:
+    """The floors and what is wrong with them."""
+    warm = samples[int(len(samples) * WARM) :]
+    slope = floor_slope([each.rss for each in warm])
+    half = len(warm) // 2
+    early, late = warm[:half], warm[half:]
+    problems = list(wrong)
+    if slope > SLOPE:
+        problems.append(f"memory rises by {slope:.2f} MiB a job; {SLOPE} are allowed")
+    for name in ("descriptors", "threads"):
+        before, after = (min(getattr(e, name) for e in part) for part in (early, late))
+        if after > before:
+            problems.append(f"the floor of open {name} rose from {before} to {after}")
+    if left := samples[-1].files:
+        problems.append(f"{left} files are left in the folder that jobs work in")
+    return {
+        "problems": problems,
+        "rss_mib": [round(samples[0].rss), round(warm[0].rss), round(samples[-1].rss)],
+        "slope_mib_per_job": round(slope, 3),
+        "descriptors": [min(e.descriptors for e in part) for part in (early, late)],
+        "live_threads": [min(e.threads for e in part) for part in (early, late)],
+        "files": samples[-1].files,
+    }
+
+
+def floor_slope(values: list[float]) -> float:
+    """The rise of the floor per job: a line through the lowest value of each of ten stretches."""
+    length = max(1, len(values) // 10)
+    stretches = [values[i : i + length] for i in range(0, len(values) - length + 1, length)]
+    if len(stretches) < 2:
+        return 0.0
+    floors = [min(each) for each in stretches]
+    return statistics.linear_regression(range(len(floors)), floors).slope / length
+
+
+if __name__ == "__main__":
+    sys.exit(main())

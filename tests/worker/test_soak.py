@@ -1,0 +1,59 @@
+"""The short form of the soak: many kinds of jobs leave nothing behind, and what does is seen."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.soak import Sample, floor_slope, judged
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def still(**changes):
+    return Sample(**{"rss": 500.0, "descriptors": 9, "threads": 4, "files": 0, **changes})
+
+
+def test_a_handful_of_jobs_of_every_kind_leaves_nothing_behind(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.soak", "--jobs", "24", "--device", "cpu"],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "LTX2_CACHE": str(tmp_path)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # Memory is judged over the long form: so few jobs only fill caches.
+    problems = [
+        line
+        for line in done.stdout.splitlines()
+        if line.startswith(("job ", "the floor of open")) or "are left" in line
+    ]
+    assert problems == [], done.stdout + done.stderr
+    assert '"jobs":24' in done.stdout.splitlines()[-1]
+
+
+def test_what_stays_the_same_is_no_problem():
+    assert judged([still() for _ in range(40)], [])["problems"] == []
+
+
+def test_memory_that_rises_is_a_problem():
+    rising = [still(rss=500 + 2 * number + number % 5) for number in range(100)]
+    assert "memory rises by 2.0" in judged(rising, [])["problems"][0]
+
+
+def test_a_sawtooth_is_no_rise():
+    assert abs(floor_slope([500 + 80 * (number % 7) for number in range(140)])) < 0.2
+
+
+def test_files_and_lines_that_stay_open_are_problems():
+    leaking = [still(descriptors=9 + number, threads=4 + number) for number in range(40)]
+    problems = judged([*leaking, still(files=2, descriptors=99, threads=99)], ["job 3 was lost"])
+    said = "; ".join(problems["problems"])
+    for part in (
+        "job 3 was lost",
+        "open descriptors rose",
+        "open threads rose",
+        "2 files are left",
+    ):
+        assert part in said
