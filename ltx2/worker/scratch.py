@@ -14,6 +14,8 @@ _NAME = re.compile(re.escape(_HERE) + r"(\d{1,9})-.+")
 
 def job_folder(parent: Path | None) -> "tempfile.TemporaryDirectory[str]":
     """A new folder for one job, to be used in a `with`; None: in the system's temporary folder."""
+    if parent is not None:
+        parent.mkdir(parents=True, exist_ok=True)  # a local run makes no checks, which made it
     return tempfile.TemporaryDirectory(dir=parent, prefix=f"{_HERE}{os.getpid()}-")
 
 

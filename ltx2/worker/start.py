@@ -108,13 +108,18 @@ def find_weights(settings: Settings, worker: WorkerSettings) -> Resolved | None:
     """The weights on this machine; None where they are to be fetched. What every place holds of
     them is logged.
 
-    On the platform `auto` with a GPU is never the embedded checkpoint: a worker that sells noise
-    would be worse than one that does not start. Raises ConfigError.
+    On the platform `auto` is never the embedded checkpoint, unless LTX2_DEVICE=cpu asks for a test:
+    a worker that sells noise would be worse than one that does not start. Raises ConfigError.
     """
     name = settings.checkpoint
     if name == "auto":
-        real = worker.on_platform and cuda(confirm=True).usable
-        names = AUTO_ORDER if real else ()
+        gpu = cuda(confirm=True) if worker.on_platform else None
+        if gpu is not None and not gpu.usable and settings.device != "cpu":
+            raise ConfigError(
+                f"{gpu.reason}, and checkpoint auto is a real model on RunPod; choose another GPU, "
+                "or for a test LTX2_DEVICE=cpu or LTX2_CHECKPOINT=tiny"
+            )
+        names = AUTO_ORDER if gpu is not None and gpu.usable else ()
     else:
         names = (name,) if name in REAL else ()
     if not names:  # the embedded checkpoint, or a path, file or repository: it is there or is not
@@ -189,17 +194,20 @@ class LoggedBar:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Nothing is open."""
+        self._tell()
 
     def update(self, count: float | None = 1) -> None:
         """More bytes have come."""
         self._have += count or 0
         if time.monotonic() - self._told >= self.EVERY:
-            self._told = time.monotonic()
-            share = 100 * self._have / self._total if self._total else 0.0
-            log_event(
-                logger, f"{self._name}: {share:.0f} %", bytes=int(self._have), of=int(self._total)
-            )
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told = time.monotonic()
+        share = 100 * self._have / self._total if self._total else 0.0
+        log_event(
+            logger, f"{self._name}: {share:.0f} %", bytes=int(self._have), of=int(self._total)
+        )
 
 
 def require_memory(engine: "Engine", modes: Sequence[Mode]) -> None:

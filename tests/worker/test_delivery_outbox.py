@@ -1,9 +1,11 @@
 """The way of a finished clip to its caller: every choice, every failure, and nothing lost."""
 
 import base64
+import errno
 import hashlib
 import json
 import logging
+import os
 import time
 
 import pytest
@@ -12,7 +14,7 @@ from ltx2.delivery.kept import Kept
 from ltx2.delivery.outbox import IdTaken, Outbox
 from ltx2.delivery.presigned import put_to
 from ltx2.delivery.s3 import S3Store
-from ltx2.errors import BadRequest, Cancelled, ConfigError, DeliveryFailed
+from ltx2.errors import BadRequest, Cancelled, ConfigError, DeadlineExceeded, DeliveryFailed
 from tests.worker.double import Answer, doubling, error, stop_after
 from tests.worker.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, serving_s3
 from tests.worker.test_delivery_s3 import clip, fetched, never, store_at
@@ -45,7 +47,7 @@ class Box:
     def route(self, output="auto", s3_config=None, upload_url=None):
         return self.outbox.route(output, s3_config, upload_url)
 
-    def deliver(self, name="job-1", *, sha="a", stop=never, **way):
+    def deliver(self, name="job-1", *, sha="a", stop=never, cancelled=None, **way):
         """The answer to a job; it can be sent, holds no secret and says where the clip is."""
         facts = {
             "bytes": SIZE,
@@ -55,7 +57,13 @@ class Box:
             "generation_id": name,
         }
         answer = self.outbox.deliver(
-            self.route(**way), name, self.video, facts, request_sha256=sha, stop=stop
+            self.route(**way),
+            name,
+            self.video,
+            facts,
+            request_sha256=sha,
+            stop=stop,
+            cancelled=cancelled,
         )
         return self.checked(answer)
 
@@ -226,6 +234,34 @@ def test_a_stop_while_the_clip_goes_out_is_a_stop_and_the_clip_is_kept(tmp_path,
             box.deliver(stop=stop_after(0.3), **more)
     assert time.monotonic() - began < 5
     assert box.earlier(output="base64") is not None
+
+
+def too_late():
+    raise DeadlineExceeded("the time is up")
+
+
+def test_a_clip_that_is_finished_too_late_to_upload_is_kept_and_answered_if_it_can_be(tmp_path):
+    with doubling() as double:
+        box = Box(tmp_path, store=store_at(double.url))
+        answer = box.deliver("late", stop=too_late, cancelled=never)
+        assert "sent as base64 because the time is up" in answer["warnings"][1]
+        said = box.failed(
+            DeadlineExceeded, name="url", output="url", stop=too_late, cancelled=never
+        )
+        assert "the time is up; the clip is kept on this worker" in said
+        assert not double.asked
+    for name in ("late", "url"):
+        assert Box(tmp_path).earlier(name, output="base64") is not None
+
+
+def test_a_clip_is_kept_on_another_disk_however_late_it_is(tmp_path, monkeypatch):
+    def no_second_name(*_names):
+        raise OSError(errno.EXDEV, "another disk")
+
+    monkeypatch.setattr(os, "link", no_second_name)
+    box = Box(tmp_path, inline=0)
+    box.failed(name="copied", stop=too_late, cancelled=never)
+    assert box.outbox.kept.find("copied") is not None
 
 
 def test_a_repeated_id_is_answered_from_the_store_with_a_new_link(tmp_path, server):

@@ -397,3 +397,11 @@ def test_a_store_leaves_no_thread_behind(server, video):
     for _ in range(3):
         put(store, video, "threads")
     assert set(threading.enumerate()) <= before
+
+
+def test_an_answer_that_lacks_what_s3_says_is_a_failure_in_words(tmp_path):
+    """A stranger's server may answer anything to an upload in parts."""
+    whole = b"<?xml version='1.0'?><InitiateMultipartUploadResult/>"
+    with doubling(POST=[Answer(body=whole)] * 2) as double:
+        said = failure(store_at(double.url, pauses=(0.01,), part=MIB), clip(tmp_path, 2 * MIB))
+    assert "the store answers what is not S3 (no 'UploadId')" in said

@@ -1,11 +1,13 @@
 """The fitness checks: each refuses a machine that would fail its jobs, with a reason in words."""
 
 import inspect
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 
-from ltx2.settings import Settings
+from ltx2.settings import Settings, process_environment
 from ltx2.worker.fitness import (
     checks,
     encoder_is_there,
@@ -79,8 +81,18 @@ def test_a_gpu_that_is_wanted_must_be_there(settings):
         gpu_is_usable(replace(settings, device="cuda"))
 
 
-def test_the_encoder_of_this_machine_is_found():
+def test_a_machine_whose_ffmpeg_has_no_encoders_is_refused():
     encoder_is_there()
+    code = "from ltx2.worker.fitness import encoder_is_there; encoder_is_there()"
+    done = subprocess.run(  # of its own: the package that brings ffmpeg looks for it once
+        [sys.executable, "-c", code],
+        env={**process_environment(), "IMAGEIO_FFMPEG_EXE": "/bin/true"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "RuntimeError: /bin/true lacks the encoders aac, libx264" in done.stderr
 
 
 def test_all_folders_that_cannot_be_written_are_named_at_once(settings, tmp_path):

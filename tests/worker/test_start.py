@@ -127,6 +127,19 @@ def test_on_the_platform_auto_is_never_the_embedded_checkpoint(machine):
     assert find_weights(auto, worker).path == volume
 
 
+def test_on_the_platform_a_gpu_that_is_missing_is_not_made_up_for_by_noise(
+    machine, tiny, monkeypatch
+):
+    shutil.copytree(tiny, machine.cache / "tiny")
+    missing = Cuda(usable=False, reason="this machine has no CUDA GPU")
+    for place in ("ltx2.worker.start.cuda", "ltx2.weights.cuda"):
+        monkeypatch.setattr(place, lambda confirm: missing)
+    auto, worker = replace(machine, checkpoint="auto"), WorkerSettings(post_output_url=ON_PLATFORM)
+    with pytest.raises(ConfigError, match="this machine has no CUDA GPU, and checkpoint auto is"):
+        find_weights(auto, worker)
+    assert find_weights(replace(auto, device="cpu"), worker).random_weights
+
+
 def test_elsewhere_and_without_a_gpu_auto_is_the_embedded_checkpoint(machine, tiny):
     shutil.copytree(tiny, machine.cache / "tiny")
     found = find_weights(replace(machine, checkpoint="auto"), WorkerSettings(download=True))
@@ -289,5 +302,7 @@ def test_a_download_is_told_now_and_then(told, monkeypatch):
     monkeypatch.setattr(LoggedBar, "EVERY", 0.0)
     with LoggedBar(desc="model.safetensors", total=200, initial=50, unit="B") as bar:
         bar.update(50)
-        bar.update(None)
-    assert told() == ["model.safetensors: 50 %"] * 2
+        monkeypatch.setattr(LoggedBar, "EVERY", 60.0)
+        bar.update(50)
+        bar.update(50)
+    assert told() == ["model.safetensors: 50 %", "model.safetensors: 100 %"]

@@ -3,9 +3,14 @@
 import asyncio
 import gc
 import os
+import socket
 import subprocess
 import sys
+import threading
+import time
 import weakref
+from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +19,9 @@ from ltx2.errors import BadRequest, ConfigError, DeviceLost
 from ltx2.settings import Settings
 from ltx2.worker.actions import Health
 from ltx2.worker.answer import refused, without_folders
+from ltx2.worker.fitness import store_is_configured
 from ltx2.worker.gate import Gate
+from ltx2.worker.report import Reporter
 from ltx2.worker.scratch import clear_leftovers, job_folder
 from ltx2.worker.settings import WorkerSettings
 from ltx2.worker.worker import Worker
@@ -67,9 +74,11 @@ def test_a_worker_whose_gpu_is_lost_says_so_in_its_health_and_refuses_clips(sett
 
 def test_what_broke_the_gpu_is_not_held_on_to(settings):
     load = Breaking()
+    worker = Worker(settings, WorkerSettings(), load=load)
     gc.disable()
     try:
-        answers(Worker(settings, WorkerSettings(), load=load), CLIP)
+        with suppress(DeviceLost):
+            worker.run(CLIP, stop=threading.Event(), report=Reporter(None))
         assert [held() for held in load.held] == [None]
     finally:
         gc.enable()
@@ -119,7 +128,8 @@ def test_health_does_not_say_where_the_weights_lie(settings):
 
 def test_folders_of_killed_jobs_are_cleared_and_those_of_running_ones_are_not(tmp_path):
     make = "from ltx2.worker.scratch import job_folder; import pathlib, sys\n"
-    make += "print(job_folder(pathlib.Path(sys.argv[1])).name, flush=True); sys.stdin.read()"
+    make += "folder = job_folder(pathlib.Path(sys.argv[1])); print(folder.name, flush=True)\n"
+    make += "sys.stdin.read()"
     command = [sys.executable, "-c", make, str(tmp_path)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
@@ -142,3 +152,23 @@ def test_a_job_s_folder_of_another_machine_on_a_shared_disk_is_left_alone(tmp_pa
     assert clear_leftovers(tmp_path) == 1
     assert theirs.is_dir()
     ours.cleanup()
+
+
+def test_the_folder_for_scratch_need_not_be_there(tmp_path):
+    with job_folder(tmp_path / "not" / "yet") as folder:
+        assert Path(folder).is_dir()
+
+
+def test_a_store_that_is_out_of_reach_does_not_hold_up_the_start(caplog):
+    with socket.socket() as taken:  # bound and not listening: nobody answers there
+        taken.bind(("127.0.0.1", 0))
+        began = time.monotonic()
+        store_is_configured(
+            WorkerSettings(
+                bucket_endpoint=f"http://127.0.0.1:{taken.getsockname()[1]}/bucket",
+                bucket_access_key="key-id",
+                bucket_secret_key="secret-key",
+            )
+        )
+    assert time.monotonic() - began < 6
+    assert "the store does not answer yet" in caplog.text
