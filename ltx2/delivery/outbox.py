@@ -189,15 +189,17 @@ class Outbox:
         """The record in the route's store; a store that the clip may not need may fail."""
         if route.store is None:
             return None
+        needed = route.to_store and route.output == "url"
+        store = route.store if needed else route.store.hurried()
         try:
-            return route.store.find(generation_id, stop=stop)
+            return store.find(generation_id, stop=stop)
         except StoreMisconfigured as error:
             if route.to_store:
                 wrong = BadRequest if route.own_store else ConfigError
                 raise wrong(str(error)) from error
             logger.warning("%s", error)
         except DeliveryFailed as error:
-            if route.to_store and route.output == "url":
+            if needed:
                 raise
             logger.warning("%s", error)
         return None

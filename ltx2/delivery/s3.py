@@ -55,6 +55,10 @@ class _Denied(StoreMisconfigured):
     """The keys may not do this; a store may say so of an object that is not there, too."""
 
 
+# One attempt of seconds, for what a store is asked while somebody waits and can do without.
+HURRIED = Times(reach=5.0, quiet=5.0, least=10.0)
+
+
 class S3Store:
     """Finished clips in a bucket. Errors name neither keys, nor the host, nor a signed link."""
 
@@ -103,12 +107,16 @@ class S3Store:
             return None
         return found if size == clip_bytes(found) else None
 
+    def hurried(self) -> "S3Store":
+        """The same store, asked once and for seconds only."""
+        return S3Store(self.config, times=HURRIED, pauses=(), part=self._part)
+
     def check(self) -> None:
         """Ask for something that is not there, to see whether address, bucket and keys are good.
 
         Raises StoreMisconfigured, or DeliveryFailed where the store is not reached.
         """
-        self.find("is-the-store-there")
+        self.hurried().find("is-the-store-there")
 
     def put(
         self, generation_id: str, video: Path, metadata: Mapping[str, Any], *, stop: Stop

@@ -15,7 +15,6 @@ from ltx2.delivery.s3 import S3Config, S3Store
 from ltx2.delivery.store import StoreMisconfigured
 from ltx2.errors import DeliveryFailed, Ltx2Error
 from ltx2.media.encode import check_ffmpeg
-from ltx2.media.upload import Times
 from ltx2.settings import Settings
 from ltx2.weights import cuda
 from ltx2.worker.settings import WorkerSettings
@@ -23,8 +22,6 @@ from ltx2.worker.start import find_weights
 
 logger = logging.getLogger(__name__)
 LEAST_FREE = 2**30  # bytes of scratch: the largest clip that is taken has a tenth of that
-# A store is asked once and not for long: it may come back, and a start is paid for.
-STORE_TIMES = Times(reach=5.0, quiet=5.0, least=10.0)
 Check = Callable[[], None]
 
 
@@ -127,7 +124,7 @@ def store_is_configured(worker: WorkerSettings) -> None:
     try:
         config = S3Config.from_settings(worker)
         if config is not None:
-            S3Store(config, times=STORE_TIMES, pauses=()).check()
+            S3Store(config).check()
     except StoreMisconfigured as error:
         raise RuntimeError(str(error)) from error
     except DeliveryFailed as error:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Final, Literal, cast, get_args
 from ltx2.delivery.outbox import Output
 from ltx2.errors import BadRequest
 from ltx2.forms import lora_place, shown
+from ltx2.passes import SEEDS
 from ltx2.request import MOST_TOLD, PICTURES, Request
 
 Action = Literal["health", "schema", "smoke"]
@@ -17,6 +19,8 @@ Action = Literal["health", "schema", "smoke"]
 OUTPUTS: Final[tuple[str, ...]] = get_args(Output)
 ACTIONS: Final[tuple[str, ...]] = get_args(Action)
 MOST_MILLISECONDS = 7 * 86_400_000  # a week, the longest that the platform lets a job run
+# Jobs without a name of their own, and the SDK's name for each job of a local run.
+UNNAMED: Final = ("unknown", "local_test")
 # What an input may hold beside a request.
 DELIVERY_FIELDS: Final = ("output", "upload_url")
 
@@ -29,7 +33,7 @@ class Task:
     output: Output
     upload_url: str | None  # a presigned PUT of the caller's
     s3_config: Mapping[str, Any] | None  # the store that the job brings
-    generation_id: str  # the caller's key, else the job's id
+    generation_id: str  # the caller's key, else the job's id, else a new one
     own_key: bool  # whether the caller gave it
     request_sha256: str  # of what decides the clip, to tell a repeated job from another one
     seconds: float | None  # that the platform gives the job; None where it does not say
@@ -38,7 +42,13 @@ class Task:
 def job_id(job: Mapping[str, Any]) -> str:
     """The platform's name of a job, for logs and keys."""
     found = job.get("id") if isinstance(job, Mapping) else None
-    return found if isinstance(found, str) and found else "unknown"
+    return found if isinstance(found, str) and found else UNNAMED[0]
+
+
+def _own_name(job: Mapping[str, Any]) -> str:
+    """A name that no other job has: by the name, a job that comes again is told from a new one."""
+    name = job_id(job)
+    return f"{name}-{uuid.uuid4().hex}" if name in UNNAMED else name
 
 
 def find_action(job: Mapping[str, Any]) -> Action | None:
@@ -78,12 +88,15 @@ def read_task(job: Mapping[str, Any], *, folders: Sequence[Path] = ()) -> Task:
         raise BadRequest([*refusal.problems, *problems]) from None
     if problems:
         raise BadRequest(problems)
+    name = request.generation_id or _own_name(job)
+    if request.seed is None:
+        request = request.model_copy(update={"seed": _seed(name)})
     return Task(
         request=request,
         output=given.get("output") or "auto",
         upload_url=given.get("upload_url"),
         s3_config=cast("Mapping[str, Any] | None", s3_config),
-        generation_id=request.generation_id or job_id(job),
+        generation_id=name,
         own_key=request.generation_id is not None,
         request_sha256=_digest(fields),
         seconds=_execution_seconds(job),
@@ -120,6 +133,13 @@ def _execution_seconds(job: Mapping[str, Any]) -> float | None:
     if not isinstance(found, int | float) or isinstance(found, bool):
         return None
     return float(found) / 1000 if 0 < found <= MOST_MILLISECONDS else None
+
+
+def _seed(name: str) -> int:
+    """A seed for a job that leaves it open: the same if the platform runs the job a second time, so
+    that two workers make one clip and not two.
+    """
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()) % SEEDS
 
 
 def _digest(fields: Mapping[str, Any]) -> str:

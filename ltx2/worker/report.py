@@ -87,6 +87,6 @@ class Reporter:
                 state, self._next = self._next, None
             try:
                 self._send({"seq": number, **state})
-            except Exception:
+            except (OSError, RuntimeError, ValueError):
                 logger.exception("a progress message could not be sent")
             number, sent = number + 1, time.monotonic()

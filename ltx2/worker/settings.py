@@ -50,7 +50,8 @@ class WorkerSettings:
     inline_bytes: int = row(
         "LTX2_INLINE_BYTES",
         whole(0, 14 * 2**20),  # what base64 makes 20 MB of, the most that the platform takes
-        "Bytes of an MP4 that is answered as base64; what is larger needs a store.",
+        "Bytes of an MP4 that is answered as base64; what is larger needs a store. RunPod drops "
+        "answers above 10 MB of `/run`, 20 MB of `/runsync`, and base64 adds a third.",
         default=7 * 2**20,
     )
     execution_seconds: float = row(

@@ -30,6 +30,13 @@ def test_the_callers_key_goes_before_the_jobs_number():
     assert (found.generation_id, found.own_key) == ("mine", True)
 
 
+@pytest.mark.parametrize("job", [{}, {"id": ""}, {"id": None}, {"id": "local_test"}])
+def test_jobs_without_a_name_of_their_own_are_never_taken_for_one_another(job):
+    first, second = (read_task({**job, "input": {"prompt": "a cat"}}) for _ in range(2))
+    assert first.generation_id != second.generation_id
+    assert not first.own_key
+
+
 @pytest.mark.parametrize("spelling", ["image", "image_url"])
 def test_a_picture_comes_as_the_callers_of_other_workers_send_it(spelling):
     assert task(**{spelling: PICTURE}).request.image == PICTURE
@@ -93,3 +100,11 @@ def test_equal_work_has_one_digest_and_other_work_another():
 )
 def test_a_job_has_a_name_for_the_log(job, name):
     assert job_id(job) == name
+
+
+def test_a_seed_that_is_left_open_is_the_jobs_own_and_stays_with_it():
+    first = task(generation_id="a")
+    assert first.request.seed == task(generation_id="a").request.seed
+    assert first.request.seed != task(generation_id="b").request.seed
+    assert task(generation_id="a", seed=4).request.seed == 4
+    assert first.request_sha256 != task(generation_id="a", seed=4).request_sha256

@@ -63,24 +63,20 @@ def test_every_field_of_a_job_is_in_the_schema():
     assert clip["output"]["default"] == "auto"
 
 
-def fenced(file):
-    """The JSON objects in a document's code."""
+def shown_inputs(file):
+    """The inputs of jobs that a document shows, as JSON or as a Python dictionary of the same."""
     text = (ROOT / file).read_text()
-    found = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
-    found += re.findall(r"Request\.parse\(\s*(\{.*?\})\s*\)", text, re.DOTALL)
-    return [json.loads(block) for block in found if '"prompt"' in block]
+    found = re.findall(r'"input": (\{[^{}]*\})', text) + re.findall(r"\.run\((\{[^{}]*\})", text)
+    return [json.loads(block) for block in found if "…" not in block and "..." not in block]
 
 
-def test_the_examples_of_the_readme_are_valid():
-    examples = fenced("README.md")
+@pytest.mark.parametrize("file", ["README.md", "docs/worker.md"])
+def test_the_inputs_that_a_page_shows_are_valid(file):
+    examples = shown_inputs(file)
     assert examples
     for example in examples:
-        data = example.get("input", example)
-        if "seed" in data and "bytes" in data:
-            RESULT.validate(data)
-            continue
-        INPUT.validate(data)
-        assert taken(data)
+        INPUT.validate(example)
+        assert taken(example)
 
 
 GOOD = [
