@@ -261,7 +261,7 @@ def test_settings_that_cannot_be_read_are_told_to_the_platform(tmp_path):
     ("fault", "error"), [("lost", "INTERNAL: the GPU does not answer"), ("bug", "INTERNAL: ")]
 )
 def test_faults_are_answered_without_their_words(tmp_path, fault, error):
-    script = Path(__file__).with_name("faulty_handler.py")
+    script = Path(__file__).parent / "entries" / "faulty_handler.py"
     with platform() as double, worker(double, tmp_path, script=script, FAULT=fault) as process:
         double.give("j", CLIP)
         answer = double.answer("j")
