@@ -57,9 +57,10 @@ endif
 video: $(READY)
 	$(LTX2) generate "$(PROMPT)" --checkpoint tiny --seed 7 -o $(VIDEO)
 
-# One thread a process, and one process more than there are cores: some tests wait for servers.
+# One thread a process, and one process more than there are cores: some tests wait for servers. Who
+# is done takes from the others' shares, as tests differ a thousandfold in length.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n $$(($$($(PY) -c 'import os; print(os.cpu_count())') + 1)) -m "not gpu"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $$(($$($(PY) -c 'import os; print(os.cpu_count())') + 1)) --dist worksteal -m "not gpu"
 
 gpu: $(READY)
 	$(PY) -m pytest -m gpu
