@@ -46,7 +46,7 @@ SMALL = {"width": 128, "height": 128, "num_frames": 9}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A job and what it should be answered: "ok", an error's code, or "cancelled"."""
+    """A job and how it should end: "ok", an error code, "cancelled"; or one of several, by |."""
 
     name: str
     given: Mapping[str, Any]
@@ -135,7 +135,8 @@ async def answered(gate: Gate, number: int, case: Case) -> str:
     call = asyncio.create_task(gate(job, send=lambda progress: sent.append(progress["seq"])))
     if case.cancel_after is not None:
         await asyncio.wait({call}, timeout=case.cancel_after)
-        call.cancel()
+        if not call.cancel():
+            return "ended before"
     try:
         answer = await call
     except asyncio.CancelledError:
@@ -188,7 +189,10 @@ def cases(count: int, dice: random.Random) -> Iterator[Case]:
             after = dice.uniform(0, 1.5)
             longer = {"width": 256, "height": 256, "num_frames": 25, "mode": "pro"}
             yield Case(
-                name="cancelled", given=given | longer, wanted="cancelled", cancel_after=after
+                name="cancelled",
+                given=given | longer,
+                wanted="cancelled|ended before",  # a fast machine needs no more than the moment
+                cancel_after=after,
             )
 
 

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from ltx2.errors import BadRequest, ConfigError, TooLarge
+from ltx2.errors import BadRequest, ConfigError, DeliveryFailed, TooLarge
 from ltx2.rest import (
     NotFound,
     RateLimited,
@@ -317,10 +317,9 @@ class Client:
         given = _as_input(input)
         more = {"webhook": webhook, "policy": policy, "s3Config": s3_config}
         body = {"input": given, **{name: value for name, value in more.items() if value}}
-        if len(encoded(body)) > MOST_BYTES:
+        if (size := len(encoded(body))) > MOST_BYTES:
             raise TooLarge(
-                f"the job has {len(encoded(body)):,} bytes and /run takes {MOST_BYTES:,}; give "
-                "pictures by URL"
+                f"the job has {size:,} bytes and /run takes {MOST_BYTES:,}; give pictures by URL"
             )
         if s3_config:
             self._service.hide(*(v for v in s3_config.values() if isinstance(v, str)))
@@ -352,11 +351,15 @@ class Client:
         policy: Mapping[str, Any] | None = None,
         s3_config: Mapping[str, Any] | None = None,
     ) -> Outcome:
-        """Submit, wait and, with `save`, write the clip there.
+        """Submit, wait and, with `save`, write the clip there; that this is possible is seen first.
 
         A job that is not waited for to its end, after `timeout` seconds or by Ctrl-C, is cancelled:
         nobody would take its clip. Raises what `submit`, `Job.wait` and `Outcome.save` raise.
         """
+        if save is not None:
+            from ltx2.saving import check_place
+
+            check_place(Path(save))
         job = self.submit(input, webhook=webhook, policy=policy, s3_config=s3_config)
         try:
             outcome = job.wait(progress, timeout=timeout)
@@ -369,7 +372,11 @@ class Client:
                 reason.add_note(f"job {job.id} could not be cancelled and may go on: {error}")
             raise
         if save is not None:
-            outcome.save(save)
+            try:
+                outcome.save(save)
+            except (ServiceError, DeliveryFailed) as error:
+                error.add_note(f"the clip is made: Client.job({job.id!r}).wait().save(PATH) has it")
+                raise
         return outcome
 
     def health(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ The key goes to the service's own host and into no message. No torch.
 """
 
 import email.utils
-import ipaddress
 import json
 import random
 import re
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from ltx2.errors import BadRequest, ConfigError, Ltx2Error
+from ltx2.media.address import is_loopback
 
 TRIES = 5
 FIRST_PAUSE = 0.5  # seconds before the second try; doubled for each further one
@@ -149,7 +149,7 @@ class Service:
                 answer = self._line.request(
                     method, self.url + path, content=content, headers=headers, params=query
                 )
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 unsent = isinstance(error, _UNSENT)
                 if not unsent and not repeatable:
                     raise self._unsure(type(error).__name__) from None
@@ -317,17 +317,7 @@ def checked_url(url: str, *, name: str, keyed: bool) -> str:
         raise BadRequest(f"{wanted}; it cannot be read") from None
     if parts.username or parts.password or parts.query or parts.fragment:
         raise BadRequest(f"{name} must be a plain address, without user, query or fragment")
-    plain = parts.scheme == "http" and (not keyed or on_loopback(host))
+    plain = parts.scheme == "http" and (not keyed or is_loopback(host))
     if not host or not (parts.scheme == "https" or plain):
         raise BadRequest(f"{wanted}; got {url[:100]!r}")
     return url.rstrip("/")
-
-
-def on_loopback(host: str) -> bool:
-    """Whether a host is this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

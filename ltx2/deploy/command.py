@@ -93,7 +93,7 @@ def _add_wish_flags(command: argparse.ArgumentParser) -> None:
 def run_create(arguments: argparse.Namespace, settings: object) -> int:  # noqa: ARG001
     """Make an endpoint and read it back."""
     from ltx2.deploy.cost import cost, lines
-    from ltx2.deploy.endpoint import after_creation, creation_body, for_creation, warnings
+    from ltx2.deploy.endpoint import creation_body, for_creation, left_to_do, warnings
     from ltx2.deploy.environment import advice
     from ltx2.errors import BadRequest
     from ltx2.rest import ServiceError
@@ -112,7 +112,7 @@ def run_create(arguments: argparse.Namespace, settings: object) -> int:  # noqa:
     ]
     bill = cost(wish.gpus, prices, min_workers=wish.min_workers or 0, today=_today())
     say(*(f"warning: {text}" for text in told), *lines(bill))
-    steps = after_creation(wish)
+    steps = left_to_do(wish.weights, wish.checkpoint or "", wish.modes or "")
     if arguments.dry_run:
         say("dry run: nothing is sent; POST /v2/serverless would have this body")
         show(_document(arguments, body=body, cost=bill, warnings=told, dry_run=True))
@@ -146,7 +146,7 @@ def run_update(arguments: argparse.Namespace, settings: object) -> int:  # noqa:
     """Send what differs, and nothing where nothing does."""
     from ltx2.deploy.change import differences, merged, patch_body
     from ltx2.deploy.cost import cost, lines
-    from ltx2.deploy.endpoint import after_creation, warnings
+    from ltx2.deploy.endpoint import left_to_do, warnings
     from ltx2.deploy.environment import advice
     from ltx2.errors import BadRequest
     from ltx2.terminal import say, show
@@ -181,7 +181,8 @@ def run_update(arguments: argparse.Namespace, settings: object) -> int:  # noqa:
         if patch:
             account.update(arguments.id, patch)
             say(f"endpoint {arguments.id} is updated; its workers are replaced one by one")
-            say(*(f"left to do: {step}" for step in after_creation(wish)))
+            steps = left_to_do(wish.weights, checkpoint, modes)
+            say(*(f"left to do: {step}" for step in steps))
         else:
             say("nothing differs; nothing was sent")
     if arguments.json:

@@ -159,20 +159,22 @@ def warnings(checkpoint: str, modes: str, gpus: Sequence[str], prices: PriceList
     return told
 
 
-def after_creation(wish: Wish) -> list[str]:
+def left_to_do(weights: str | None, checkpoint: str, modes: str) -> list[str]:
     """What is left for a person to do, since the REST API has no field for it."""
     steps: list[str] = []
-    if wish.weights == "cached":
+    if weights == "cached":
         steps.append(
             "set the cached model: console > Serverless > the endpoint > Manage > Edit endpoint > "
             "Model: a repository of the Hugging Face Hub that holds what this checkpoint loads and "
             "nothing else, since all of it is fetched; or make the endpoint by `runpodctl "
             "serverless create --template-id ID --model-reference REPOSITORY_URL:REVISION`"
         )
-    if wish.weights == "volume":
+    if weights == "volume":
+        # Pods have the volume at another place than workers.
         steps.append(
-            f"fill the volume once, from a pod that mounts it: ltx2 download --checkpoint "
-            f"{wish.checkpoint} --mode {wish.modes} --to /runpod-volume/models/{wish.checkpoint}"
+            "fill the volume once, from a pod that mounts it, at /workspace unless its template "
+            f"says otherwise: ltx2 download --checkpoint {checkpoint or 'NAME'} --mode {modes} "
+            f"--to /workspace/models/{checkpoint or 'NAME'}"
         )
     return steps
 

@@ -121,6 +121,16 @@ def is_public(number: str) -> bool:
     return not any(ip in block for block in SPECIAL_V4)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a name or number can only mean this machine. Nothing is looked up."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def resolve(
     address: Address, *, allow_private: bool, deadline: float, stop: Stop | None = None
 ) -> list[str]:

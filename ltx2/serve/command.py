@@ -63,7 +63,7 @@ def _judged(arguments: argparse.Namespace, worker: "WorkerSettings") -> tuple[in
     """Port and seconds to drain. Raises BadRequest with every problem."""
     from ltx2.cli import device_problems
     from ltx2.flags import number
-    from ltx2.serve.guard import is_loopback
+    from ltx2.media.address import is_loopback
 
     problems = device_problems(arguments.device)
     port, drain = number(arguments.port), number(arguments.drain)

@@ -369,6 +369,8 @@ class Endpoint:
             self._dequeue(job)
         if not isinstance(job.state, Ended):
             _log(job, "the job is deleted: its time to live is over", level=logging.WARNING)
+            # What its attempt still answers counts for nothing and is told to nobody.
+            job.state = Ended(status="CANCELLED", began=None, at=self._clock())
         job.over.set()
 
 

@@ -1,11 +1,11 @@
 """Who may call the server: this machine's own programs, or whoever has the key."""
 
 import hmac
-import ipaddress
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from ltx2.media.address import is_loopback
 from ltx2.serve.refusal import Refusal
 
 Scope = MutableMapping[str, Any]
@@ -66,13 +66,3 @@ def urlsplit_host(origin: str) -> str | None:
         return urlsplit(origin).netloc or None
     except ValueError:
         return None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or address can only mean this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

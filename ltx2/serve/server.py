@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ltx2.worker.settings import WorkerSettings
 
 DONE, INTERRUPTED = 0, 130
-WILDCARDS = ("0.0.0.0", "::")
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # each with this machine's own address
 
 
 class Server(uvicorn.Server):
@@ -135,7 +135,7 @@ def _signalled(stop: asyncio.Event) -> None:
 
 def address(listening: socket.socket, host: str) -> str:
     """The URL under which this machine reaches the server."""
-    name = "127.0.0.1" if host in WILDCARDS else host
+    name = WILDCARDS.get(host, host)
     shown = f"[{name}]" if ":" in name else name
     return f"http://{shown}:{listening.getsockname()[1]}/v2/local"
 

@@ -103,10 +103,13 @@ class Platform:
             self.taken[job["id"]] = time.monotonic()
             return job
 
-    def next_stops(self) -> list[str]:
+    def next_stop(self) -> str:
+        """A job to stop; after at most HOLD seconds one that no worker has. Where there is none the
+        SDK waits a second before it asks again, in which a stop would miss its moment.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._stops, HOLD)
-            return [self._stops.popleft()] if self._stops else []
+            return self._stops.popleft() if self._stops else "nobody's"
 
     def posted(self, job: str, body: Any) -> int:
         at = time.monotonic()
@@ -131,8 +134,7 @@ def platform(**options: Any) -> Iterator[Platform]:
             if kind == "job-take":
                 self.reply(double.take())
             elif kind == "job-stop":
-                stops = double.next_stops()
-                self.reply({"jobsToStop": stops} if stops else None)
+                self.reply({"jobsToStop": [double.next_stop()]})
             else:
                 double.pings.append(parts.query)
                 self.reply({})

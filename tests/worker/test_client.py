@@ -183,10 +183,8 @@ def test_a_run_that_nobody_waits_for_any_more_is_cancelled(api, client):
 
 
 def test_a_cancel_that_fails_is_told_beside_the_reason(api, client):
-    api.ttl = 0.02
-
     def interrupt(_):
-        time.sleep(0.05)
+        api.jobs["job-1"].gone_at = 0.0
         raise KeyboardInterrupt
 
     api.script = [running(0)]
@@ -283,6 +281,7 @@ def test_nobody_at_the_address_is_told_without_the_key(api):
         (Reply(status=400, body={"error": "input is missing"}), Refusal, "input is missing"),
         (Reply(status=307, headers={"Location": "https://evil.example"}), ServiceError, "307"),
         (Reply(body=b"<html>"), ServiceError, "no JSON"),
+        (Reply(body=b"{}", headers={"Content-Encoding": "gzip"}), Unsure, "DecodingError"),
         (Reply(body={"id": 5}), ServiceError, "id and status"),
         (Reply(status=404), ServiceError, "the endpoint?"),
     ],
@@ -409,6 +408,21 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path):
         outcome_of(result()).save(tmp_path / "absent" / "a.mp4")
     with pytest.raises(DeliveryFailed, match="it is a folder"):
         outcome_of(result()).save(tmp_path)
+
+
+def test_a_place_that_cannot_be_written_is_told_before_a_clip_is_paid_for(api, client, tmp_path):
+    for place in (tmp_path / "absent" / "a.mp4", tmp_path):
+        with pytest.raises(DeliveryFailed, match="cannot write"):
+            client.run({"prompt": "x"}, save=place)
+    assert api.calls == []
+
+
+def test_a_clip_that_could_not_be_saved_says_how_to_get_it(api, client, tmp_path):
+    api.script = [done(result(video_url="s3://bucket/42/video.mp4", video=None))]
+    with pytest.raises(ServiceError, match="store's own keys") as caught:
+        client.run({"prompt": "x"}, save=tmp_path / "a.mp4")
+    assert "job('job-1').wait().save" in caught.value.__notes__[0]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_picture_becomes_what_an_input_takes(tmp_path):

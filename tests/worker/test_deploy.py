@@ -430,7 +430,11 @@ def test_what_is_left_to_a_person_is_told(deploy):
     _, _, err = deploy("create", "--image", IMAGE, "--weights", "cached")
     assert "left to do: set the cached model" in err
     _, _, err = deploy("create", "--image", IMAGE, "--volume", "v1", "--checkpoint", "ltx-2.5")
-    assert "ltx2 download --checkpoint ltx-2.5 --mode fast --to /runpod-volume/models" in err
+    filled = "ltx2 download --checkpoint ltx-2.5 --mode fast --to /workspace/models/ltx-2.5"
+    assert filled in err
+    # An update says it of the endpoint's own model.
+    _, _, err = deploy("update", "ep2", "--weights", "volume", "--volume", "v2")
+    assert filled in err
 
 
 def test_cards_with_too_little_memory_are_told(deploy):

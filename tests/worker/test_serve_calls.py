@@ -7,8 +7,8 @@ import sys
 import pytest
 from starlette.testclient import TestClient
 
+from ltx2.media.address import is_loopback
 from ltx2.serve import Rules, create_app
-from ltx2.serve.guard import is_loopback
 from tests.worker.standin_gate import StandInGate
 
 LOCAL = "http://127.0.0.1:8000"

@@ -5,15 +5,19 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
+from urllib.parse import urlsplit
 
 import av
 import pytest
 
 from ltx2.client import Client, JobFailed
+from ltx2.serve.server import address, listen
 from tests.rules.tree import ROOT
 from tests.worker.serve_examples import CURL, PLACE, PYTHON
 from tests.worker.webhook_receiver import Receiver
@@ -45,24 +49,43 @@ class Served:
 
     def __init__(self, environment, *options):
         command = [sys.executable, "-m", "ltx2", "serve", "--port", "0", "--checkpoint", "tiny"]
+        # A file: a pipe that nobody reads is full after some jobs, and the server stands still.
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read when the server has ended
         self.process = subprocess.Popen(
             [*command, *options],
             env=environment,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._log,
             text=True,
         )
         self.url = self.process.stdout.readline().strip()
 
+    def log(self):
+        """What it has said so far."""
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), size, 0).decode()
+
+    def said(self, pattern):
+        """The first group of what it says; waits for it."""
+        end = time.monotonic() + 60
+        while not (found := re.search(pattern, self.log())):
+            assert time.monotonic() < end, self.log()
+            time.sleep(0.02)
+        return found[1]
+
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        _, log = self.process.communicate(timeout=60)
-        return self.process.returncode, log
+        return self.ended()
+
+    def ended(self):
+        """Its exit code and its log; waits for its end."""
+        return self.process.wait(60), self.log()
 
     def kill(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.communicate()
+        self.process.kill()  # nothing where it has ended
+        self.process.wait()
+        self.process.stdout.close()
+        self._log.close()
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +233,7 @@ def test_a_server_answers_while_it_loads_shows_a_call_that_works_and_ends_in_ord
     environment = {**machine, "LTX2_SERVE_KEY": "open sesame", "LTX2_SCRATCH": str(scratch)}
     server = Served(environment)
     try:
-        shown = re.search(r"try: (curl .+)", server.process.stderr.readline())[1]
+        shown = server.said(r"try: (curl .+)\n")
         assert keyed(f"{server.url}/health")["workers"]["initializing"] == 1
         done = subprocess.run(
             ["bash", "-c", shown],
@@ -251,8 +274,8 @@ def test_a_model_that_is_not_there_ends_the_command_with_the_reason(machine, tmp
     environment = {**machine, **dict.fromkeys(nowhere, str(tmp_path / "none"))}
     server = Served(environment, "--checkpoint", "ltx-2.3")
     try:
-        _, log = server.process.communicate(timeout=60)
-        assert server.process.returncode == 1, log
+        code, log = server.ended()
+        assert code == 1, log
         assert re.search(r"^error: .*ltx-2\.3", log, re.M), log
         assert "Traceback" not in log
     finally:
@@ -285,6 +308,15 @@ def test_all_faults_of_the_options_are_told_at_once(machine):
     assert said.count("error: ") == 3
     for option in ("--port must be 0 to 65535", "--drain must be 0 to 86400", "--device must be"):
         assert option in said
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_a_server_for_every_address_shows_one_that_reaches_it(host):
+    if host == "::" and not Path("/proc/net/if_inet6").exists():
+        pytest.skip("this machine has no IPv6")
+    with listen(host, 0) as listening:
+        place = urlsplit(address(listening, host))
+        socket.create_connection((place.hostname, place.port), timeout=10).close()
 
 
 def test_a_port_that_is_taken_is_said_so(served, machine):

@@ -162,7 +162,7 @@ def test_a_queued_job_is_called_off_before_it_runs(calls, gate):
 
 
 def test_a_running_job_is_called_off_at_once_and_the_next_waits_for_its_thread(calls, gate):
-    first = run(calls, {**HELD, "name": "first", "deaf": 0.3})
+    first = run(calls, {**HELD, "name": "first", "deaf": 1.0})
     until(lambda: gate.log)
     assert post(calls, f"/cancel/{first}")["status"] == "CANCELLED"
     assert post(calls, f"/cancel/{first}")["status"] == "CANCELLED"
@@ -207,9 +207,13 @@ def test_a_job_past_its_time_to_live_is_gone_whether_it_waits_or_runs(calls, gat
     clock.seconds += 60
     for job in (running, waiting):
         assert calls.get(f"/status/{job}").status_code == 404
+    assert calls.get("/health").json()["jobs"]["inProgress"] == 0
     until(lambda: gate.running == 0)
     assert post(calls, "/runsync", input={})["status"] == "COMPLETED"
     assert "waiting begins" not in gate.log
+    assert calls.get("/health").json()["jobs"] == {
+        "completed": 1, "failed": 0, "inProgress": 0, "inQueue": 0, "retried": 0
+    }  # fmt: skip
 
 
 def test_results_are_kept_half_an_hour_and_those_of_runsync_a_minute(calls, clock):
@@ -292,7 +296,7 @@ def test_a_job_that_failed_or_ran_out_of_time_can_be_retried(calls, gate, clock,
 
 
 def test_an_answer_to_the_attempt_before_a_retry_does_not_count(calls, gate, clock):
-    job = run(calls, {**HELD, "deaf": 0.3})
+    job = run(calls, {**HELD, "deaf": 1.0})
     until_status(calls, job, "IN_PROGRESS")
     clock.seconds += 600
     assert status(calls, job)["status"] == "TIMED_OUT"
