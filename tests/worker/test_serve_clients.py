@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import av
