@@ -212,13 +212,13 @@ def changed(draw):
     return draw(CLIPS) | others
 
 
-@settings(REPRODUCIBLE, max_examples=120)
+@settings(REPRODUCIBLE, max_examples=60)
 @given(CLIPS)
 def test_an_input_by_the_schema_is_answered(refusing, data):
     refusing.check(**data)
 
 
-@settings(REPRODUCIBLE, max_examples=150)
+@settings(REPRODUCIBLE, max_examples=75)
 @given(changed())
 def test_a_changed_input_is_answered(refusing, data):
     refusing.check_job({"id": "job", "input": data})
@@ -241,7 +241,7 @@ JOBS = st.fixed_dictionaries(
 )
 
 
-@settings(REPRODUCIBLE, max_examples=150)
+@settings(REPRODUCIBLE, max_examples=75)
 @given(JOBS | ANYTHING)
 @example({})
 @example({"input": {"prompt": "a"}})
@@ -407,7 +407,7 @@ def test_a_hostile_picture_is_answered(refusing, data):
 
 
 @WARNED
-@settings(REPRODUCIBLE, max_examples=150)
+@settings(REPRODUCIBLE, max_examples=75)
 @given(
     st.sampled_from(sorted(SOUND)),
     st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), max_size=4),
@@ -456,7 +456,7 @@ def test_odd_base64_is_answered(refusing, field, text):
     assert answer["error_code"] in {"MEDIA_REFUSED", "TOO_LARGE", "BAD_REQUEST"}
 
 
-@settings(REPRODUCIBLE, max_examples=100)
+@settings(REPRODUCIBLE, max_examples=50)
 @given(st.text(alphabet="AQgw+/-_=\r\n\t ,;:", min_size=16, max_size=80), st.booleans())
 def test_any_text_of_base64s_letters_is_answered(refusing, text, as_uri):
     answer = refusing.check(prompt="a", image=("data:image/png;base64," if as_uri else "") + text)
@@ -515,7 +515,7 @@ def test_no_address_of_this_machine_or_its_network_is_asked(refusing, asked, fie
     assert asked == []
 
 
-@settings(REPRODUCIBLE, max_examples=80)
+@settings(REPRODUCIBLE, max_examples=40)
 @given(st.text(alphabet="http:/\\@[]#?%.:0127af\u3002\uff11\u0661 ", max_size=24))
 def test_any_address_is_answered(refusing, text):
     answer = refusing.check(prompt="a", image_url=f"http://{text}")

@@ -172,7 +172,7 @@ def inputs(draw):
     return draw(CLIP) | draw(st.dictionaries(NAMES, ANYTHING, max_size=2))
 
 
-@settings(DERANDOMISED, max_examples=600)
+@settings(DERANDOMISED, max_examples=300)
 @given(inputs())
 def test_what_the_schema_refuses_the_worker_refuses(data):
     if not INPUT.is_valid(data):
