@@ -153,7 +153,7 @@ def cases(count: int, dice: random.Random) -> Iterator[Case]:
     picture = io.BytesIO()
     Image.new("RGB", (96, 64), "teal").save(picture, "PNG")
     image = base64.b64encode(picture.getvalue()).decode()
-    clips: list[Mapping[str, Any]] = [
+    clips: list[dict[str, Any]] = [
         {},
         {"mode": "pro", "num_inference_steps": 3},
         {"image_base64": image},
@@ -165,7 +165,7 @@ def cases(count: int, dice: random.Random) -> Iterator[Case]:
         {"spatial_upscaler": False, "generate_audio": False},
         {"width": 256, "height": 192, "num_frames": 17},
     ]
-    refused: list[tuple[Mapping[str, Any], str, Mapping[str, Any] | None]] = [
+    refused: list[tuple[dict[str, Any], str, dict[str, Any] | None]] = [
         ({"seed": -1}, "BAD_REQUEST", None),
         ({"image_base64": "bm90IGEgcGljdHVyZSBhdCBhbGw="}, "MEDIA_REFUSED", None),
         ({"image_url": "http://127.0.0.1/a.png"}, "MEDIA_REFUSED", None),

@@ -317,7 +317,8 @@ def test_a_server_for_every_address_shows_one_that_reaches_it(host):
         pytest.skip("this machine has no IPv6")
     with listen(host, 0) as listening:
         place = urlsplit(address(listening, host))
-        socket.create_connection((place.hostname, place.port), timeout=10).close()
+        with socket.create_connection((place.hostname, place.port), timeout=10) as line:
+            assert line.getpeername()[:2] == (place.hostname, place.port)
 
 
 def test_a_port_that_is_taken_is_said_so(served, machine):
