@@ -19,7 +19,12 @@ def add_command(commands: Any) -> None:  # noqa: ANN401 - argparse has no public
     _add_wish_flags(create)
     create.set_defaults(run=run_create)
 
-    update = actions.add_parser("update", help="change what is given here of an endpoint")
+    update = actions.add_parser(
+        "update",
+        help="change what is given here of an endpoint",
+        description="Changes what is given and leaves the rest; defaults named here are those of "
+        "`create`.",
+    )
     _add_id(update)
     _add_wish_flags(update)
     update.add_argument(

@@ -46,7 +46,7 @@ class Wish:
             *_number_problems(self),
             *_gpu_problems(self, prices),
             *(
-                [f"{WEIGHTS['volume']} means a --volume; give its id"]
+                ["--weights volume means a --volume; give its id"]
                 if self.weights == "volume" and not self.volumes
                 else []
             ),
