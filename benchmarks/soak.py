@@ -3,9 +3,10 @@
     python -m benchmarks.soak [--jobs 200] [--seed 1] [--device cpu]
 
 One process takes jobs as the RunPod worker does, one at a time: both modes, pictures, LoRAs, the
-detailer, doubled frame rates, refused requests of each kind, deliveries that fail, deadlines that
-pass and cancels at random moments. After each job memory, open files, threads and files left
-behind are counted. Exits with 1 where a floor rises, a file stays, or a job has not one answer.
+detailer, doubled frame rates, refused requests of each kind, clips too large to answer, memory
+that runs out, faults of the program, deadlines that pass and cancels at random moments. After each
+job memory, open files, threads and files left behind are counted. Exits with 1 where a floor rises,
+a file stays, or a job has not one answer; the worker's log is then printed.
 """
 
 import argparse
@@ -24,13 +25,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
+from diffusers import LTX2VideoTransformer3DModel
 from PIL import Image
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from ltx2.settings import Settings
 from ltx2.worker.gate import Gate
@@ -53,6 +57,7 @@ class Case:
     wanted: str = "ok"
     beside: Mapping[str, Any] | None = None
     cancel_after: float | None = None  # seconds
+    fault: type[Exception] | None = None  # that the transformer raises
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,13 +96,15 @@ async def soak(jobs: int, seed: int, device: str | None, folder: Path) -> int:
         scratch=folder / "scratch",
         keep_folder=folder / "kept",
         keep_bytes=4 * MIB,
+        inline_bytes=100_000,
         input_folders=(folder / "inputs",),
         modes="all",
         log_level="error",
     )
     for each in ("scratch", "inputs"):
         (folder / each).mkdir()
-    configure(worker_settings, settings)
+    log = (folder / "log").open("w+")
+    configure(worker_settings, settings, stream=log)
     worker = Worker(settings, worker_settings)
     gate = Gate(worker)
     weights = worker.ensure_loaded().source
@@ -111,7 +118,8 @@ async def soak(jobs: int, seed: int, device: str | None, folder: Path) -> int:
     outcomes, wrong, samples = Counter[str](), list[str](), list[Sample]()
     began = time.monotonic()
     for number, case in enumerate(cases(jobs, random.Random(seed))):
-        got = await answered(gate, number, case)
+        with failing(case.fault):
+            got = await answered(gate, number, case)
         outcomes[f"{case.name}: {got}"] += 1
         if got not in case.wanted.split("|"):
             wrong.append(f"job {number} ({case.name}) was answered {got}, not {case.wanted}")
@@ -121,6 +129,10 @@ async def soak(jobs: int, seed: int, device: str | None, folder: Path) -> int:
     for line, count in sorted(outcomes.items()):
         print(f"{count:>5}  {line}")
     verdict = judged(samples, wrong)
+    if verdict["problems"]:
+        log.seek(0)
+        shutil.copyfileobj(log, sys.stderr)
+    log.close()
     print(
         *verdict["problems"] or ["nothing grew, and every job had the answer it should"], sep="\n"
     )
@@ -146,6 +158,28 @@ async def answered(gate: Gate, number: int, case: Case) -> str:
     if "error" in answer:
         return answer["error_code"]
     return "ok" if answer.get("video") or answer.get("video_url") else "no video"
+
+
+@contextmanager
+def failing(fault: type[Exception] | None) -> Iterator[None]:
+    """The transformer raises `fault` when it is called, with activations in the traceback.
+
+    Not where a run is rehearsed without weights, to foretell what it takes.
+    """
+
+    def fail(module: torch.nn.Module, _inputs: object) -> None:
+        if fault is None or not isinstance(module, LTX2VideoTransformer3DModel):
+            return
+        if next(module.parameters()).device.type != "meta":
+            activations = torch.zeros(MIB)
+            raise fault(f"no result of {activations.numel():,} values")
+
+    hook = None if fault is None else register_module_forward_pre_hook(fail)
+    try:
+        yield
+    finally:
+        if hook is not None:
+            hook.remove()
 
 
 def cases(count: int, dice: random.Random) -> Iterator[Case]:
@@ -174,17 +208,22 @@ def cases(count: int, dice: random.Random) -> Iterator[Case]:
         ({"loras": [{"source": "not_there"}]}, "BAD_REQUEST", None),
         ({"num_frames": 57}, "DEADLINE", {"policy": {"executionTimeout": 100}}),
         ({"upload_url": "http://127.0.0.1/put"}, "BAD_REQUEST", None),
+        ({"width": 256, "height": 256, "num_frames": 49}, "DELIVERY_FAILED", None),
     ]
+    faults = {"OUT_OF_MEMORY": torch.OutOfMemoryError, "INTERNAL": KeyError}
     for _ in range(count):
         given = {"prompt": f"clip {dice.randrange(6)}", "seed": dice.randrange(2**32), **SMALL}
         kind = dice.random()
         if kind < 0.6:
             chosen = dice.randrange(len(clips))
             yield Case(name=f"clip {chosen}", given=given | clips[chosen])
-        elif kind < 0.8:
+        elif kind < 0.77:
             chosen = dice.randrange(len(refused))
             more, code, beside = refused[chosen]
             yield Case(name=f"refused {chosen}", given=given | more, wanted=code, beside=beside)
+        elif kind < 0.82:
+            code = dice.choice(list(faults))
+            yield Case(name="fault", given=given, wanted=code, fault=faults[code])
         else:
             after = dice.uniform(0, 1.5)
             longer = {"width": 256, "height": 256, "num_frames": 25, "mode": "pro"}
