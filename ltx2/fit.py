@@ -227,11 +227,11 @@ class Fit:
         """The longest clip of this size, and the largest of the named sizes at this length."""
         own = Size(plan.width, plan.height)
         found: list[str] = []
-        for size in self._sizes_below(plan):
+        for size in sizes_below(self._row, plan):
             if self.fits(self._resized(plan, size, plan.duration), room):
                 found.append(f"{size} for {plan.duration:.1f} s")
                 break
-        sizes = [own] if found else [own, *self._sizes_below(plan)]
+        sizes = [own] if found else [own, *sizes_below(self._row, plan)]
         for size in sizes:
             if seconds := self._longest(plan, size, room):
                 found.append(f"{size} for {seconds} s")
@@ -239,14 +239,6 @@ class Fit:
         if not found:
             return f"not even a second at {sizes[-1]} fits"
         return f"{' or '.join(found)} would fit"
-
-    def _sizes_below(self, plan: Plan) -> Iterator[Size]:
-        """Named sizes and the model's own in the plan's shape, with fewer pixels, largest first."""
-        ratio = plan.width / plan.height
-        sizes = {named_size(self._row, name, ratio) for name in (None, *NAMED_SIZES)}
-        for size in sorted(sizes, key=lambda size: -size.width * size.height):
-            if size.width * size.height < plan.width * plan.height:
-                yield size
 
     def _longest(self, plan: Plan, size: Size, room: Room) -> int:
         """Whole seconds below the plan's length that fit at a size; 0 for none."""
@@ -397,6 +389,15 @@ def make_room(components: Components, decision: Decision, room: Room) -> None:
     else:
         spare -= sum(idle.values())
     components.limit_adapters(min(adapter_bytes(components.device), spare + found.adapters))
+
+
+def sizes_below(row: Checkpoint, plan: Plan) -> Iterator[Size]:
+    """Named sizes and the model's own in the plan's shape, with fewer pixels, largest first."""
+    ratio = plan.width / plan.height
+    sizes = {named_size(row, name, ratio) for name in (None, *NAMED_SIZES)}
+    for size in sorted(sizes, key=lambda size: -size.width * size.height):
+        if size.width * size.height < plan.width * plan.height:
+            yield size
 
 
 def reference_plan(row: Checkpoint, weights: Weights, mode: Mode | None = None) -> Plan:

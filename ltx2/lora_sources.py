@@ -21,6 +21,7 @@ from typing import IO
 from loras import headers
 from loras.headers import Header
 from ltx2.errors import BadRequest, ConfigError, MediaRefused, TooLarge
+from ltx2.files import digest_of
 from ltx2.forms import lora_form, lora_name
 from ltx2.hub import Hub, RemoteFile, Repository
 from ltx2.media.download import Answer, fetching
@@ -326,8 +327,7 @@ def sha256_of(file: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _sha256(file: Path, _size: int, _time: int) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    return digest_of(file)
 
 
 def _file_of(repository: Repository, path: str, name: str) -> tuple[RemoteFile, str]:

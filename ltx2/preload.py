@@ -56,8 +56,6 @@ def preload(engine: "Engine", modes: Sequence[Mode] = ("fast",)) -> dict[str, fl
             for adapter in part.adapters:
                 name = f"lora:{adapter.source}"
                 seconds[name] = seconds.get(name, 0.0) + time.monotonic() - began
-    for name, taken in seconds.items():
-        logger.info("loaded %s in %.2fs", name, taken)
     return seconds
 
 

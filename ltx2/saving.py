@@ -3,14 +3,13 @@
 import base64
 import binascii
 import hashlib
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ltx2.errors import DeliveryFailed, MediaRefused
+from ltx2.errors import MediaRefused
+from ltx2.files import beside, cannot_write
 from ltx2.media.download import fetching
 from ltx2.rest import ServiceError
 
@@ -40,36 +39,27 @@ def save(result: Mapping[str, Any], path: Path, *, timeout: float) -> Path:
         raise ServiceError(f"the clip lies at {place}, where only the store's own keys reach it")
     else:
         raise ServiceError("the result holds neither video nor video_url")
-    with _beside(path) as folder:
-        part = folder / "clip"
-        for tried in range(1, tries + 1):
-            try:
-                _write(pieces(), part, count, sha256)
-                break
-            except MediaRefused as error:
-                if tried == tries:
-                    raise ServiceError(str(error)) from None
-                time.sleep(PAUSE)
-        part.replace(path)
+    with beside(path) as folder:
+        try:
+            part = folder / "clip"
+            for tried in range(1, tries + 1):
+                try:
+                    _write(pieces(), part, count, sha256)
+                    break
+                except MediaRefused as error:
+                    if tried == tries:
+                        raise ServiceError(str(error)) from None
+                    time.sleep(PAUSE)
+            part.replace(path)
+        except OSError as error:
+            raise cannot_write(path, error) from error
     return path
 
 
 def check_place(path: Path) -> None:
     """Raise DeliveryFailed where no clip could be written to `path`, before one is paid for."""
-    with _beside(path):
+    with beside(path):
         return
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """A hidden folder beside `path`, so that the finished file only has to be renamed."""
-    try:
-        if path.is_dir():
-            raise DeliveryFailed(f"cannot write {path}: it is a folder; name a file in it")
-        with tempfile.TemporaryDirectory(prefix=".ltx2-", dir=path.absolute().parent) as folder:
-            yield Path(folder)
-    except OSError as error:
-        raise DeliveryFailed(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _write(pieces: Iterator[bytes], part: Path, count: int, sha256: str) -> None:

@@ -1,12 +1,12 @@
 """What a store of finished clips does, and the record that it writes beside a clip."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, cast
 
 from ltx2.errors import DeliveryFailed
+from ltx2.files import digest_of
 from ltx2.waiting import Stop
 
 # Never taken from a record: the platform acts on the first three, and a way to the clip is made
@@ -78,8 +78,7 @@ def is_clip_of(found: Mapping[str, Any], video: Path) -> bool:
 
     A disk may have lost some of it, and another process may have put another clip there.
     """
-    with video.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == found["result"].get("sha256")
+    return digest_of(video) == found["result"].get("sha256")
 
 
 def _refuse(constant: str) -> NoReturn:

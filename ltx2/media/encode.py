@@ -1,11 +1,8 @@
 """A clip to an MP4, frame by frame, through the ffmpeg that imageio-ffmpeg brings."""
 
-import hashlib
 import json
 import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -13,6 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ltx2.errors import BadRequest, ConfigError, DeliveryFailed, GenerationFailed
+from ltx2.files import beside, cannot_write, digest_of
 from pipelines.values import Clip
 
 if TYPE_CHECKING:
@@ -87,12 +85,12 @@ def write_mp4(
     """
     try:
         _check(clip)
-        with _workshop(path) as folder:
+        with beside(path) as folder:
             made = _encode(clip, folder, sound, metadata, crf, preset)
             encoded = Encoded(
                 path=path,
                 bytes=made.stat().st_size,
-                sha256=_sha256(made),
+                sha256=digest_of(made),
                 width=clip.width,
                 height=clip.height,
                 num_frames=clip.num_frames,
@@ -102,7 +100,7 @@ def write_mp4(
             try:
                 made.replace(path)
             except OSError as error:
-                raise _cannot_write(path, error) from error
+                raise cannot_write(path, error) from error
         return encoded
     finally:
         close = getattr(clip.frames, "close", None)
@@ -157,24 +155,6 @@ def _check(clip: Clip) -> None:
         )
 
 
-@contextmanager
-def _workshop(path: Path) -> Iterator[Path]:
-    """A hidden folder beside `path`, so that the finished file only has to be renamed."""
-    try:
-        if path.is_dir():
-            raise DeliveryFailed(f"cannot write {path}: it is a folder; name a file in it")
-        # Not named after `path`: a name that just fits, which counts in bytes, would not with more.
-        folder = tempfile.TemporaryDirectory(prefix=".ltx2-", dir=path.parent)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    with folder as name:
-        yield Path(name)
-
-
-def _cannot_write(path: Path, error: OSError) -> DeliveryFailed:
-    return DeliveryFailed(f"cannot write {path}: {(error.strerror or str(error)).lower()}")
-
-
 def _encode(
     clip: Clip,
     folder: Path,
@@ -188,7 +168,7 @@ def _encode(
     try:
         inputs = _inputs(clip, folder, sound, metadata)
     except OSError as error:
-        raise _cannot_write(folder.parent, error) from error
+        raise cannot_write(folder.parent, error) from error
     command = [
         check_ffmpeg(), "-hide_banner", "-nostdin", "-loglevel", "error", "-progress", str(report),
         "-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{clip.width}x{clip.height}",
@@ -336,8 +316,3 @@ def _frames_written(report: Path) -> int:
     """How many frames ffmpeg says it has written, in its last progress report."""
     counts = [line for line in report.read_text().splitlines() if line.startswith("frame=")]
     return int(counts[-1].removeprefix("frame=")) if counts else 0
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,5 @@
 """An existing video: what is in the file, and its frames, upright, in RGB, at a constant rate."""
 
-import hashlib
 import subprocess
 import tempfile
 from collections.abc import Generator, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from ltx2.errors import MediaRefused
+from ltx2.files import digest_of
 from ltx2.media.encode import check_ffmpeg
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _facts(path: Path, container: "av.container.InputContainer") -> VideoFacts:
     began = Fraction(container.start_time or 0, 1_000_000)
     return VideoFacts(
         path=path,
-        sha256=_sha256(path),
+        sha256=digest_of(path),
         width=width,
         height=height,
         rate=rate,
@@ -347,8 +347,3 @@ def _command(video: VideoFacts) -> Sequence[str]:
         "-vf", ",".join([*even, convert, "format=rgb24"]), "-fps_mode", "passthrough",
         "-f", "rawvideo", "pipe:1",
     ]  # fmt: skip
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ltx2.delivery.file import ToFile
 from ltx2.progress import Progress
 from ltx2.request import Request
-from ltx2.session import execute
+from ltx2.session import generate
 from ltx2.settings import Settings
 from ltx2.worker.answer import without_folders
 from ltx2.worker.schema import input_schema, result_schema
@@ -36,7 +36,6 @@ def schema() -> dict[str, Any]:
 class Health:
     """Whether this worker can make clips, and what it has done so far."""
 
-    settings: Settings
     worker: WorkerSettings
     started: "Started | None"
     store: str  # where clips go: "s3" or "none"
@@ -81,23 +80,13 @@ def smoke(
     own engine is used where it is the embedded checkpoint's.
     """
     from ltx2.engine import Engine
-    from ltx2.prepare import prepare
 
     if loaded is not None and loaded.engine.checkpoint.name == "tiny":
         engine = loaded.engine
     else:
         engine = Engine.load("tiny", settings=replace(settings, residency=None))
-
-    prepared = prepare(
-        Request.parse(dict(SMOKE)),
-        checkpoint=engine.checkpoint,
-        limits=engine.limits,
-        media=engine.media_limits,
-        files=engine.lora_files,
-        sources=engine.lora_sources,
-    )
-    video = folder / "smoke.mp4"
-    receipt = execute(prepared, engine=engine, deliver=ToFile(video), progress=progress)
+    request, target = Request.parse(dict(SMOKE)), ToFile(folder / "smoke.mp4")
+    receipt = generate(request, engine=engine, deliver=target, progress=progress)
     result = receipt.as_dict()
     facts = ("bytes", "sha256", "width", "height", "num_frames", "has_audio", "timings")
     return {

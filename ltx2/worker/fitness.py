@@ -102,7 +102,7 @@ def folders_can_be_written(settings: Settings, worker: WorkerSettings) -> None:
         "LTX2_CACHE": settings.cache,
     }
     if worker.keep_bytes:
-        folders["LTX2_KEEP_FOLDER"] = worker.keep_folder or settings.cache / "results"
+        folders["LTX2_KEEP_FOLDER"] = worker.kept_in(settings)
     problems: list[str] = []
     for name, folder in folders.items():
         try:

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from ltx2 import setting_rows
 from ltx2.errors import ConfigError
 from ltx2.setting_rows import choice, flag, folder, folders, row, seconds, whole
-from ltx2.settings import process_environment
+from ltx2.settings import Settings, process_environment
 
 Modes = Literal["fast", "pro", "all"]
 Addressing = Literal["auto", "path", "virtual"]
@@ -162,6 +162,10 @@ class WorkerSettings:
         if problems:
             raise ConfigError("; ".join(problems))
         return cls(**values)
+
+    def kept_in(self, settings: Settings) -> Path:
+        """The folder of finished clips."""
+        return self.keep_folder or settings.cache / "results"
 
     @property
     def on_platform(self) -> bool:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ltx2.errors import ConfigError, TooLarge
-from ltx2.extent import NAMED_SIZES, named_size
 from ltx2.planner import plan as decide
 from ltx2.request import Request
 from ltx2.settings import Settings
@@ -18,6 +17,7 @@ from ltx2.weights import AUTO_ORDER, REAL, Need, Resolved, cuda, resolve, verdic
 from ltx2.worker.log import log_event
 from ltx2.worker.settings import WorkerSettings
 from ltx2.worker.turn import turn
+from pipelines.geometry import Size
 from pipelines.models import CHECKPOINTS
 from pipelines.plan import Mode, Plan
 
@@ -234,22 +234,19 @@ def require_memory(engine: "Engine", modes: Sequence[Mode]) -> None:
 
 def usual_plan(engine: "Engine", mode: Mode) -> Plan | None:
     """The usual clip of a mode within the worker's limits; None where they let none through."""
-    from ltx2.fit import reference_plan
+    from ltx2.fit import reference_plan, sizes_below
 
     row, limits = engine.checkpoint, engine.limits
     plan = reference_plan(row, engine.components.weights, mode)
-    ratio, seconds = plan.width / plan.height, min(plan.duration, limits.max_seconds)
-    sizes = {named_size(row, name, ratio) for name in NAMED_SIZES}
-    smaller = [size for size in sizes if size.width * size.height < plan.width * plan.height]
-    smaller.sort(key=lambda size: -size.width * size.height)
-    for width, height in ((plan.width, plan.height), *((s.width, s.height) for s in smaller)):
+    seconds = min(plan.duration, limits.max_seconds)
+    for size in (Size(plan.width, plan.height), *sizes_below(row, plan)):
         request = Request.parse(
             {
                 "prompt": "x",
                 "seed": 0,
                 "mode": mode,
-                "width": width,
-                "height": height,
+                "width": size.width,
+                "height": size.height,
                 "duration": seconds,
                 "spatial_upscaler": "spatial_upscaler" in plan.upscalers,
             }

@@ -58,7 +58,7 @@ class Worker:
         config = S3Config.from_settings(worker)
         self.outbox = Outbox(
             store=None if config is None else S3Store(config),
-            kept=Kept(worker.keep_folder or settings.cache / "results", worker.keep_bytes),
+            kept=Kept(worker.kept_in(settings), worker.keep_bytes),
             inline_bytes=worker.inline_bytes,
             allow_private=settings.allow_private_urls,
             scratch=worker.scratch,
@@ -87,7 +87,6 @@ class Worker:
         if action == "schema":
             return schema()
         return Health(
-            settings=self.settings,
             worker=self.worker,
             started=self._started,
             store=self.outbox.store_kind,

@@ -102,7 +102,7 @@ def test_a_worker_s_folders_are_not_told_to_its_callers(said, told):
     assert refused(BadRequest(said))["error"] == f"BAD_REQUEST: {said}"  # the caller's own words
 
 
-def test_health_does_not_say_where_the_weights_lie(settings):
+def test_health_does_not_say_where_the_weights_lie():
     components = SimpleNamespace(
         device=SimpleNamespace(type="cpu"), residency="resident", held=frozenset()
     )
@@ -115,7 +115,6 @@ def test_health_does_not_say_where_the_weights_lie(settings):
         reason="its weights are in the network volume (/runpod-volume/models/ltx-2.3)",
     )
     report = Health(
-        settings=settings,
         worker=WorkerSettings(),
         started=SimpleNamespace(engine=engine, timings={}),
         store="none",
