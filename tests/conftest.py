@@ -1,9 +1,11 @@
-"""The embedded checkpoint, built once a session, and an engine on it."""
+"""The embedded checkpoint, built once a run, and an engine on it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.once import made_once
 
 if TYPE_CHECKING:
     from ltx2.engine import Engine
@@ -11,11 +13,14 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the embedded checkpoint."""
+def tiny(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of the embedded checkpoint. Tests must leave it as they found it."""
     from pipelines.tiny.build import build
 
-    return build(tmp_path_factory.mktemp("weights") / "tiny")
+    weights = made_once(
+        tmp_path_factory, worker_id, "weights", lambda folder: build(folder / "tiny")
+    )
+    return weights / "tiny"
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,6 @@ from pipelines.upstream.perturbed_attention import perturbed_streams
 from pipelines.upstream.static_schedule import static_schedule
 from pipelines.values import Latents, NonFinite, Placed, Progress, Prompts
 
-AUDIO_CHANNELS = 8
 AUDIO_MEL_BINS = 16
 
 
@@ -70,7 +69,7 @@ def denoise(
         transformer = stack.enter_context(model.using_transformer(plan.variant, plan.adapters))
         stack.enter_context(cross_modal_gate(transformer))
         canvas = _canvas(transformer, plan, placed, model.device)
-        video, audio = _start(canvas, plan, init, noise)
+        video, audio = _start(canvas, plan, init, noise, transformer.config.audio_in_channels)
         schedules = [static_schedule(plan, model.device) for _ in range(2)]
         for sigma, step in zip(plan.sigmas[:-1], schedules[0].timesteps, strict=False):
 
@@ -103,7 +102,7 @@ def denoise(
 def _sound_of(plan: DenoisePlan, init: Latents | None, audio: Tensor) -> Tensor:
     """The sound that was made, or the one that came in where none was."""
     if plan.sound == "joint":
-        return unpack_audio(audio, AUDIO_CHANNELS)
+        return unpack_audio(audio, audio.shape[2] // AUDIO_MEL_BINS)
     if init is None:
         raise ValueError("a pass that makes no sound needs latents to start from")
     return init.audio
@@ -167,7 +166,11 @@ def _canvas(
 
 
 def _start(
-    canvas: Canvas, plan: DenoisePlan, init: Latents | None, noise: torch.Generator
+    canvas: Canvas,
+    plan: DenoisePlan,
+    init: Latents | None,
+    noise: torch.Generator,
+    audio_channels: int,
 ) -> tuple[Tensor, Tensor]:
     """First states of both streams.
 
@@ -177,7 +180,7 @@ def _start(
     device = canvas.clean.device
     video, audio = (
         torch.zeros_like(canvas.clean),
-        torch.zeros(1, canvas.audio, AUDIO_CHANNELS * AUDIO_MEL_BINS, device=device),
+        torch.zeros(1, canvas.audio, audio_channels, device=device),
     )
     if init is not None:
         video[:, : canvas.tokens] = pack_video(init.video)

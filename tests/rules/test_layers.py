@@ -38,7 +38,7 @@ TORCH_FREE = [
 # Seconds and megabytes that a torch-free module must not cost anyone.
 HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate", "av", "runpod")
 START_SECONDS = 0.5
-TRIES = 5  # the best of several: a busy machine must not fail a correct tree
+TRIES = 5  # one of several is enough: a busy machine must not fail a correct tree
 
 
 def test_every_layer_has_its_row():
@@ -68,17 +68,22 @@ def gateway_modules():
     return [module_name(file) for file in layer_files("gateway")]
 
 
-@pytest.mark.parametrize("module", [*TORCH_FREE, *gateway_modules()])
-def test_the_contract_imports_without_anything_heavy(module):
-    code = f"import sys, {module}; print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
-    loaded = run(code).stdout.split()
-    assert loaded == [], f"import {module} loads {loaded}"
+def test_the_contract_imports_without_anything_heavy():
+    """All in one process, which tells after each what has come in: alone none can bring in more."""
+    code = f"""
+import importlib, sys
+for name in {[*TORCH_FREE, *gateway_modules()]!r}:
+    importlib.import_module(name)
+    print(name, "loads", *sorted(set({HEAVY!r}) & set(sys.modules)))
+"""
+    told = run(code).stdout.splitlines()
+    assert len(told) == len(TORCH_FREE) + len(gateway_modules())
+    assert [line for line in told if not line.endswith("loads")] == []
 
 
 def test_importing_the_package_is_quick():
     code = "from time import perf_counter as now; t = now(); import ltx2; print(now() - t)"
-    seconds = min(float(run(code).stdout) for _ in range(TRIES))
-    assert seconds < START_SECONDS
+    assert any(float(run(code).stdout) < START_SECONDS for _ in range(TRIES))
 
 
 @pytest.mark.parametrize(
@@ -96,14 +101,15 @@ except SystemExit as stop:
 assert not code, code
 print("loaded:", *sorted(set({HEAVY!r}) & set(sys.modules)))
 """
-    seconds = []
-    for _ in range(TRIES):
+
+    def seconds():
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = run(code)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert done.stdout.splitlines()[-1] == "loaded:", done.stdout
-    assert min(seconds) < START_SECONDS
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert any(seconds() < START_SECONDS for _ in range(TRIES))
 
 
 def run(code):

@@ -1,0 +1,98 @@
+"""The audio VAE, and the vocoder that makes a waveform of its mel spectrograms."""
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pipelines.checkpoints.autoencoders import AUDIO_HOP, AUDIO_RATE
+from pipelines.tiny.sizes import ORIGINAL
+from tiny import captions, sound, world
+from tiny.loop import Draw, Losses, Recipe, Training
+from tiny.modules import module
+
+VAE = Recipe(steps=500, rate=0.01, evaluate=100, save=50, average=0.99)
+VOCODER = Recipe(steps=3000, rate=0.01, evaluate=100, save=50, average=0.99)
+SECONDS = 2.0
+RATE = ORIGINAL["vocoder"]["output_sampling_rate"]
+FRAME = AUDIO_HOP * RATE // AUDIO_RATE  # samples of the waveform for a frame of the mel
+LATENTS = 17  # of a window in training; 4 mel frames each, but the first, which has one
+SHAKE = 0.15  # standard deviation of the noise on a latent in training
+PULL = 1e-4  # weight of the latents' mean square
+QUIET = -9.0  # where the decoder starts: about the mean of log mels
+BLUR = 0.15  # standard deviation of the noise on the vocoder's mel in training
+
+
+def recording(draw: random.Random) -> tuple[Tensor, Tensor]:
+    """A window of a random scene's sound: log mel (2, frames, 64), and the waveform (2, samples)
+    at the vocoder's rate, from the same moment on.
+    """
+    scene = captions.draw_scene(draw).scene
+    camera = world.camera(draw.choice((None, *world.CAMERAS)), draw)
+    low, high = (
+        sound.waveform(scene, camera, SECONDS, rate, aspect=5 / 3) for rate in (AUDIO_RATE, RATE)
+    )
+    mel = sound.log_mel(low)
+    frames = 4 * LATENTS - 3
+    begin = draw.randint(0, mel.shape[1] - frames - 1)
+    return (
+        mel[:, begin : begin + frames],
+        high[:, begin * FRAME : (begin + frames) * FRAME],
+    )
+
+
+def vae_losses(vae: nn.Module, draw: Draw) -> Losses:
+    mel = torch.stack([recording(draw.plain)[0] for _ in range(10)])
+    latent = vae.encode(mel, return_dict=False)[0].mean
+    noise = torch.randn(latent.shape, generator=draw.torch)
+    heard = vae.decode(latent + SHAKE * noise, return_dict=False)[0]
+    return {
+        "square": 0.1 * (heard - mel).square().mean(),
+        "absolute": 0.1 * (heard - mel).abs().mean(),
+        "pull": PULL * latent.square().mean(),
+    }
+
+
+def vae_evaluate(vae: nn.Module) -> Mapping[str, float]:
+    """Mean absolute error of the log mel; a constant mean would be off by about 2."""
+    draw = random.Random(-1)
+    mel = torch.stack([recording(draw)[0] for _ in range(32)])
+    latent = vae.encode(mel, return_dict=False)[0].mean
+    heard = vae.decode(latent, return_dict=False)[0]
+    return {"error": (heard - mel).abs().mean().item(), "std": latent.std().item()}
+
+
+def vocoder_losses(vocoder: nn.Module, draw: Draw) -> Losses:
+    pairs = [recording(draw.plain) for _ in range(6)]
+    mel, wave = (torch.stack(values) for values in zip(*pairs, strict=True))
+    noise = torch.randn(mel.shape, generator=draw.torch)
+    heard = vocoder(mel + BLUR * noise)
+    return {"square": 10 * (heard - wave).square().mean(), "absolute": (heard - wave).abs().mean()}
+
+
+def vocoder_evaluate(vocoder: nn.Module) -> Mapping[str, float]:
+    """Signal-to-noise ratio of the waveform, in decibels."""
+    draw = random.Random(-1)
+    pairs = [recording(draw) for _ in range(16)]
+    mel, wave = (torch.stack(values) for values in zip(*pairs, strict=True))
+    error = (vocoder(mel) - wave).square().mean()
+    return {"snr_db": 10 * torch.log10(wave.square().mean() / error).item()}
+
+
+def train_vae(folder: Path, *, until: int | None = None) -> nn.Module:
+    vae = module("audio_vae", seed=VAE.seed)
+    nn.init.constant_(vae.decoder.conv_out.conv.bias, QUIET)
+    training = Training("audio_vae", vae, VAE, folder)
+    training.resume()
+    training.run(lambda draw: vae_losses(vae, draw), vae_evaluate, until=until)
+    return vae
+
+
+def train_vocoder(folder: Path, *, until: int | None = None) -> nn.Module:
+    vocoder = module("vocoder", seed=VOCODER.seed)
+    training = Training("vocoder", vocoder, VOCODER, folder)
+    training.resume()
+    training.run(lambda draw: vocoder_losses(vocoder, draw), vocoder_evaluate, until=until)
+    return vocoder

@@ -1,0 +1,102 @@
+"""The detailer, an IC-LoRA: a clip is redrawn while it follows itself at half the size.
+
+As the detail pass runs it: without a prompt and without sound, at the refining pass's noise.
+"""
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pipelines.geometry import pixel_frames
+from pipelines.tiny.sizes import DETAILER_DOWNSCALE, LORA_RANKS
+from pipelines.tokens import pack_video
+from pipelines.upstream.keyframe_position import appended_positions
+from pipelines.values import Placed
+from tiny import adapters, latents
+from tiny.loop import Draw, Losses, Recipe, Training
+from tiny.transformer import Batch, Beside, Captions, Clips, Generator, flow, load
+
+RECIPE = Recipe(
+    steps=300, rate=0.02, other_rate=1e-3, warm_up=20, evaluate=50, save=50, average=0.98
+)
+COUNT = 8  # clips in a batch
+
+
+def pairs(draw: random.Random, clips: Clips, captions: Captions) -> tuple[Batch, Tensor]:
+    """Large clips without prompts, and the same small, (n, C, F, h, w)."""
+    chosen = clips.draw(draw, "pair", COUNT)
+    large, small = (
+        torch.stack([shard[name][i] for shard, i in chosen]) for name in ("large", "small")
+    )
+    text, mask = captions([""] * COUNT)
+    clean = Batch(
+        video=pack_video(large),
+        audio=torch.zeros(COUNT, 1, chosen[0][0]["audio"].shape[1] * 16),
+        text=text,
+        mask=mask,
+        grid=(large.shape[2], large.shape[3], large.shape[4]),
+        last=pack_video(large[:, :, -1:]),
+        frames=pixel_frames(large.shape[2]),
+        said=("",) * COUNT,
+    )
+    return clean, small
+
+
+def losses(model: Generator, clips: Clips, captions: Captions, draw: Draw) -> Losses:
+    clean, small = pairs(draw.plain, clips, captions)
+    placed = Placed(
+        latent=small[:1],
+        strength=1.0,
+        frame=0,
+        append=True,
+        reference=True,
+        downscale=DETAILER_DOWNSCALE,
+    )
+    beside = Beside(
+        tokens=pack_video(small),
+        positions=appended_positions(model.transformer, placed, latents.FPS),
+    )
+    found = flow(
+        model,
+        clean,
+        draw,
+        refined=True,
+        first_frame=0,
+        last=0,
+        held=1,
+        isolated=1,
+        perturbed=0,
+        beside=beside,
+    )
+    return {"video": found["video"]}
+
+
+def evaluate(model: Generator, clips: Clips, captions: Captions) -> Mapping[str, float]:
+    """The loss on one fixed batch, with the LoRA and without it."""
+
+    def loss() -> float:
+        return losses(model, clips, captions, Draw.at(-1, 0))["video"].item()
+
+    measured = {"with": loss()}
+    with adapters.without(model.transformer):
+        return {**measured, "without": loss()}
+
+
+def train(folder: Path, *, until: int | None = None) -> Generator:
+    """Train the detailer on the dev model."""
+    model = load(folder)
+    adapters.add(model.transformer, LORA_RANKS["detailer"], everything=False, seed=RECIPE.seed)
+    model.connectors.requires_grad_(requires_grad=False)
+    captions = Captions(folder / "text_encoder")
+    clips = Clips(folder / "latents", ("pair",))
+    training = Training("detailer", model, RECIPE, folder)
+    training.resume()
+    training.run(
+        lambda draw: losses(model, clips, captions, draw),
+        lambda trained: evaluate(trained, clips, captions),  # pyright: ignore
+        until=until,
+    )
+    return model

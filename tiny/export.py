@@ -1,0 +1,131 @@
+"""The trained parts as files in Lightricks' own layout, bfloat16: the embedded checkpoint."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from loras import catalog
+from pipelines.checkpoints import keys
+from pipelines.tiny import sizes
+from tiny import adapters, upscalers
+from tiny.latents import trained
+from tiny.modules import module
+from tiny.text_encoder import write_text_encoder
+from tiny.transformer import Generator
+from tiny.transformer import load as load_generator
+
+_EXACT = ("latents_mean", "latents_std")  # stored in float32, as in the released files
+_PARTS = {"vae": "video_vae", "audio_vae": "audio_vae", "vocoder": "vocoder"}
+
+
+def export(folder: Path, to: Path) -> None:
+    """Write the whole family into the new folder `to`, from the trained parts in `folder`."""
+    to.mkdir(parents=True)
+    parts = {part: trained(folder, name, part) for part, name in _PARTS.items()}
+    generator = load_generator(folder)
+    _write_models(to, parts, generator, _loaded_lora(folder, "distilled", everything=True))
+    for name in sizes.UPSCALERS:
+        _write_upscaler(to, name, upscalers.load(folder, name).upscaler)
+    for entry in _entries():
+        if entry.kind == "distilled":
+            lora = _loaded_lora(folder, "distilled", everything=True)
+        else:
+            name = "detailer" if entry.kind == "detailer" else f"camera_{entry.id}"
+            lora = _loaded_lora(folder, name, everything=False)
+        _write_lora(to / entry.file, entry, adapters.tensors(lora.transformer))
+    write_text_encoder(to / sizes.TEXT_ENCODER)
+
+
+def export_untrained(to: Path) -> None:
+    """The same files with weights as they are before training: what a measure must tell apart."""
+    to.mkdir(parents=True)
+    generator = Generator(seed=1)
+    for linear in (generator.transformer.proj_out, generator.transformer.audio_proj_out):
+        nn.init.xavier_uniform_(linear.weight)
+    _write_models(to, {part: module(part, seed=1) for part in _PARTS}, generator, None)
+    for name in sizes.UPSCALERS:
+        _write_upscaler(to, name, module(name, seed=1))
+    for entry in _entries():
+        everything = entry.kind == "distilled"
+        lora = Generator(seed=1)
+        adapters.add(lora.transformer, sizes.LORA_RANKS[entry.kind], everything=everything, seed=1)
+        _write_lora(to / entry.file, entry, adapters.tensors(lora.transformer))
+    write_text_encoder(to / sizes.TEXT_ENCODER)
+
+
+def _entries() -> list[catalog.Entry]:
+    return [entry for entry in catalog.entries() if "tiny" in entry.generations]
+
+
+def _loaded_lora(folder: Path, name: str, *, everything: bool) -> Generator:
+    """The dev model with a trained LoRA on it."""
+    model = load_generator(folder)
+    kind = name if name in sizes.LORA_RANKS else "camera"
+    adapters.add(model.transformer, sizes.LORA_RANKS[kind], everything=everything, seed=0)
+    state = torch.load(folder / name / "state.pt", weights_only=True)
+    model.load_state_dict({**model.state_dict(), **state["mean"]})
+    return model
+
+
+@torch.no_grad()
+def _write_models(
+    to: Path, parts: Mapping[str, nn.Module], generator: Generator, lora: Generator | None
+) -> None:
+    """Both whole models; all but the transformer is the same in both. Without `lora`, the
+    distilled model is the dev model.
+    """
+    shared: dict[str, Tensor] = {}
+    for name, part in {**parts, "connectors": generator.connectors}.items():
+        shared |= _original(name, part.state_dict())
+    dev = generator.transformer.state_dict()
+    distilled = dict(dev)
+    if lora is not None:
+        for layer, added in adapters.products(lora.transformer):
+            distilled[f"{layer}.weight"] = dev[f"{layer}.weight"] + added
+    for file, weights in ((sizes.FILES.dev, dev), (sizes.FILES.distilled, distilled)):
+        tensors = {**_original("transformer", weights), **shared}
+        _save(to / str(file), tensors, sizes.ORIGINAL)
+
+
+def _write_upscaler(to: Path, name: str, upscaler: nn.Module) -> None:
+    file = {
+        "spatial_upscaler": sizes.FILES.spatial_upscaler,
+        "spatial_upscaler_x1.5": sizes.FILES.spatial_upscaler_x1_5,
+        "temporal_upscaler": sizes.FILES.temporal_upscaler,
+    }[name]
+    _save(to / str(file), _original(name, upscaler.state_dict()), sizes.UPSCALERS[name])
+
+
+def _write_lora(path: Path, entry: catalog.Entry, tensors: Mapping[str, Tensor]) -> None:
+    metadata = {}
+    if entry.kind == "detailer":
+        metadata = {"reference_downscale_factor": str(sizes.DETAILER_DOWNSCALE)}
+    save_file(
+        {name: value.to(torch.bfloat16).contiguous() for name, value in tensors.items()},
+        path,
+        {"format": "pt", **metadata},
+    )
+
+
+def _original(component: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Lightricks' name and stored value of every tensor."""
+    return {
+        keys.to_original(component, name): value.detach().clone().contiguous()
+        if name in _EXACT
+        else value.detach().to(torch.bfloat16).contiguous()
+        for name, value in state.items()
+    }
+
+
+def _save(path: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
+    metadata = {
+        "format": "pt",
+        "config": json.dumps(config, separators=(",", ":"), sort_keys=True),
+        "model_version": sizes.MODEL_VERSION,
+    }
+    save_file(tensors, path, metadata)

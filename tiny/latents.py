@@ -1,0 +1,167 @@
+"""The transformer's training data: scenes of the world, filmed, heard and encoded, in shards.
+
+A shard is a file of `CLIPS` clips of one kind. What it holds follows from the kind and its number,
+so shards can be made by any number of processes, and more of them later.
+"""
+
+import random
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pipelines.checkpoints.autoencoders import AUDIO_RATE
+from pipelines.tiny.sizes import VIDEO_CHANNELS
+from pipelines.tokens import normalise_audio, normalise_video
+from tiny import captions, sound, world
+from tiny.modules import module
+
+CLIPS = 64  # in a shard
+FPS = 24
+SMALL, LARGE = (96, 160), (192, 320)  # height and width of the base and of the refining pass
+STATISTICS = "statistics.pt"  # of the latents, beside the VAEs' weights
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """What a kind of clip is: the camera's move, frames, and the frame's heights and widths."""
+
+    moves: tuple[str | None, ...] = (None,)  # of the camera, by chance; None is hand-held
+    frames: int = 49
+    small: tuple[int, int] | None = SMALL
+    large: tuple[int, int] | None = None
+    textured: bool = False
+    half: bool = False  # also every other frame of it
+
+
+KINDS: dict[str, Kind] = {
+    "small": Kind(),
+    # The refining pass has to keep whatever move the base pass made.
+    "pair": Kind(moves=(None, None, None, *world.CAMERAS), large=LARGE),
+    "tall": Kind(small=(160, 96)),
+    "square": Kind(small=(128, 128)),
+    "short": Kind(frames=25),
+    "long": Kind(frames=97, half=True),
+    "half_again": Kind(small=(128, 192), large=(192, 288)),
+    **{move: Kind(moves=(move,), textured=True) for move in world.CAMERAS},
+}
+_SEEDS = {kind: index for index, kind in enumerate(KINDS)}
+
+
+def audio_latents(frames: int) -> int:
+    """Latents of the sound of a clip of so many frames."""
+    return round(frames / FPS * 25)
+
+
+def make_shard(folder: Path, kind: str, index: int, vae: nn.Module, audio_vae: nn.Module) -> Path:
+    """Write one shard, whole or not at all, unless it is there. Latents are normalised.
+
+    A dict of `text` (list of str), `audio` (n, 2, T, 16), and as the kind has them `small` and
+    `large` (n, C, F, h, w), with `small_last` and `large_last` (n, C, 1, h, w), the last frame by
+    itself, and `half` (n, C, (F + 1) / 2, h, w), every other frame.
+    """
+    path = folder / f"{kind}-{index:04d}.pt"
+    if path.exists():
+        return path
+    draw = random.Random((_SEEDS[kind] + 1) * 1_000_003 + index)
+    rows = [_clip(draw, KINDS[kind], vae, audio_vae) for _ in range(CLIPS)]
+    shard: dict[str, object] = {"text": [row["text"] for row in rows]}
+    for key in rows[0]:
+        if key != "text":
+            shard[key] = torch.cat([row[key] for row in rows])
+    working = path.with_suffix(f".new{index}")
+    torch.save(shard, working)
+    return working.rename(path)
+
+
+@torch.no_grad()
+def _clip(
+    draw: random.Random, kind: Kind, vae: nn.Module, audio_vae: nn.Module
+) -> dict[str, Tensor]:
+    height, width = kind.small or kind.large or SMALL
+    found = captions.draw_scene(draw, aspect=width / height, textured=kind.textured)
+    camera = world.camera(draw.choice(kind.moves), draw)
+    time = torch.linspace(0, 1, kind.frames)
+    row: dict[str, Tensor] = {"text": found.text}  # pyright: ignore
+    for name, size in (("small", kind.small), ("large", kind.large)):
+        if size:
+            pixels = world.film(found.scene, camera, time, *size)[None] * 2 - 1
+            row[name] = normalise_video(vae, encode(vae, pixels))
+            row[f"{name}_last"] = normalise_video(vae, encode(vae, pixels[:, :, -1:]))
+            if kind.half:
+                row["half"] = normalise_video(vae, encode(vae, pixels[:, :, ::2]))
+    wave = sound.waveform(found.scene, camera, kind.frames / FPS, AUDIO_RATE, aspect=width / height)
+    mel = sound.log_mel(wave)[None, :, : 4 * audio_latents(kind.frames) - 3]
+    row["audio"] = normalise_audio(audio_vae, audio_vae.encode(mel, return_dict=False)[0].mean)
+    return row
+
+
+def encode(vae: nn.Module, pixels: Tensor) -> Tensor:
+    """(1, 3, n, h, w), -1 to 1, to the mean of the latent, as the VAE gives it."""
+    return vae.encoder(pixels.contiguous(memory_format=torch.channels_last_3d))[:, :VIDEO_CHANNELS]
+
+
+def trained(folder: Path, name: str, part: str) -> nn.Module:
+    """A part with its averaged weights, in evaluation mode; VAEs with their statistics."""
+    made = module(part)
+    state = torch.load(folder / name / "state.pt", weights_only=True)
+    made.load_state_dict({**made.state_dict(), **state["mean"]})
+    statistics = folder / name / STATISTICS
+    if statistics.exists():
+        made.load_state_dict({**made.state_dict(), **torch.load(statistics, weights_only=True)})
+    return made.eval().requires_grad_(requires_grad=False)
+
+
+@torch.no_grad()
+def measure(folder: Path, *, clips: int = 48) -> None:
+    """Mean and spread of each latent channel over random clips, kept beside both VAEs' weights."""
+    vae, audio_vae = trained(folder, "video_vae", "vae"), trained(folder, "audio_vae", "audio_vae")
+    for part in (vae, audio_vae):
+        part.latents_mean.zero_()
+        part.latents_std.fill_(1.0)
+    draw = random.Random(-2)
+    rows = [_clip(draw, KINDS["pair"], vae, audio_vae) for _ in range(clips)]
+    video = torch.cat([row[key][0].flatten(1) for row in rows for key in ("small", "large")], dim=1)
+    audio = torch.cat([row["audio"][0].transpose(0, 1).flatten(1) for row in rows])
+    for name, values in (("video_vae", video), ("audio_vae", audio.T)):
+        torch.save(
+            {"latents_mean": values.mean(dim=1), "latents_std": values.std(dim=1)},
+            folder / name / STATISTICS,
+        )
+
+
+def make(folder: Path, wanted: Mapping[str, int], *, processes: int) -> None:
+    """Make the first `wanted[kind]` shards of each kind, where they are not there yet."""
+    if not (folder / "video_vae" / STATISTICS).exists():
+        measure(folder)
+    (folder / "latents").mkdir(exist_ok=True)
+    places = [(kind, index) for kind, count in wanted.items() for index in range(count)]
+    with ProcessPoolExecutor(processes, get_context("spawn"), _begin, (folder,)) as pool:
+        for path in pool.map(_make_one, places):
+            sys.stdout.write(f"{path.name}\n")
+            sys.stdout.flush()
+
+
+_make: Callable[[str, int], Path]
+
+
+def _begin(folder: Path) -> None:
+    """What a process does before its first shard."""
+    global _make
+    torch.set_num_threads(1)
+    vae, audio_vae = trained(folder, "video_vae", "vae"), trained(folder, "audio_vae", "audio_vae")
+    vae = vae.to(memory_format=torch.channels_last_3d)
+
+    def make_here(kind: str, index: int) -> Path:
+        return make_shard(folder / "latents", kind, index, vae, audio_vae)
+
+    _make = make_here
+
+
+def _make_one(place: tuple[str, int]) -> str:
+    return _make(*place)  # pyright: ignore

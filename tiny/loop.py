@@ -1,0 +1,190 @@
+"""The training loop of every part: steps, a moving average of the weights, save and resume, a log.
+
+What a step draws follows from the seed, the step's number and the process's alone, so a run that
+was interrupted and resumed ends where an uninterrupted one does. Processes share a step: each draws
+a batch of its own, gradients are averaged.
+"""
+
+import json
+import math
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from tiny.muon import Muon
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """How a part is trained. `rate` is for matrices, `other_rate` for vectors (see `Muon`)."""
+
+    steps: int
+    rate: float
+    other_rate: float = 1e-3
+    decay: float = 0.0
+    warm_up: int = 50  # steps
+    cool_down: float = 0.4  # share of the steps over which the rate falls to zero
+    average: float = 0.995  # of the weights that are kept
+    seed: int = 0
+    evaluate: int = 200  # steps between two evaluations
+    save: int = 100  # steps between two saves
+
+    def scale(self, step: int) -> float:
+        """What the learning rates are multiplied with at `step`."""
+        rising = (step + 1) / self.warm_up
+        falling = (self.steps - step) / max(1.0, self.steps * self.cool_down)
+        return min(1.0, rising, falling)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draw:
+    """What a step may draw from."""
+
+    step: int
+    plain: random.Random
+    torch: torch.Generator
+
+    @classmethod
+    def at(cls, seed: int, step: int) -> "Draw":
+        value = seed * 1_000_003 + step
+        return cls(
+            step=step, plain=random.Random(value), torch=torch.Generator().manual_seed(value)
+        )
+
+
+Losses = Mapping[str, Tensor]  # the sum is minimised
+
+
+class Training:
+    """A part in training: its module, the average of its weights, and where they are kept."""
+
+    def __init__(self, name: str, module: nn.Module, recipe: Recipe, folder: Path) -> None:
+        self.name, self.module, self.recipe = name, module, recipe
+        self.folder = folder / name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        trained = {k: p for k, p in module.named_parameters() if p.requires_grad}
+        self.optimiser = Muon(
+            trained.values(), rate=recipe.rate, other_rate=recipe.other_rate, decay=recipe.decay
+        )
+        self.weights = trained
+        self.mean = {key: value.detach().clone() for key, value in trained.items()}
+        self.step = 0
+        self.seconds = 0.0
+
+    @property
+    def _state(self) -> Path:
+        return self.folder / "state.pt"
+
+    def resume(self) -> None:
+        """Go on from the last save, if there is one."""
+        if not self._state.exists():
+            return
+        state = torch.load(self._state, weights_only=True)
+        with torch.no_grad():
+            for key, value in self.weights.items():
+                value.copy_(state["weights"][key])
+        self.mean, self.step = state["mean"], state["step"]
+        self.seconds = state["seconds"]
+        self.optimiser.load_state_dict(state["optimiser"])
+
+    def save(self) -> None:
+        working = self._state.with_suffix(".new")
+        torch.save(
+            {
+                "weights": {k: v.detach() for k, v in self.weights.items()},
+                "mean": self.mean,
+                "step": self.step,
+                "seconds": self.seconds,
+                "optimiser": self.optimiser.state_dict(),
+            },
+            working,
+        )
+        working.replace(self._state)
+
+    @contextmanager
+    def averaged(self) -> Iterator[nn.Module]:
+        """The module with the averaged weights inside the `with`."""
+        before = {key: value.detach().clone() for key, value in self.weights.items()}
+        self._load(self.mean)
+        try:
+            yield self.module
+        finally:
+            self._load(before)
+
+    def _load(self, weights: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for key, value in self.weights.items():
+                value.copy_(weights[key])
+
+    def run(
+        self,
+        losses: Callable[[Draw], Losses],
+        evaluate: Callable[[nn.Module], Mapping[str, float]],
+        *,
+        until: int | None = None,
+    ) -> None:
+        """Train to the recipe's last step, or to `until`; the module then holds the average."""
+        recipe = self.recipe
+        end = min(recipe.steps, recipe.steps if until is None else until)
+        rank, processes = 0, 1
+        if dist.is_initialized():
+            rank, processes = dist.get_rank(), dist.get_world_size()
+        sums: dict[str, float] = {}
+        counted = 0
+        while self.step < end:
+            begun = time.monotonic()
+            found = losses(Draw.at(recipe.seed, self.step * processes + rank))
+            total = sum(found.values(), start=torch.zeros(()))
+            if not math.isfinite(total.item()):
+                raise FloatingPointError(f"{self.name}: the loss of step {self.step} is {total}")
+            total.backward()
+            if processes > 1:
+                self._average_gradients(processes)
+            self.optimiser.step(recipe.scale(self.step))
+            keep = min(recipe.average, (self.step + 1) / (self.step + 10))
+            with torch.no_grad():
+                for key, value in self.weights.items():
+                    self.mean[key].lerp_(value, 1 - keep)
+            self.step += 1
+            self.seconds += time.monotonic() - begun
+            counted += 1
+            for key, value in found.items():
+                sums[key] = sums.get(key, 0.0) + value.item()
+            last = self.step == end
+            if rank:
+                continue
+            if self.step % recipe.evaluate == 0 or last:
+                with self.averaged() as module, torch.no_grad():
+                    module.eval()
+                    measured = evaluate(module)
+                    module.train()
+                self._log({key: value / counted for key, value in sums.items()}, measured)
+                sums, counted = {}, 0
+            if self.step % recipe.save == 0 or last:
+                self.save()
+        self._load(self.mean)
+
+    def _average_gradients(self, processes: int) -> None:
+        """The mean over all processes; where one's batch did not touch a weight, its part is 0."""
+        weights = list(self.weights.values())
+        parts = [w.grad if w.grad is not None else torch.zeros_like(w) for w in weights]
+        flat = torch.cat([part.reshape(-1) for part in parts])
+        dist.all_reduce(flat)
+        for weight, part in zip(weights, flat.split([w.numel() for w in weights]), strict=True):
+            weight.grad = (part / processes).view_as(weight)
+
+    def _log(self, losses: Mapping[str, float], measured: Mapping[str, float]) -> None:
+        row = {"step": self.step, "seconds": round(self.seconds, 1), **losses, **measured}
+        line = json.dumps({k: float(f"{v:.5g}") for k, v in row.items()})
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
+            log.write(line + "\n")
+        sys.stdout.write(f"{self.name} {line}\n")
+        sys.stdout.flush()

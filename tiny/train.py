@@ -1,0 +1,67 @@
+"""Train a part of the embedded checkpoint: `python -m tiny.train PART`.
+
+Parts in their order: video-vae, audio-vae, vocoder, latents, spatial-upscaler,
+spatial-upscaler-x1.5, temporal-upscaler, transformer, distilled, camera-dolly-in and the other six
+moves, detailer. `all` trains whatever is not trained yet; a part that was interrupted goes on.
+"""
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from pipelines.tiny import sizes
+from tiny import audio, cameras, detailer, distilled, latents, transformer, upscalers, video_vae
+from tiny.parallel import run
+from tiny.world import CAMERAS
+
+# Shards of each kind of clip.
+SHARDS = {
+    "small": 120,
+    "pair": 16,
+    "long": 5,
+    "half_again": 3,
+    **dict.fromkeys(CAMERAS, 8),
+}
+
+
+def make_latents(folder: Path, processes: int) -> None:
+    latents.make(folder, SHARDS, processes=processes)
+
+
+def _trainers() -> dict[str, tuple[Callable[..., object], dict[str, object]]]:
+    found: dict[str, tuple[Callable[..., object], dict[str, object]]] = {
+        "video-vae": (video_vae.train, {}),
+        "audio-vae": (audio.train_vae, {}),
+        "vocoder": (audio.train_vocoder, {}),
+    }
+    for name in sizes.UPSCALERS:
+        found[name.replace("_", "-")] = (upscalers.train, {"name": name})
+    found["transformer"] = (transformer.train, {})
+    found["distilled"] = (distilled.train, {})
+    for move in CAMERAS:
+        found[f"camera-{move.replace('_', '-')}"] = (cameras.train, {"move": move})
+    found["detailer"] = (detailer.train, {})
+    return found
+
+
+def main() -> None:
+    trainers = _trainers()
+    names = list(trainers)
+    names.insert(3, "latents")
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("part", choices=[*names, "all"])
+    parser.add_argument("--folder", type=Path, default=Path("runs/tiny"), help="where all is kept")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    for name in names if given.part == "all" else [given.part]:
+        if name == "latents":
+            make_latents(given.folder, given.processes)
+        else:
+            train, options = trainers[name]
+            run(train, given.folder, given.processes, **options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,348 @@
+"""The connectors and the audio-video transformer, by flow matching on encoded scenes.
+
+x = (1 - sigma) x0 + sigma noise, and the model answers noise - x0. One sigma for picture and sound,
+drawn mostly high: a scene is decided there. Prompts are left out now and then, so that guidance has
+something to push away from; first frames are given now and then, so that pictures can be animated;
+streams are isolated and self-attention is perturbed now and then, as guidance will do it.
+"""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoTokenizer, Gemma3ForConditionalGeneration
+
+from pipelines.geometry import pixel_frames
+from pipelines.models import TINY
+from pipelines.prompts import DEFAULT_NEGATIVE
+from pipelines.stages.prompt import hidden_states
+from pipelines.tiny import sizes
+from pipelines.tokens import pack_audio, pack_video, unpack_video
+from pipelines.upstream.cross_modal_gate import cross_modal_gate
+from pipelines.upstream.keyframe_position import appended_positions
+from pipelines.upstream.prompt_tokens import prompt_tokens
+from pipelines.values import Placed
+from tiny import latents
+from tiny.loop import Draw, Losses, Recipe, Training
+from tiny.modules import module
+from tiny.text_encoder import write_text_encoder
+
+RECIPE = Recipe(
+    steps=6000, rate=0.01, other_rate=1e-3, warm_up=200, evaluate=100, save=50, average=0.998
+)
+# What a batch is of: kind of clip, size of the latent, clips, and how often.
+BATCHES = (("small", "small", 32, 0.8), ("pair", "large", 8, 0.2))
+NO_PROMPT = 0.12  # share of captions that are left out
+NONSENSE = 0.3  # of them, share that is random letters instead of nothing
+NEGATIVE = 0.3  # of them, share that is the default negative prompt
+FIRST_FRAME = 0.25  # share of batches whose first frame is given
+LAST_FRAME = 0.06  # share of batches that are given the last frame beside the clip
+HELD = 0.06  # share of batches whose sound is given
+ISOLATED = 0.08  # share of batches without attention between picture and sound
+PERTURBED = 0.06  # share of clips without self-attention in the blocks that guidance perturbs
+REFINED = 0.91  # highest sigma of the refining pass
+SHIFTS = (8.0, 2.0)  # sigma = s u / (1 + (s - 1) u), u uniform: one of these for each clip
+SOUND = 0.5  # weight of the sound's loss
+
+
+class Generator(nn.Module):
+    """The transformer and its connectors, as they are trained together."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self.transformer = module("transformer", seed=seed)
+        self.connectors = module("connectors", seed=seed)
+        with torch.no_grad():
+            for linear in (self.transformer.proj_out, self.transformer.audio_proj_out):
+                nn.init.zeros_(linear.weight)  # the first answer is the mean velocity
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Clean clips, packed, with what is said of them."""
+
+    video: Tensor  # (n, tokens, channels)
+    audio: Tensor  # (n, T, channels)
+    text: Tensor  # (n, tokens, width, layers): the text encoder's, left-padded with zeros
+    mask: Tensor  # (n, tokens)
+    grid: tuple[int, int, int]  # latent frames, rows and columns
+    last: Tensor  # (n, tokens, channels): the last frame by itself
+    frames: int  # of the clip in pixels
+    said: tuple[str, ...]
+    small: Tensor | None = None  # (n, tokens / 4, channels): the clip at half the size
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beside:
+    """Clean tokens (n, k, channels) that a clip is shown, and their positions (1, 3, k, 2)."""
+
+    tokens: Tensor
+    positions: Tensor
+
+
+class Captions:
+    """The text encoder's hidden states of captions, each computed once."""
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.exists():
+            write_text_encoder(folder)
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.encoder = Gemma3ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+        self.known: dict[str, Tensor] = {}
+
+    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """(n, MAX_TOKENS, width, layers) and the mask (n, MAX_TOKENS)."""
+        for text in texts:
+            if text not in self.known:
+                tokens = prompt_tokens(self.tokenizer, text)
+                # Without the padding, which nothing reads.
+                ids, mask = tokens.ids[:, -tokens.length :], tokens.mask[:, -tokens.length :]
+                self.known[text] = hidden_states(self.encoder, ids, mask, torch.device("cpu"))[
+                    0
+                ].clone()
+        found = [self.known[text] for text in texts]
+        padded = [F.pad(t, (0, 0, 0, 0, sizes.MAX_TOKENS - len(t), 0)) for t in found]
+        masks = [F.pad(torch.ones(len(t)), (sizes.MAX_TOKENS - len(t), 0)) for t in found]
+        return torch.stack(padded), torch.stack(masks)
+
+
+class Clips:
+    """The shards of some kinds, as they are now."""
+
+    def __init__(self, folder: Path, kinds: Sequence[str]) -> None:
+        self.shards = {kind: list(_shards(folder, kind)) for kind in kinds}
+
+    def draw(self, draw: random.Random, kind: str, count: int) -> list[tuple[Mapping, int]]:
+        """`count` clips, each as its shard and its place in it."""
+        shards = self.shards[kind]
+        return [(draw.choice(shards), draw.randrange(latents.CLIPS)) for _ in range(count)]
+
+
+def _shards(folder: Path, kind: str) -> Iterator[Mapping]:
+    paths = sorted(folder.glob(f"{kind}-*.pt"))
+    if not paths:
+        raise FileNotFoundError(f"no shard of {kind} in {folder}: python -m tiny.train latents")
+    for path in paths:
+        yield torch.load(path, weights_only=True)
+
+
+def no_prompt(draw: random.Random) -> str:
+    """A text that says nothing of the scene."""
+    chance = draw.random()
+    if chance < NONSENSE:
+        letters = "abcdefghijklmnopqrstuvwxyz     "
+        return "".join(draw.choice(letters) for _ in range(draw.randint(5, 80)))
+    return DEFAULT_NEGATIVE if chance < NONSENSE + NEGATIVE else ""
+
+
+def batch(draw: random.Random, clips: Clips, captions: Captions, kind: str, size: str, count: int,
+          *, leave_out: float = NO_PROMPT) -> Batch:  # fmt: skip
+    """Clean clips of a kind; `leave_out` is the share without a prompt."""
+    chosen = clips.draw(draw, kind, count)
+    texts = [
+        no_prompt(draw) if draw.random() < leave_out else shard["text"][i] for shard, i in chosen
+    ]
+    video = torch.stack([shard[size][i] for shard, i in chosen])
+    audio = torch.stack([shard["audio"][i] for shard, i in chosen])
+    text, mask = captions(texts)
+    return Batch(
+        video=pack_video(video),
+        audio=pack_audio(audio),
+        text=text,
+        mask=mask,
+        grid=(video.shape[2], video.shape[3], video.shape[4]),
+        last=pack_video(torch.stack([shard[f"{size}_last"][i] for shard, i in chosen])),
+        frames=pixel_frames(video.shape[2]),
+        said=tuple(texts),
+        small=pack_video(torch.stack([shard["small"][i] for shard, i in chosen]))
+        if size == "large"
+        else None,
+    )
+
+
+def sigmas(draw: torch.Generator, count: int, *, refined: bool) -> Tensor:
+    """Noise levels (n,), 0 to 1; those of the refining pass are lower."""
+    shift = torch.tensor(SHIFTS)[torch.randint(0, len(SHIFTS), (count,), generator=draw)]
+    even = torch.rand(count, generator=draw)
+    sigma = shift * even / (1 + (shift - 1) * even)
+    return sigma * REFINED if refined else sigma
+
+
+def velocity(
+    model: Generator,
+    clean: Batch,
+    video: Tensor,
+    audio: Tensor,
+    sigma: Tensor,
+    *,
+    given: Tensor | None = None,
+    beside: Beside | None = None,
+    held: bool = False,
+    isolated: bool = False,
+    perturbed: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The model's answer for noisy video and audio at `sigma` (n,).
+
+    `given` (n, tokens) is 0 where a token is clean and 1 elsewhere; `held` says that the sound is.
+    `perturbed` (n,) is 0 for clips without self-attention in the blocks that guidance perturbs.
+    """
+    transformer = model.transformer
+    frames, height, width = clean.grid
+    seen, heard, _ = model.connectors(clean.text, clean.mask, padding_side="left")
+    scale = transformer.config.timestep_scale_multiplier
+    level = (sigma * scale)[:, None]
+    audio_level = torch.zeros_like(level) if held else level
+    tokens = video.shape[1]
+    positions = transformer.rope.prepare_video_coords(
+        1, frames, height, width, video.device, fps=latents.FPS
+    )
+    if beside is not None:
+        shown = beside.tokens
+        given = video.new_ones(video.shape[:2]) if given is None else given
+        given = torch.cat((given, shown.new_zeros(shown.shape[:2])), dim=1)
+        video = torch.cat((video, shown), dim=1)
+        positions = torch.cat((positions, beside.positions), dim=2)
+    with cross_modal_gate(transformer):
+        answer, sound = transformer(
+            hidden_states=video,
+            audio_hidden_states=audio,
+            encoder_hidden_states=seen,
+            audio_encoder_hidden_states=heard,
+            timestep=level if given is None else level * given,
+            audio_timestep=audio_level,
+            sigma=level[:, 0],
+            audio_sigma=audio_level[:, 0],
+            audio_num_frames=audio.shape[1],
+            video_coords=positions,
+            isolate_modalities=isolated,
+            spatio_temporal_guidance_blocks=None if perturbed is None else list(TINY.stg_blocks),
+            perturbation_mask=perturbed,
+            return_dict=False,
+        )
+    return answer[:, :tokens], sound
+
+
+def last_frame(model: Generator, clean: Batch) -> Beside:
+    """The last frame as a picture that is given at its place in time."""
+    _, height, width = clean.grid
+    placed = Placed(
+        latent=unpack_video(clean.last[:1], 1, height, width),
+        strength=1.0,
+        frame=clean.frames - 1,
+        append=True,
+    )
+    return Beside(
+        tokens=clean.last, positions=appended_positions(model.transformer, placed, latents.FPS)
+    )
+
+
+def flow(
+    model: Generator,
+    clean: Batch,
+    draw: Draw,
+    *,
+    refined: bool,
+    first_frame: float = FIRST_FRAME,
+    last: float = LAST_FRAME,
+    held: float = HELD,
+    isolated: float = ISOLATED,
+    perturbed: float = PERTURBED,
+    beside: Beside | None = None,
+) -> Losses:
+    """Mean square error of the velocity at random noise levels; what is given does not count."""
+    count, tokens = clean.video.shape[:2]
+    sigma = sigmas(draw.torch, count, refined=refined)
+    level = sigma[:, None, None]
+    noise = torch.randn(clean.video.shape, generator=draw.torch)
+    hiss = torch.randn(clean.audio.shape, generator=draw.torch)
+    video = torch.lerp(clean.video, noise, level)
+    audio = torch.lerp(clean.audio, hiss, level)
+    given = None
+    if draw.plain.random() < first_frame:
+        given = torch.ones(count, tokens)
+        given[:, : clean.grid[1] * clean.grid[2]] = 0
+        video = torch.where(given[..., None] == 0, clean.video, video)
+    kept = None
+    if perturbed and draw.plain.random() < 0.25:
+        kept = (torch.rand(count, generator=draw.torch) >= 4 * perturbed).float()
+    heard = draw.plain.random() < held
+    if draw.plain.random() < last:
+        beside = last_frame(model, clean)
+    answer, sound = velocity(
+        model,
+        clean,
+        video,
+        clean.audio if heard else audio,
+        sigma,
+        given=given,
+        beside=beside,
+        held=heard,
+        isolated=draw.plain.random() < isolated,
+        perturbed=kept,
+    )
+    error = (answer - (noise - clean.video)).square().mean(dim=2)
+    seen = error.mean() if given is None else (error * given).sum() / given.sum()
+    if heard:
+        return {"video": seen}
+    return {"video": seen, "audio": SOUND * (sound - (hiss - clean.audio)).square().mean()}
+
+
+def losses(model: Generator, clips: Clips, captions: Captions, draw: Draw) -> Losses:
+    kinds = [(kind, size, count) for kind, size, count, _ in BATCHES]
+    kind, size, count = draw.plain.choices(kinds, [share for *_, share in BATCHES])[0]
+    clean = batch(draw.plain, clips, captions, kind, size, count)
+    found = flow(model, clean, draw, refined=size == "large")
+    return {f"{key}_{size}": value for key, value in found.items()}
+
+
+def evaluate(model: Generator, clips: Clips, captions: Captions) -> Mapping[str, float]:
+    """The same losses on clips that training does not see, at fixed noise, by noise level."""
+    measured: dict[str, float] = {}
+    for kind, size, count in (("small", "small", 64), ("pair", "large", 16)):
+        draw = Draw.at(-1, 0)
+        clean = batch(draw.plain, clips, captions, kind, size, count, leave_out=0)
+        for sigma in (0.975, 0.8, 0.4):
+            noise = torch.randn(clean.video.shape, generator=draw.torch)
+            hiss = torch.randn(clean.audio.shape, generator=draw.torch)
+            level = torch.full((count,), sigma)
+            answer, sound = velocity(
+                model,
+                clean,
+                torch.lerp(clean.video, noise, sigma),
+                torch.lerp(clean.audio, hiss, sigma),
+                level,
+            )
+            measured[f"{size}_{sigma}"] = F.mse_loss(answer, noise - clean.video).item()
+            if size == "small":
+                measured[f"sound_{sigma}"] = F.mse_loss(sound, hiss - clean.audio).item()
+    return measured
+
+
+def train(folder: Path, *, until: int | None = None) -> Generator:
+    model = Generator(seed=RECIPE.seed)
+    captions = Captions(folder / "text_encoder")
+    clips = Clips(folder / "latents", ("small", "pair"))
+    # The first shard of each kind is for evaluation.
+    unseen = Clips(folder / "latents", ())
+    for kind, shards in clips.shards.items():
+        clips.shards[kind], unseen.shards[kind] = shards[1:], shards[:1]
+    training = Training("transformer", model, RECIPE, folder)
+    training.resume()
+    training.run(
+        lambda draw: losses(model, clips, captions, draw),
+        lambda trained: evaluate(trained, unseen, captions),
+        until=until,
+    )
+    return model
+
+
+def load(folder: Path) -> Generator:
+    """The trained dev model, averaged weights."""
+    model = Generator()
+    state = torch.load(folder / "transformer" / "state.pt", weights_only=True)
+    model.load_state_dict({**model.state_dict(), **state["mean"]})
+    return model
