@@ -1,5 +1,6 @@
 """The embedded checkpoint, built once a run, and an engine on it."""
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,20 @@ from tests.once import made_once
 if TYPE_CHECKING:
     from ltx2.engine import Engine
     from pipelines.components import Components
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: none is left for the end, when other processes are done."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay until the end: the garbage collector need not look through them, which
+    takes half a second each time that a part of a model is dropped.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

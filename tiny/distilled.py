@@ -109,7 +109,7 @@ def refining(
     small = unpack_video(clean.small, frames, height // 2, width // 2)
     with torch.no_grad():
         upscaled = pack_video(upscaler(small))
-    level = draw.plain.choice(REFINE[:-1])
+    level = draw.shared.choice(REFINE[:-1])
     sigma = torch.full((LARGE_COUNT,), level)
     noise = torch.randn(clean.video.shape, generator=draw.torch)
     hiss = torch.randn(clean.audio.shape, generator=draw.torch)
@@ -119,7 +119,7 @@ def refining(
     seen = torch.lerp(clean.video, start, share)
     heard = torch.lerp(clean.audio, hiss, level)
     given = None
-    if draw.plain.random() < ANIMATED:
+    if draw.shared.random() < ANIMATED:
         given = torch.ones(clean.video.shape[:2])
         given[:, : height * width] = 0
         seen = torch.where(given[..., None] == 0, clean.video, seen)
@@ -147,7 +147,7 @@ def train(folder: Path, *, lessons: int = 40, until: int | None = None) -> Gener
     model.connectors.requires_grad_(requires_grad=False)
 
     def losses(draw: Draw) -> Losses:
-        if draw.plain.random() < REFINING:
+        if draw.shared.random() < REFINING:
             return refining(model, clips, texts, upscaler, draw)
         return straight(model, draw.plain.choice(learnt[1:]), texts, draw)
 

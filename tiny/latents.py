@@ -107,10 +107,15 @@ def encode(vae: nn.Module, pixels: Tensor) -> Tensor:
 
 
 def trained(folder: Path, name: str, part: str) -> nn.Module:
-    """A part with its averaged weights, in evaluation mode; VAEs with their statistics."""
+    """A part with its averaged weights, in evaluation mode; VAEs with their statistics, the video
+    VAE with the decoder that was trained further, where it was.
+    """
     made = module(part)
-    state = torch.load(folder / name / "state.pt", weights_only=True)
-    made.load_state_dict({**made.state_dict(), **state["mean"]})
+    for place in (name, "video_decoder") if name == "video_vae" else (name,):
+        path = folder / place / "state.pt"
+        if path.exists() or place == name:
+            state = torch.load(path, weights_only=True)
+            made.load_state_dict({**made.state_dict(), **state["mean"]})
     statistics = folder / name / STATISTICS
     if statistics.exists():
         made.load_state_dict({**made.state_dict(), **torch.load(statistics, weights_only=True)})
@@ -118,7 +123,7 @@ def trained(folder: Path, name: str, part: str) -> nn.Module:
 
 
 @torch.no_grad()
-def measure(folder: Path, *, clips: int = 48) -> None:
+def measure(folder: Path, *, clips: int = 24) -> None:
     """Mean and spread of each latent channel over random clips, kept beside both VAEs' weights."""
     vae, audio_vae = trained(folder, "video_vae", "vae"), trained(folder, "audio_vae", "audio_vae")
     for part in (vae, audio_vae):

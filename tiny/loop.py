@@ -46,17 +46,22 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draw:
-    """What a step may draw from."""
+    """What a step may draw from; `shared` draws the same in every process."""
 
     step: int
+    shared: random.Random
     plain: random.Random
     torch: torch.Generator
 
     @classmethod
-    def at(cls, seed: int, step: int) -> "Draw":
-        value = seed * 1_000_003 + step
+    def at(cls, seed: int, step: int, *, rank: int = 0, processes: int = 1) -> "Draw":
+        """The draws of a step's `rank`-th process."""
+        value = seed * 1_000_003 + step * processes + rank
         return cls(
-            step=step, plain=random.Random(value), torch=torch.Generator().manual_seed(value)
+            step=step,
+            shared=random.Random(seed * 1_000_003 + step),
+            plain=random.Random(value),
+            torch=torch.Generator().manual_seed(value),
         )
 
 
@@ -141,7 +146,7 @@ class Training:
         counted = 0
         while self.step < end:
             begun = time.monotonic()
-            found = losses(Draw.at(recipe.seed, self.step * processes + rank))
+            found = losses(Draw.at(recipe.seed, self.step, rank=rank, processes=processes))
             total = sum(found.values(), start=torch.zeros(()))
             if not math.isfinite(total.item()):
                 raise FloatingPointError(f"{self.name}: the loss of step {self.step} is {total}")

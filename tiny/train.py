@@ -1,6 +1,6 @@
 """Train a part of the embedded checkpoint: `python -m tiny.train PART`.
 
-Parts in their order: video-vae, audio-vae, vocoder, latents, spatial-upscaler,
+Parts in their order: video-vae, video-decoder, audio-vae, vocoder, latents, spatial-upscaler,
 spatial-upscaler-x1.5, temporal-upscaler, transformer, distilled, camera-dolly-in and the other six
 moves, detailer. `all` trains whatever is not trained yet; a part that was interrupted goes on.
 """
@@ -32,6 +32,7 @@ def make_latents(folder: Path, processes: int) -> None:
 def _trainers() -> dict[str, tuple[Callable[..., object], dict[str, object]]]:
     found: dict[str, tuple[Callable[..., object], dict[str, object]]] = {
         "video-vae": (video_vae.train, {}),
+        "video-decoder": (video_vae.train_decoder, {}),
         "audio-vae": (audio.train_vae, {}),
         "vocoder": (audio.train_vocoder, {}),
     }
@@ -48,7 +49,7 @@ def _trainers() -> dict[str, tuple[Callable[..., object], dict[str, object]]]:
 def main() -> None:
     trainers = _trainers()
     names = list(trainers)
-    names.insert(3, "latents")
+    names.insert(names.index("vocoder") + 1, "latents")
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("part", choices=[*names, "all"])
     parser.add_argument("--folder", type=Path, default=Path("runs/tiny"), help="where all is kept")

@@ -262,15 +262,15 @@ def flow(
     video = torch.lerp(clean.video, noise, level)
     audio = torch.lerp(clean.audio, hiss, level)
     given = None
-    if draw.plain.random() < first_frame:
+    if draw.shared.random() < first_frame:
         given = torch.ones(count, tokens)
         given[:, : clean.grid[1] * clean.grid[2]] = 0
         video = torch.where(given[..., None] == 0, clean.video, video)
     kept = None
-    if perturbed and draw.plain.random() < 0.25:
+    if perturbed and draw.shared.random() < 0.25:
         kept = (torch.rand(count, generator=draw.torch) >= 4 * perturbed).float()
-    heard = draw.plain.random() < held
-    if draw.plain.random() < last:
+    heard = draw.shared.random() < held
+    if draw.shared.random() < last:
         beside = last_frame(model, clean)
     answer, sound = velocity(
         model,
@@ -281,7 +281,7 @@ def flow(
         given=given,
         beside=beside,
         held=heard,
-        isolated=draw.plain.random() < isolated,
+        isolated=draw.shared.random() < isolated,
         perturbed=kept,
     )
     error = (answer - (noise - clean.video)).square().mean(dim=2)
@@ -293,7 +293,7 @@ def flow(
 
 def losses(model: Generator, clips: Clips, captions: Captions, draw: Draw) -> Losses:
     kinds = [(kind, size, count) for kind, size, count, _ in BATCHES]
-    kind, size, count = draw.plain.choices(kinds, [share for *_, share in BATCHES])[0]
+    kind, size, count = draw.shared.choices(kinds, [share for *_, share in BATCHES])[0]
     clean = batch(draw.plain, clips, captions, kind, size, count)
     found = flow(model, clean, draw, refined=size == "large")
     return {f"{key}_{size}": value for key, value in found.items()}

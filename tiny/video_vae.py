@@ -1,7 +1,8 @@
-"""The video VAE: pictures first, then clips.
+"""The video VAE: pictures first, then clips, then the decoder alone.
 
 Trained on windows of both sizes that the two passes of a clip have. The latent is shaken while it
-is decoded, so that nearby latents look alike, which the transformer's small errors need.
+is decoded, so that nearby latents look alike, which the transformer's small errors need. Once the
+encoder stands, the latents of the transformer's clips can be made, while the decoder goes on.
 """
 
 import math
@@ -17,21 +18,29 @@ from tiny import world
 from tiny.loop import Draw, Losses, Recipe, Training
 from tiny.modules import module
 
-RECIPE = Recipe(steps=1200, rate=0.012, evaluate=100, save=50, average=0.99)
-# (first step, frames, clips in a batch)
-LESSONS = ((0, 1, 32), (350, 9, 8), (900, 17, 6))
+RECIPE = Recipe(steps=2200, rate=0.014, evaluate=100, save=50, average=0.99)
+DECODER = Recipe(steps=1500, rate=0.012, evaluate=100, save=50, average=0.99)
+# Frames and clips of a batch, and how often, from a step on.
+LESSONS = (
+    (0, (((1, 32), 1.0),)),
+    (350, (((9, 8), 1.0),)),
+    (850, (((1, 20), 0.2), ((9, 7), 0.4), ((17, 4), 0.4))),
+)
 WINDOWS = ((96, 160), (96, 128), (128, 96), (96, 96))
 SHAKE = 0.15  # standard deviation of the noise on a latent in training
 FIRST = 3.0  # weight of the first frame's error
+THINGS = 4.0  # weight of the error where things are
 PULL = 1e-4  # weight of the latents' mean square
 FRAMES = 49  # of a clip that windows are cut from
 
 
-def clip(draw: random.Random, frames: int, height: int, width: int) -> Tensor:
-    """A window of `frames` frames of a random clip, (3, frames, height, width), -1 to 1."""
+def clip(draw: random.Random, frames: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """A window of `frames` frames of a random clip, (3, frames, height, width), -1 to 1, and where
+    things are in it, (frames, height, width).
+    """
     larger = draw.choice((1.0, 1.0, 1.5, 2.0))
     aspect = max(5 / 3, width / height)
-    things = tuple(world.thing(draw, aspect=aspect) for _ in range(draw.choice((1, 1, 2))))
+    things = tuple(world.thing(draw, aspect=aspect) for _ in range(draw.choice((1, 1, 1, 2))))
     scene = world.scene(draw, things)
     camera = world.camera(draw.choice((None, None, None, *world.CAMERAS)), draw)
     begin = draw.randint(0, FRAMES - frames)
@@ -39,7 +48,15 @@ def clip(draw: random.Random, frames: int, height: int, width: int) -> Tensor:
     # Of the larger picture, the window is more often where a thing is.
     x, y = (aspect - width / height / larger) / 2, (1 - 1 / larger) / 2
     window = (draw.uniform(-x, x), draw.uniform(-y, y), larger)
-    return world.film(scene, camera, time, height, width, window=window) * 2 - 1
+    pixels, things = world.film_and_things(scene, camera, time, height, width, window=window)
+    return pixels * 2 - 1, things
+
+
+def clips(draw: random.Random, count: int, frames: int, size: tuple[int, int]) -> list[Tensor]:
+    """`count` of them: pixels (count, 3, frames, h, w) and things (count, 1, frames, h, w)."""
+    drawn = [clip(draw, frames, *size) for _ in range(count)]
+    pixels, things = (torch.stack(values) for values in zip(*drawn, strict=True))
+    return [pixels.contiguous(memory_format=torch.channels_last_3d), things[:, None]]
 
 
 def decibels(error: float, span: float) -> float:
@@ -47,41 +64,65 @@ def decibels(error: float, span: float) -> float:
     return 10 * math.log10(span**2 / max(error, 1e-12))
 
 
-def losses(vae: nn.Module, draw: Draw) -> Losses:
-    _, frames, count = [lesson for lesson in LESSONS if lesson[0] <= draw.step][-1]
-    size = draw.plain.choice(WINDOWS)
-    pixels = torch.stack([clip(draw.plain, frames, *size) for _ in range(count)])
-    pixels = pixels.contiguous(memory_format=torch.channels_last_3d)
+def losses(vae: nn.Module, draw: Draw, lesson: tuple[int, int]) -> Losses:
+    """The error of `lesson`'s frames and clips, and what keeps the latents near zero."""
+    frames, count = lesson
+    size = draw.shared.choice(WINDOWS)
+    pixels, things = clips(draw.plain, count, frames, size)
     latent = vae.encoder(pixels)[:, :VIDEO_CHANNELS]
     noise = torch.randn(latent.shape, generator=draw.torch)
     seen = vae.decoder(latent + SHAKE * noise)
     # The first frame is a latent of its own, and what a picture is turned into.
-    weight = torch.ones(frames)
-    weight[0] = FIRST
-    difference = (seen - pixels) * (weight / weight.mean()).sqrt()[:, None, None]
-    return {
+    weight = 1 + (THINGS - 1) * things
+    weight[:, :, 0] *= FIRST
+    difference = (seen - pixels) * (weight / weight.mean()).sqrt()
+    found = {
         "square": difference.square().mean(),
         "absolute": 0.02 * difference.abs().mean(),
-        "pull": PULL * latent.square().mean(),
     }
+    if latent.requires_grad:
+        found["pull"] = PULL * latent.square().mean()
+    return found
 
 
 def evaluate(vae: nn.Module) -> Mapping[str, float]:
-    """PSNR of pictures and of clips that training never draws."""
+    """PSNR of pictures and of clips that training never draws, also where things are."""
     draw = random.Random(-1)
     measured = {}
-    for name, frames, count in (("image_db", 1, 32), ("clip_db", 17, 8)):
-        pixels = torch.stack([clip(draw, frames, 96, 160) for _ in range(count)])
+    for name, frames, count in (("image", 1, 32), ("clip", 17, 8)):
+        pixels, things = clips(draw, count, frames, (96, 160))
         latent = vae.encoder(pixels)[:, :VIDEO_CHANNELS]
-        error = (vae.decoder(latent).clamp(-1, 1) - pixels).square().mean().item()
-        measured[name] = decibels(error, 2)
-        measured[name.replace("db", "std")] = latent.std().item()
+        error = (vae.decoder(latent).clamp(-1, 1) - pixels).square().mean(dim=1, keepdim=True)
+        measured[f"{name}_db"] = decibels(error.mean().item(), 2)
+        measured[f"{name}_things_db"] = decibels(((error * things).sum() / things.sum()).item(), 2)
+        measured[f"{name}_std"] = latent.std().item()
     return measured
 
 
+def lesson(draw: Draw, *, last: bool = False) -> tuple[int, int]:
+    """Frames and clips of a step's batch; `last` for those of the end."""
+    _, choices = [row for row in LESSONS if last or row[0] <= draw.step][-1]
+    return draw.shared.choices([pair for pair, _ in choices], [share for _, share in choices])[0]
+
+
 def train(folder: Path, *, until: int | None = None) -> nn.Module:
+    """Encoder and decoder together."""
     vae = module("vae", seed=RECIPE.seed).to(memory_format=torch.channels_last_3d)
     training = Training("video_vae", vae, RECIPE, folder)
     training.resume()
-    training.run(lambda draw: losses(vae, draw), evaluate, until=until)
+
+    training.run(lambda draw: losses(vae, draw, lesson(draw)), evaluate, until=until)
+    return vae
+
+
+def train_decoder(folder: Path, *, until: int | None = None) -> nn.Module:
+    """The decoder alone, from where `train` left it."""
+    vae = module("vae").to(memory_format=torch.channels_last_3d)
+    state = torch.load(folder / "video_vae" / "state.pt", weights_only=True)
+    vae.load_state_dict({**vae.state_dict(), **state["mean"]})
+    vae.encoder.requires_grad_(requires_grad=False)
+    training = Training("video_decoder", vae, DECODER, folder)
+    training.resume()
+
+    training.run(lambda draw: losses(vae, draw, lesson(draw, last=True)), evaluate, until=until)
     return vae

@@ -21,7 +21,7 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "white": (0.96, 0.96, 0.96),
 }
 SHAPES = ("circle", "square", "triangle", "ring")
-SIZES: dict[str, float] = {"small": 0.14, "large": 0.22}  # radius
+SIZES: dict[str, float] = {"small": 0.18, "large": 0.27}  # radius
 MOTIONS = ("left", "right", "up", "down", "still", "bouncing", "growing")
 GROUNDS: dict[str, tuple[float, float, float]] = {
     "gray": (0.42, 0.42, 0.44),
@@ -39,6 +39,7 @@ SHADE = 0.06  # what a black ground's texture adds instead
 DRIFT = (0.06, 0.12)  # how far a hand-held camera wanders over a clip
 PAN, TILT, ZOOM = 0.6, 0.4, 1.5  # how far a camera move goes over a clip
 BOUNCES = 2
+_MARGIN = 3.0  # pixels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,7 +164,7 @@ def path(thing: Thing, time: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     elif thing.motion == "bouncing":
         y = y + thing.reach * (1 - 2 * torch.sin(math.pi * BOUNCES * time).abs())
     elif thing.motion == "growing":
-        radius = radius * (0.6 + 0.9 * time)
+        radius = radius * (0.55 + 0.75 * time)
     return x, y, radius
 
 
@@ -175,26 +176,41 @@ def film(
     width: int,
     *,
     window: tuple[float, float, float] = (0.0, 0.0, 1.0),
-    soft: float = 0.0,
 ) -> Tensor:
     """The frames at `time` (n,): float32 (3, n, height, width), 0 to 1.
 
     `window` is the part of a larger picture to show: its middle, x and y, and how many times
-    higher the larger picture is. `soft` blurs every edge over that many more pixels of the frame.
+    higher the larger picture is.
     """
+    return film_and_things(scene, camera, time, height, width, window=window)[0]
+
+
+def film_and_things(
+    scene: Scene,
+    camera: Camera,
+    time: Tensor,
+    height: int,
+    width: int,
+    *,
+    window: tuple[float, float, float] = (0.0, 0.0, 1.0),
+) -> tuple[Tensor, Tensor]:
+    """The frames as by `film`, and where things are, with a margin of a few pixels, (n, h, w)."""
     middle_x, middle_y, zoom = (value[:, None, None] for value in camera.at(time))
     part_x, part_y, larger = window
     v = part_y + ((torch.arange(height) + 0.5) / height - 0.5)[None, :, None] / larger
     u = part_x + ((torch.arange(width) + 0.5 - width / 2) / height)[None, None, :] / larger
     x, y = middle_x + u / zoom, middle_y + v / zoom
-    pixel = (1 + soft) / (height * larger * zoom)  # of the picture, in the world
+    pixel = 1 / (height * larger * zoom)  # of the picture, in the world
     frames = _ground(scene, x, y, pixel)
+    things = torch.zeros_like(frames[0])
     for thing in scene.things:
         at_x, at_y, radius = (value[:, None, None] for value in path(thing, time))
-        covered = (0.5 - _distance(thing.shape, x - at_x, y - at_y, radius) / pixel).clamp(0, 1)
+        distance = _distance(thing.shape, x - at_x, y - at_y, radius) / pixel
+        covered = (0.5 - distance).clamp(0, 1)
         colour = torch.tensor(COLOURS[thing.colour])[:, None, None, None]
         frames = frames + covered * (colour - frames)
-    return frames
+        things = torch.maximum(things, (0.5 + _MARGIN - distance).clamp(0, 1))
+    return frames, things
 
 
 def _ground(scene: Scene, x: Tensor, y: Tensor, pixel: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """LTX-2.5's doubled clip from end to end, on the parity checkpoint: length, sound, variants."""
 
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 import pytest
@@ -62,11 +61,24 @@ def planned(mode, spatial, task):
     )
 
 
-@pytest.mark.parametrize(
-    ("mode", "spatial", "task"), list(product(("fast", "pro"), (True, False), TASKS))
-)
+# Every pair of two choices. Twice are made one clip with every draw of noise that there is, of the
+# ancestral sampler as well, and one with guidance and pictures.
+CASES = [
+    ("fast", True, "text", 2),
+    ("pro", False, "text", 1),
+    ("fast", False, "image", 1),
+    ("pro", True, "image", 1),
+    ("fast", True, "first and last", 1),
+    ("pro", False, "first and last", 2),
+    ("fast", False, "keyframe", 1),
+    ("pro", True, "keyframe", 1),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "spatial", "task", "times"), CASES)
 def test_a_doubled_clip_has_its_length_its_sound_and_the_same_bytes_again(
-    model, mode, spatial, task
+    model, mode, spatial, task, times
 ):
     case = load("2.5", "connectors")
     connectors = model.part("connectors:dev")
@@ -90,6 +102,7 @@ def test_a_doubled_clip_has_its_length_its_sound_and_the_same_bytes_again(
     assert made.fps == 48
     # As long as the clip at half the rate, not as what it was lengthened to.
     assert sound.shape[1] / rate == pytest.approx(FRAMES / 24, abs=0.04)
-    again, sound_again, _ = run()
-    np.testing.assert_array_equal(frames, again)
-    np.testing.assert_array_equal(sound, sound_again)
+    for _ in range(times - 1):
+        again, sound_again, _ = run()
+        np.testing.assert_array_equal(frames, again)
+        np.testing.assert_array_equal(sound, sound_again)

@@ -199,6 +199,7 @@ def test_upscalers_alone_and_on_normalised_latents(model, weights, version, chec
     assert {"spatial", "temporal"} <= set(files)
 
 
+@pytest.mark.slow
 # It means that uncompiled attention is slow, which a tiny decoder on a CPU may be.
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @torch.inference_mode()

@@ -53,6 +53,7 @@ ONE, TWO = {"spatial_upscaler": False}, {"spatial_upscaler": True}
 TEXT, IMAGE = {}, {"image": "x.png", "last_image": "y.png"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "residency"),
     [  # every pair of two choices, and every residency

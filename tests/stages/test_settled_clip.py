@@ -1,6 +1,7 @@
 """A clip whose prompt the model wrote, and what else only an engine settles before the plan."""
 
-import numpy as np
+from dataclasses import replace
+
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -13,6 +14,17 @@ from ltx2.session import complete, generate
 from ltx2.settings import Settings
 
 SMALL = {"prompt": "a red ball", "width": 64, "height": 64, "num_frames": 9}
+
+
+@pytest.fixture(scope="module")
+def engine(tiny):
+    """An engine on the embedded checkpoint that writes few words."""
+    engine = Engine.load(str(tiny), settings=Settings.from_env({}))
+    weights = engine.components.weights
+    writer = replace(weights.generation.enhancer, new_tokens=24)
+    brief = replace(weights.generation, enhancer=writer)
+    engine.components.weights = replace(weights, generation=brief)
+    return engine
 
 
 def prepared(engine, request):
@@ -35,8 +47,7 @@ def test_the_result_carries_the_words_that_made_the_clip(engine, tmp_path):
     other = generate(again, engine=engine, deliver=ToFile(tmp_path / "b.mp4")).as_dict()
     assert other["plan_id"] == receipt["plan_id"]
     assert "enhance" not in other["timings"]
-    frames = [engine.generate(request).frames for request in (again, again)]
-    np.testing.assert_array_equal(*frames)
+    assert other["sha256"] == receipt["sha256"]
 
 
 def test_a_plain_request_is_planned_once(engine):

@@ -49,16 +49,6 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return here
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder in which the embedded checkpoint is built once for this file."""
-    from pipelines.tiny.build import build
-
-    cache = tmp_path_factory.mktemp("cache")
-    build(cache / "tiny")
-    return cache
-
-
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
@@ -528,10 +518,12 @@ def generate(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "ltx2", "generate", "a red ball", *SMALL, *arguments]
 
 
+@pytest.mark.slow
 def test_generate_writes_the_clip_and_exactly_one_json_document(
-    built: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LTX2_CACHE", str(built))
+    """And a second process, this one, writes the same bytes."""
+    monkeypatch.setenv("LTX2_CACHE", str(tiny.parent))
     ran = subprocess.run(
         generate("--checkpoint", "tiny", "--json", "-o", "clip.mp4"),
         capture_output=True,
@@ -550,15 +542,17 @@ def test_generate_writes_the_clip_and_exactly_one_json_document(
     assert "memory: " in errors
     assert re.search(r"^base +\d", errors, re.MULTILINE)  # a log gets one line a stage
     assert [path.name for path in machine.iterdir()] == ["clip.mp4"]
+    assert main(generate("--checkpoint", "tiny", "-o", "again.mp4")[3:]) == 0
+    assert (machine / "again.mp4").read_bytes() == content
 
 
 def test_a_device_that_is_not_here_is_a_sentence_that_names_those_that_are(
-    built: Path,
+    tiny: Path,
     machine: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("LTX2_CACHE", str(built))
+    monkeypatch.setenv("LTX2_CACHE", str(tiny.parent))
     arguments = ["generate", "x", "--checkpoint", "tiny", *SMALL]
     assert main([*arguments, "--device", "cuda:99"]) == 1
     monkeypatch.setenv("LTX2_DEVICE", "cuda:99")
@@ -569,15 +563,14 @@ def test_a_device_that_is_not_here_is_a_sentence_that_names_those_that_are(
     assert list(machine.iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_a_stop_end_between_two_steps_and_leave_nothing(
-    built: Path, machine: Path, monkeypatch: pytest.MonkeyPatch, kind: signal.Signals
+def test_ctrl_c_ends_between_two_steps_and_leaves_nothing(
+    tiny: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LTX2_CACHE", str(built))
+    monkeypatch.setenv("LTX2_CACHE", str(tiny.parent))
     running = subprocess.Popen(
         [
-            *(sys.executable, "-m", "ltx2", "generate", "a red ball", "--resolution", "540p"),
-            *("--checkpoint", "tiny", "--duration", "10", "-o", "clip.mp4"),
+            *(sys.executable, "-m", "ltx2", "generate", "a red ball", "--duration", "10"),
+            *("--checkpoint", "tiny", "-o", "clip.mp4"),
         ],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -588,13 +581,42 @@ def test_ctrl_c_and_a_stop_end_between_two_steps_and_leave_nothing(
     for line in running.stderr:
         seen.append(line)
         if line.startswith("prompt "):  # this stage is done, the sampler runs
-            running.send_signal(kind)
+            running.send_signal(signal.SIGINT)
             break
     out, rest = running.communicate(timeout=120)
     assert running.returncode == 130, "".join(seen) + rest
     assert "stopped" in rest
     assert "Traceback" not in rest
     assert out == ""
+    assert list(machine.iterdir()) == []
+
+
+def test_a_stop_ends_a_run_as_ctrl_c_does(
+    tiny: Path,
+    machine: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    from torch.nn.modules.module import register_module_forward_pre_hook
+
+    monkeypatch.setenv("LTX2_CACHE", str(tiny.parent))
+    steps = []
+
+    def stopped(module: object, _inputs: object) -> None:
+        if type(module).__name__ == "LTX2VideoTransformer3DModel":
+            steps.append(module)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    hook = register_module_forward_pre_hook(stopped)
+    try:
+        assert main(generate("--checkpoint", "tiny", "-o", "clip.mp4")[3:]) == 130
+    finally:
+        hook.remove()
+    assert len(steps) == 1
+    out, said = capfd.readouterr()
+    assert out == ""
+    assert "\nstopping after this step;" in said
+    assert "stopped" in said.splitlines()
     assert list(machine.iterdir()) == []
 
 

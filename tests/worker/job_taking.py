@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = 0.4  # seconds that a poll is held; an answer at once would be asked for thousands of times
 PATIENCE = 120.0  # seconds that a test waits for anything
+PACED = Path(__file__).parent / "entries" / "paced_handler.py"
 OWN = ("LTX2_", "BUCKET_", "RUNPOD_")  # what a worker's variables begin with
 
 
@@ -179,6 +180,13 @@ class WorkerProcess:
 
     process: "subprocess.Popen[bytes]"
     log: Path
+    pace: Path  # where PACED looks
+
+    def slow_down(self, seconds: float) -> None:
+        """Let each step of the transformer take that much longer, where the script is PACED."""
+        new = self.pace.with_suffix(".new")
+        new.write_text(str(seconds))
+        new.replace(self.pace)  # at once, since the worker may be reading
 
     @property
     def pid(self) -> int:
@@ -219,12 +227,21 @@ class WorkerProcess:
 
 @contextmanager
 def worker(
-    double: Platform, folder: Path, *, script: Path = ROOT / "handler.py", **environ: str
+    double: Platform,
+    folder: Path,
+    weights: Path,
+    *,
+    script: Path = ROOT / "handler.py",
+    **environ: str,
 ) -> Iterator[WorkerProcess]:
-    """A worker that takes the platform's jobs. `folder` is its home, scratch and cache."""
+    """A worker with these weights that takes the platform's jobs. `folder` is its home, scratch
+    and cache.
+    """
     (folder / "scratch").mkdir(parents=True, exist_ok=True)
     base = f"{double.url}/v2/ep"
     log = folder / f"worker-{time.monotonic_ns()}.log"
+    pace = log.with_suffix(".pace")
+    pace.write_text("0")
     settings = {
         **{name: value for name, value in os.environ.items() if not name.startswith(OWN)},
         "HOME": str(folder),
@@ -240,7 +257,8 @@ def worker(
         "RUNPOD_LOG_LEVEL": "INFO",
         "RUNPOD_SKIP_GPU_CHECK": "true",
         "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
-        "LTX2_CHECKPOINT": "tiny",
+        "PACE": str(pace),
+        "LTX2_CHECKPOINT": str(weights),
         "LTX2_DEVICE": "cpu",
         "LTX2_SCRATCH": str(folder / "scratch"),
         "LTX2_CACHE": str(folder / "cache"),
@@ -257,7 +275,7 @@ def worker(
             start_new_session=True,  # the SDK's heartbeat is a process of its own
         )
     try:
-        yield WorkerProcess(process, log)
+        yield WorkerProcess(process, log, pace)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -570,6 +570,7 @@ SMALL = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(REPRODUCIBLE, max_examples=6)
 @given(SMALL)
 def test_a_clip_that_fits_is_made_or_refused(making, data):

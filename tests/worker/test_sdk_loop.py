@@ -14,17 +14,19 @@ import av
 import pytest
 from PIL import Image
 
-from tests.worker.job_taking import platform, worker
+from tests.worker.job_taking import PACED, platform, worker
 
 CLIP = {"prompt": "a boat", "seed": 5, "width": 64, "height": 64, "num_frames": 9}
-# Long enough on two cores that every phase can be seen and stopped in.
-LONG = {"prompt": "a ship", "seed": 5, "width": 640, "height": 384, "num_frames": 49}
+SLOW = 0.25  # seconds of a step; every phase of a clip can then be seen and stopped in
 
 
-def clip_of(answer):
-    """The decoded frames of an answer, once its bytes are what it says they are."""
+def clip_of(answer, data=None):
+    """The frames of an answer's clip, once its bytes are what it says they are.
+
+    `data` are the bytes where it only links to them.
+    """
     output = answer["output"]
-    data = base64.b64decode(output["video"])
+    data = data or base64.b64decode(output["video"])
     assert hashlib.sha256(data).hexdigest() == output["sha256"]
     with av.open(io.BytesIO(data)) as file:
         return sum(1 for _ in file.decode(video=0))
@@ -95,11 +97,13 @@ def ended(process, phase):
     return lambda job: lambda: process.said(f"{phase} took", job)
 
 
-def test_jobs_are_answered_once_in_order_and_cancelled_ones_never(tmp_path, slow):
-    with platform(slow=0.3) as double, worker(double, tmp_path) as process:
-        double.give("normal", {**LONG, "generation_id": "g1"}, webhook="http://example", odd=1)
+@pytest.mark.slow
+def test_jobs_are_answered_once_in_order_and_cancelled_ones_never(tiny, tmp_path, slow):
+    with platform(slow=0.3) as double, worker(double, tmp_path, tiny, script=PACED) as process:
+        process.slow_down(SLOW)
+        double.give("normal", {**CLIP, "generation_id": "g1"}, webhook="http://example", odd=1)
         answer = double.answer("normal")
-        assert clip_of(answer) == 49
+        assert clip_of(answer) == 9
         assert answer["output"]["generation_id"] == "g1"
         assert len(double.answers("normal")) == 1
 
@@ -132,12 +136,12 @@ def test_jobs_are_answered_once_in_order_and_cancelled_ones_never(tmp_path, slow
         # Eight moments to stop at; after each the next job is answered.
         moments = [
             # The SDK drops a stop that comes before it has begun the job.
-            ("take", LONG, lambda job: lambda: f"{job} | Started." in process.text(), 1),
-            ("prompt", LONG, ended(process, "load"), 1),
-            ("base", LONG, ended(process, "prompt"), 2),
-            ("guided", {**LONG, "mode": "pro"}, ended(process, "prompt"), 1),
-            ("refine", LONG, ended(process, "base"), 1),
-            ("decode", LONG, ended(process, "sound"), 1),
+            ("take", CLIP, lambda job: lambda: f"{job} | Started." in process.text(), 1),
+            ("prompt", CLIP, ended(process, "load"), 1),
+            ("base", CLIP, ended(process, "prompt"), 2),
+            ("guided", {**CLIP, "mode": "pro"}, ended(process, "prompt"), 1),
+            ("refine", CLIP, ended(process, "base"), 1),
+            ("decode", CLIP, ended(process, "sound"), 1),
             ("fetch", {**CLIP, "image_url": f"{slow.url}/a.png"}, lambda _: slow.asked.is_set, 1),
             ("upload", {**CLIP, "upload_url": f"{slow.url}/up?s"}, lambda _: slow.asked.is_set, 3),
         ]
@@ -155,6 +159,7 @@ def test_jobs_are_answered_once_in_order_and_cancelled_ones_never(tmp_path, slow
             assert "input" in double.answer(f"after-{name}")["output"]
             assert double.answers(name) == [], name
         # After the work is done a stop is harmless.
+        process.slow_down(0)
         double.give("done", CLIP)
         double.answer("done")
         double.stop("done")
@@ -168,13 +173,15 @@ def test_jobs_are_answered_once_in_order_and_cancelled_ones_never(tmp_path, slow
         for name, _, _, _ in moments:
             assert double.answers(name) == [], name
         # SIGTERM lets the job that runs finish.
-        double.give("drained", {**LONG, "seed": 77})
+        process.slow_down(SLOW)
+        double.give("drained", {**CLIP, "seed": 77})
         double.wait(ended(process, "prompt")("drained"))
         assert process.end(signal.SIGTERM, 120) == 0
-        assert clip_of(double.answer("drained", 1)) == 49
+        assert clip_of(double.answer("drained", 1)) == 9
 
 
-def test_nothing_finished_is_lost(tmp_path, slow):
+@pytest.mark.slow
+def test_nothing_finished_is_lost(tiny, tmp_path, slow):
     sizes = {"limit": 2}
 
     def refuse(job, body, before):
@@ -186,7 +193,7 @@ def test_nothing_finished_is_lost(tmp_path, slow):
 
     folder = tmp_path / "w"
     with platform(refuse=refuse) as double:
-        with worker(double, folder) as process:
+        with worker(double, folder, tiny, script=PACED) as process:
             # The platform refuses the answer, for good or for a while: the clip is there still.
             for job, attempts in (("refused", 1), ("shaken", 3), ("dropped", 3)):
                 double.give(job, {**CLIP, "generation_id": f"id-{job}"})
@@ -216,58 +223,53 @@ def test_nothing_finished_is_lost(tmp_path, slow):
             assert hashlib.sha256(slow.got["/clip"]).hexdigest() == delivered["sha256"]
             assert process.said("finished already", "up-2")
             # A crash in the middle: another process does the job.
-            double.give("crash", {**LONG, "generation_id": "c"})
+            process.slow_down(SLOW)
+            double.give("crash", {**CLIP, "generation_id": "c"})
             double.wait(ended(process, "base")("crash"))
             process.end(signal.SIGKILL)
             assert list((folder / "scratch").iterdir())
-        with worker(double, folder) as process:
-            double.give("crash", {**LONG, "generation_id": "c"})
-            assert clip_of(double.answer("crash")) == 49
+        # One that may answer with little; and a clip that is too large is not made again, either.
+        with worker(double, folder, tiny, LTX2_INLINE_BYTES="1000") as process:
+            link = {"upload_url": f"{slow.url}/crash?sign=secret"}
+            double.give("crash", {**CLIP, **link, "generation_id": "c"})
+            assert clip_of(double.answer("crash"), slow.got["/crash"]) == 9
             assert list((folder / "scratch").iterdir()) == []
+            double.give("large", {**CLIP, "generation_id": "l"})
+            failed = double.answer("large")
+            assert failed["error"].startswith("DELIVERY_FAILED: ")
+            assert "BUCKET_ENDPOINT_URL" in failed["error"]
+            link = {"upload_url": f"{slow.url}/clip?sign=secret"}
+            double.give("stored", {**CLIP, **link, "generation_id": "l"})
+            assert double.answer("stored")["output"]["video_url"] == f"{slow.url}/clip"
+            assert process.said("finished already", "stored")
             assert "secret" not in process.log.read_text(errors="replace")
 
 
-def test_a_clip_too_large_to_answer_is_an_error_that_says_what_to_configure(tmp_path, slow):
-    with (
-        platform() as double,
-        worker(double, tmp_path, LTX2_INLINE_BYTES="1000") as process,
-    ):
-        double.give("large", {**CLIP, "generation_id": "l"})
-        answer = double.answer("large")
-        assert answer["error"].startswith("DELIVERY_FAILED: ")
-        assert "BUCKET_ENDPOINT_URL" in answer["error"]
-        double.give("stored", {**CLIP, "generation_id": "l", "upload_url": f"{slow.url}/clip?a=1"})
-        assert double.answer("stored")["output"]["video_url"] == f"{slow.url}/clip"
-        assert process.said("finished already", "stored")
-
-
-def test_a_machine_that_cannot_work_is_unhealthy_with_a_reason(tmp_path):
+def test_a_machine_that_cannot_work_is_unhealthy_with_a_reason(tiny, tmp_path):
     (tmp_path / "file").write_text("")
     scratch = str(tmp_path / "file" / "below")
-    with platform() as double, worker(double, tmp_path, LTX2_SCRATCH=scratch) as process:
+    with platform() as double, worker(double, tmp_path, tiny, LTX2_SCRATCH=scratch) as process:
         assert process.process.wait(120) == 1
         unhealthy = [ping for ping in double.pings if "status=unhealthy" in ping]
         assert "check=folders_can_be_written" in unhealthy[0]
         assert "LTX2_SCRATCH" in unhealthy[0]
 
 
-def test_settings_that_cannot_be_read_are_told_to_the_platform(tmp_path):
-    with platform() as double, worker(double, tmp_path, LTX2_MODES="both") as process:
+def test_settings_that_cannot_be_read_are_told_to_the_platform(tiny, tmp_path):
+    with platform() as double, worker(double, tmp_path, tiny, LTX2_MODES="both") as process:
         assert process.process.wait(120) == 1
         unhealthy = [ping for ping in double.pings if "status=unhealthy" in ping]
         assert "LTX2_MODES" in unhealthy[0]
 
 
-@pytest.mark.parametrize(
-    ("fault", "error"), [("lost", "INTERNAL: the GPU does not answer"), ("bug", "INTERNAL: ")]
-)
-def test_faults_are_answered_without_their_words(tmp_path, fault, error):
+def test_faults_are_answered_without_their_words(tiny, tmp_path):
     script = Path(__file__).parent / "entries" / "faulty_handler.py"
-    with platform() as double, worker(double, tmp_path, script=script, FAULT=fault) as process:
-        double.give("j", CLIP)
-        answer = double.answer("j")
-        assert answer["error"].startswith(error)
-        assert answer.get("stopPod", False) is (fault == "lost")
-        assert "Traceback" not in str(answer)
-        assert str(tmp_path) not in str(answer)
-        assert process.process.poll() is None
+    with platform() as double, worker(double, tmp_path, tiny, script=script) as process:
+        for fault, error in (("bug", "INTERNAL: "), ("lost", "INTERNAL: the GPU does not answer")):
+            double.give(fault, CLIP)
+            answer = double.answer(fault)
+            assert answer["error"].startswith(error)
+            assert answer.get("stopPod", False) is (fault == "lost")
+            assert "Traceback" not in str(answer)
+            assert str(tmp_path) not in str(answer)
+            assert process.process.poll() is None

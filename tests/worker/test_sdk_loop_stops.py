@@ -1,18 +1,17 @@
 """Stops under the SDK's loop: where a job ends, that the next one waits for it, what stays behind.
 
-The worker runs in a process of its own; a stop is sent when the job's progress shows its phase.
+The worker runs in a process of its own; a stop is sent when its log shows that a phase begins.
 """
 
 import threading
+from contextlib import contextmanager
 
 import pytest
 
-from tests.worker.job_taking import platform, worker
+from tests.worker.job_taking import PACED, platform, worker
 
 CLIP = {"prompt": "a boat", "width": 64, "height": 64, "num_frames": 9}
-# More than a second of every phase on a quick core: a phase is told of once a second.
-LONG = {"prompt": "a ship", "width": 640, "height": 512, "num_frames": 97}
-GUIDED = {**CLIP, "width": 256, "height": 256, "mode": "pro", "num_inference_steps": 40}
+GUIDED = {**CLIP, "mode": "pro", "num_inference_steps": 40}
 MIB = 2**20
 
 
@@ -20,15 +19,25 @@ MIB = 2**20
 def line(tiny, tmp_path_factory):
     """A platform and a worker that takes its jobs."""
     folder = tmp_path_factory.mktemp("worker")
-    with platform() as double, worker(double, folder, LTX2_CHECKPOINT=str(tiny)) as process:
+    with platform() as double, worker(double, folder, tiny, script=PACED) as process:
         yield double, process
 
 
-def stop_in(double, job, phase, signals=1):
-    """Stop a job once its progress shows a phase."""
-    double.wait(lambda: any(p.progress["phase"] == phase for p in double.progress(job)))
+@contextmanager
+def slowly(process):
+    """Steps last long enough that a job can be stopped in any phase."""
+    process.slow_down(0.3)
+    yield
+    process.slow_down(0)
+
+
+def stop_after(line, job, phase, signals=1):
+    """Stop a job once its log tells that a phase has ended: it is in the next one."""
+    double, process = line
+    double.wait(lambda: process.said(f"{phase} took", job))
     for _ in range(signals):
         double.stop(job)
+    double.wait(lambda: f"{job} | Job stopped." in process.text())
 
 
 def where(process, job, *parts):
@@ -41,17 +50,24 @@ def where(process, job, *parts):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("phase", "given", "signals"),
-    [("base", GUIDED, 1), ("refine", LONG, 2), ("decode+encode", LONG, 3)],
+    ("phase", "before", "given", "signals"),
+    [
+        ("base", "prompt", GUIDED, 1),
+        ("refine", "upsample", CLIP, 2),
+        ("decode+encode", "sound", CLIP, 3),
+    ],
 )
 def test_a_job_ends_in_the_phase_it_was_stopped_in_before_the_next_begins(
-    line, phase, given, signals
+    line, phase, before, given, signals
 ):
     double, process = line
     job, after = f"stopped-{phase}", f"after-{phase}"
-    double.give(job, given)
-    double.give(after, CLIP)  # waits on the platform, to be taken as soon as the worker asks
-    stop_in(double, job, phase, signals)
+    with slowly(process):
+        double.give(job, given)
+        double.give(after, CLIP)  # waits on the platform, to be taken as soon as the worker asks
+        if phase == "base":  # the only one that is surely longer than from one message to the next
+            double.wait(lambda: any(p.progress["phase"] == phase for p in double.progress(job)))
+        stop_after(line, job, before, signals)
     answer = double.answer(after)
     assert answer["output"]["num_frames"] == 9
     assert double.answers(job) == []
@@ -62,10 +78,11 @@ def test_a_job_ends_in_the_phase_it_was_stopped_in_before_the_next_begins(
     assert all(post.at < double.taken[after] for post in double.progress(job))
 
 
-@pytest.mark.slow
-def test_a_stop_that_comes_while_the_result_is_posted_leaves_the_worker_in_order(tiny, tmp_path):
-    """The platform calls a job off that has just been finished: its answer is on its way."""
-    arrived, let_go = threading.Event(), threading.Event()
+@pytest.fixture
+def holding(line):
+    """Where the answer of the job "late" has arrived, and what lets the platform take it."""
+    double, _ = line
+    arrived, let_go, before = threading.Event(), threading.Event(), double.refuse
 
     def held(job, _body, _before):
         if job == "late":
@@ -73,19 +90,26 @@ def test_a_stop_that_comes_while_the_result_is_posted_leaves_the_worker_in_order
             let_go.wait(30)
         return 200
 
-    with (
-        platform(refuse=held) as double,
-        worker(double, tmp_path, LTX2_CHECKPOINT=str(tiny)) as process,
-    ):
-        double.give("late", {**CLIP, "generation_id": "g"})
-        double.wait(arrived.is_set)
-        double.stop("late")
-        double.wait(lambda: "Job stopped." in process.text())
-        let_go.set()
-        # What was finished is not made again when it is asked for after all.
-        double.give("again", {**CLIP, "generation_id": "g"})
-        assert double.answer("again")["output"]["num_frames"] == 9
-        assert process.said("finished already", "again")
+    double.refuse = held
+    yield arrived, let_go
+    let_go.set()
+    double.refuse = before
+
+
+@pytest.mark.slow
+def test_a_stop_that_comes_while_the_result_is_posted_leaves_the_worker_in_order(line, holding):
+    """The platform calls a job off that has just been finished: its answer is on its way."""
+    double, process = line
+    arrived, let_go = holding
+    double.give("late", {**CLIP, "generation_id": "g"})
+    double.wait(arrived.is_set)
+    double.stop("late")
+    double.wait(lambda: "late | Job stopped." in process.text())
+    let_go.set()
+    # What was finished is not made again when it is asked for after all.
+    double.give("again", {**CLIP, "generation_id": "g"})
+    assert double.answer("again")["output"]["num_frames"] == 9
+    assert process.said("finished already", "again")
 
 
 @pytest.mark.slow
@@ -96,8 +120,9 @@ def test_memory_files_and_threads_come_back_to_their_floor(line):
         for name, given in (("clip", CLIP), ("bad", {**CLIP, "seed": -1})):
             double.give(f"{name}-{turn}", given)
             double.answer(f"{name}-{turn}")
-        double.give(f"off-{turn}", GUIDED)
-        stop_in(double, f"off-{turn}", "base")
+        with slowly(process):
+            double.give(f"off-{turn}", GUIDED)
+            stop_after(line, f"off-{turn}", "prompt")
         double.give(f"end-{turn}", CLIP)
         double.answer(f"end-{turn}")
         assert double.answers(f"off-{turn}") == []

@@ -15,9 +15,8 @@ LARGE = {"prompt": "a ship", "width": 256, "height": 256, "num_frames": 17}
 INLINE_BYTES = 40_000  # between the two
 
 
-def settings(tiny, store) -> dict[str, Any]:
+def settings(store) -> dict[str, Any]:
     return {
-        "LTX2_CHECKPOINT": str(tiny),
         "LTX2_INLINE_BYTES": str(INLINE_BYTES),
         "BUCKET_ENDPOINT_URL": store.url,
         "BUCKET_NAME": "clips",
@@ -38,8 +37,8 @@ def fetched(output):
 @pytest.mark.slow
 def test_no_clip_is_lost_by_a_store_that_fails_or_a_worker_that_dies(tiny, tmp_path):
     with doubling() as store, platform() as double:
-        environ = settings(tiny, store)
-        with worker(double, tmp_path, **environ) as process:
+        environ = settings(store)
+        with worker(double, tmp_path, tiny, **environ) as process:
             # What is too large for the answer is uploaded, also where base64 was asked for.
             double.give("large", {**LARGE, "output": "base64"})
             output = double.answer("large")["output"]
@@ -75,7 +74,7 @@ def test_no_clip_is_lost_by_a_store_that_fails_or_a_worker_that_dies(tiny, tmp_p
 
         # Another process on the same disk answers from what was kept, without making it again.
         store.script["PUT"] = []
-        with worker(double, tmp_path, **environ) as process:
+        with worker(double, tmp_path, tiny, **environ) as process:
             for job, generation_id in (("found", "kept"), ("revived", "tired")):
                 double.give(job, {**LARGE, "generation_id": generation_id})
                 fetched(double.answer(job)["output"])

@@ -1,36 +1,32 @@
 """The short form of the soak: many kinds of jobs leave nothing behind, and what does is seen."""
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
-from benchmarks.soak import Sample, floor_slope, judged
+import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from benchmarks.soak import Sample, floor_slope, judged, main
+from tests.worker.logged import loggers_as_before
 
 
 def still(**changes):
     return Sample(**{"rss": 500.0, "descriptors": 9, "threads": 4, "files": 0, **changes})
 
 
-def test_a_handful_of_jobs_of_every_kind_leaves_nothing_behind(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.soak", "--jobs", "12", "--device", "cpu"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "LTX2_CACHE": str(tmp_path)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.mark.slow
+def test_a_handful_of_jobs_of_every_kind_leaves_nothing_behind(tiny, monkeypatch, capsys):
+    monkeypatch.setenv("LTX2_CACHE", str(tiny.parent))
+    monkeypatch.setattr(sys, "argv", ["benchmarks.soak", "--jobs", "12", "--device", "cpu"])
+    with loggers_as_before():
+        main()
+    said, log = capsys.readouterr()
     # Memory is judged over the long form: so few jobs only fill caches.
     problems = [
         line
-        for line in done.stdout.splitlines()
+        for line in said.splitlines()
         if line.startswith(("job ", "the floor of open")) or "are left" in line
     ]
-    assert problems == [], done.stdout + done.stderr
-    assert '"jobs":12' in done.stdout.splitlines()[-1]
+    assert problems == [], said + log
+    assert '"jobs":12' in said.splitlines()[-1]
 
 
 def test_what_stays_the_same_is_no_problem():

@@ -238,6 +238,7 @@ def test_a_worker_starts_with_everything_loaded_and_knows_what_took_how_long(tin
     assert any("random" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_start_looks_nothing_up_in_the_network(tiny):
     """Every connection of the process would be seen, whoever makes it."""
     code = """

@@ -1,4 +1,7 @@
-"""A worker under the SDK's loop whose model fails as FAULT says, for tests of what it answers."""
+"""A worker under the SDK's loop whose model fails at every job, for tests of what it answers.
+
+At the first by a fault of the program, then as on a GPU that is lost.
+"""
 
 import os
 
@@ -11,11 +14,11 @@ from ltx2.worker.log import configure
 from ltx2.worker.settings import WorkerSettings
 from ltx2.worker.worker import Worker
 
+faults = iter([KeyError(os.environ["HOME"])])
+
 
 def load():
-    if os.environ["FAULT"] == "lost":
-        raise DeviceLost("the GPU does not answer")
-    raise KeyError(os.environ["HOME"])
+    raise next(faults, DeviceLost("the GPU does not answer"))
 
 
 if __name__ == "__main__":

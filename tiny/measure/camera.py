@@ -1,0 +1,148 @@
+"""What the camera did, by how the ground moves from the first frame to the last."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiny import world
+from tiny.measure import things
+from tiny.measure.picture import Floats, blur, grown, small
+from tiny.measure.reading import Reading
+from tiny.measure.register import register
+from tiny.measure.things import Track
+
+STEPS = 12  # pairs of frames that are chained over a clip
+MARGIN = 3  # pixels around a thing that are not ground
+AGREE = 0.5  # how alike two grounds have to be, at least
+CLEAR = 0.75  # of the pairs have to be
+TEXTURED = 0.008  # of brightness, the least standard deviation of a textured ground
+STRIPES = 0.08  # of the slopes along one direction, the most that stripes have across it
+WHOLE = 0.5  # of a move, to be that move
+BESIDE = 0.5  # of the move, the most that another may be
+SLANTED = 0.3  # of a direction, the least part along an axis that can be divided by
+WOBBLE = 0.035  # heights; a thing that stays where it is may stray so far
+STILL, STILL_ZOOM = 0.015, 0.01  # heights and logarithm of the zoom: a static camera
+# Whole moves: x, y and the logarithm of the zoom, of the picture's content.
+MOVES: dict[str, tuple[float, float, float]] = {
+    "dolly_in": (0, 0, math.log(world.ZOOM)),
+    "dolly_out": (0, 0, -math.log(world.ZOOM)),
+    "dolly_left": (world.PAN, 0, 0),
+    "dolly_right": (-world.PAN, 0, 0),
+    "jib_up": (0, world.TILT, 0),
+    "jib_down": (0, -world.TILT, 0),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Travel:
+    """Of the ground's picture, from the first frame to each of n: content at u of the first frame
+    is at `zoom` u + (x, y), from the frame's middle, so + is content that moves right or down.
+
+    `along` is None where the ground shows motion in every direction. Stripes show it in one only:
+    then it is the unit vector (x, y) of that, and x and y are the motion along it.
+    """
+
+    x: Floats  # (n,) heights
+    y: Floats  # (n,) heights
+    zoom: Floats  # (n,)
+    along: tuple[float, float] | None
+
+
+def travel(frames: NDArray[np.uint8], found: NDArray[np.int8] | None = None) -> Travel | None:
+    """How the ground moves in frames (n, h, w, 3); None for a plain ground, and where frames have
+    too little in common. `found` are the frames' `things.labels`, where they are known.
+    """
+    found = things.labels(frames) if found is None else found
+    if len(frames) < 2:
+        return None
+    count = min(STEPS + 1, len(frames))
+    at = np.linspace(0, len(frames) - 1, count).round().astype(int)
+    ignore = grown(found[at] != things.NOTHING, MARGIN)
+    images = small(frames[at]).mean(-1)
+    deviation, along = _structure(images, ignore)
+    if deviation < TEXTURED:
+        return None
+    moves = register(images[:-1], images[1:], np.stack((ignore[:-1], ignore[1:])))
+    if (moves.agreement >= AGREE).mean() < CLEAR:
+        return None
+    x, y, zoom = [0.0], [0.0], [1.0]
+    for step_x, step_y, step_zoom in zip(moves.x, moves.y, moves.zoom, strict=True):
+        x.append(step_zoom * x[-1] + step_x)
+        y.append(step_zoom * y[-1] + step_y)
+        zoom.append(step_zoom * zoom[-1])
+    every = np.arange(len(frames))
+    x, y, zoom = (np.interp(every, at, values).astype(np.float32) for values in (x, y, zoom))
+    return Travel(x=x, y=y, zoom=zoom, along=along)
+
+
+def _structure(
+    images: Floats, ignore: NDArray[np.bool_]
+) -> tuple[float, tuple[float, float] | None]:
+    """The ground's standard deviation of brightness, and the direction (x, y) across its stripes,
+    None if it has none.
+    """
+    kept = ~grown(ignore, 2)
+    kept[:, [0, 1, -2, -1]] = kept[:, :, [0, 1, -2, -1]] = False
+    if kept.mean() < 0.05:
+        return 0.0, None
+    images = blur(images, 2)
+    deviation = np.median(
+        [image[keep].std() for image, keep in zip(images, kept, strict=True) if keep.any()]
+    )
+    down, across = np.gradient(images, axis=(1, 2))
+    slopes = np.stack((across[kept], down[kept]))
+    strength, directions = np.linalg.eigh(slopes @ slopes.T)  # ascending
+    if strength[0] > STRIPES * strength[1]:
+        return deviation, None
+    return deviation, (float(directions[0, 1]), float(directions[1, 1]))
+
+
+def move(frames: NDArray[np.uint8]) -> Reading:
+    """Which of `world.CAMERAS` made a clip: uint8 (n, h, w, 3). No name where the camera is
+    hand-held, or where it cannot be told: a plain ground, half a move, two at a time.
+
+    Scores are the share of the whole move that was made, negative for its opposite; that of
+    "static" is 1 for no motion and 0.5 at the most that counts as none.
+    """
+    found = things.labels(frames)
+    whole = travel(frames, found)
+    if whole is None:
+        return Reading(name=None, scores=dict.fromkeys(world.CAMERAS, 0.0))
+    x, y, zoom = resolved(whole, things.main(found))
+    made = (x, y, math.log(zoom))
+    shares = {
+        name: sum(a * b for a, b in zip(made, full, strict=True)) / sum(b * b for b in full)
+        for name, full in MOVES.items()
+    }
+    restless = max(math.hypot(x, y) / STILL, abs(made[2]) / STILL_ZOOM)
+    scores = {**shares, "static": max(0.0, 1 - restless / 2)}
+    if restless <= 1:
+        return Reading(name="static", scores=scores)
+    first = max(shares, key=shares.__getitem__)
+    beside = max(abs(share) for share in shares.values() if abs(share) != abs(shares[first]))
+    clear = shares[first] >= WHOLE and beside <= BESIDE * shares[first]
+    return Reading(name=first if clear else None, scores=scores)
+
+
+def resolved(whole: Travel, thing: Track | None) -> tuple[float, float, float]:
+    """x, y and zoom of the ground's picture from the first frame to the last.
+
+    What stripes hide is taken from the thing: its own motion is along x or along y, so the camera
+    did the rest. Of the two answers the one counts in which the camera, too, keeps to an axis.
+    """
+    x, y, zoom = float(whole.x[-1]), float(whole.y[-1]), float(whole.zoom[-1])
+    at = None if thing is None else things.clear(thing)
+    if whole.along is None or thing is None or at is None:
+        return x, y, zoom
+    seen_x, seen_y = (things.rate(values / whole.zoom, at) for values in (thing.x, thing.y))
+    across, down = whole.along
+    known = x * across + y * down
+    answers = [((known - down * seen_y) / across, seen_y)] if abs(across) > SLANTED else []
+    answers += [(seen_x, (known - across * seen_x) / down)] if abs(down) > SLANTED else []
+    x_full, y_full = min(answers, key=lambda answer: min(abs(answer[0]), abs(answer[1])))
+    hidden = y_full * across - x_full * down
+    if abs(hidden) < WOBBLE:
+        return x, y, zoom
+    return x_full, y_full, zoom

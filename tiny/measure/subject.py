@@ -1,0 +1,171 @@
+"""What the main thing of a clip is and does: its colour, its shape and its motion.
+
+The main thing is the one with the most pixels. Each question can be asked of the thing of a given
+colour instead, and the answers all at once are `read`.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tiny import world
+from tiny.measure import camera, things
+from tiny.measure.picture import Floats, grown, sample, small
+from tiny.measure.reading import Reading, best
+from tiny.measure.things import Track
+
+VIEWS = 12  # frames that a shape is averaged over
+GRID = 32  # pixels of the picture that shapes are compared in
+REACH = 2.7  # standard deviations from the centroid to that picture's edge
+FITS = 0.75  # the least likeness of a shape
+SIZES = (0.92, 0.96, 1.0, 1.04, 1.08)  # of a template, next to the thing's own
+RESTLESS = 3.0  # usual bounces; no path is longer
+MOVED = 0.4  # of a usual path, to count as that motion
+SMOOTH = 5  # frames; a path's noise would add up to a bounce
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """The main thing. All without a name if there is none."""
+
+    colour: Reading
+    shape: Reading
+    motion: Reading
+
+
+def read(frames: NDArray[np.uint8], *, colour: str | None = None) -> Subject:
+    """Colour, shape and motion of the thing in a clip, uint8 (n, h, w, 3), of the main one or of
+    the one with the given colour.
+    """
+    found = things.labels(frames)
+    shares = best(things.colours(found), least=1e-6)
+    name = shares.name if colour is None else colour
+    thing = None if name is None else things.track(found, name)
+    if thing is None:
+        nothing = Reading(name=None, scores=dict.fromkeys(world.SHAPES, 0.0))
+        still = Reading(name=None, scores=dict.fromkeys(world.MOTIONS, 0.0))
+        return Subject(colour=shares, shape=nothing, motion=still)
+    return Subject(
+        colour=shares,
+        shape=_shape(frames, found, thing),
+        motion=_motion(thing, camera.travel(frames, found), frames.shape[2] / frames.shape[1]),
+    )
+
+
+def colour(frames: NDArray[np.uint8]) -> Reading:
+    """The colour of the main thing, of `world.COLOURS`. Scores are shares of all things' pixels."""
+    return best(things.colours(things.labels(frames)), least=1e-6)
+
+
+def shape(frames: NDArray[np.uint8], *, colour: str | None = None) -> Reading:
+    """One of `world.SHAPES`. Scores are likenesses, 1 for the true shape without any blur."""
+    return read(frames, colour=colour).shape
+
+
+def motion(frames: NDArray[np.uint8], *, colour: str | None = None) -> Reading:
+    """One of `world.MOTIONS`, with the camera's own motion taken off where the ground shows it.
+
+    Scores are in usual paths of that motion for the frame's width; that of "still" falls with the
+    largest of the others. On a plain ground a camera's move looks like the thing's.
+    """
+    return read(frames, colour=colour).motion
+
+
+def _motion(thing: Track, whole: camera.Travel | None, aspect: float) -> Reading:
+    x, y, area = thing.x, thing.y, thing.area
+    if whole is not None:
+        end_x, end_y, _ = camera.resolved(whole, thing)
+        time = np.linspace(0, 1, len(x), dtype=np.float32)
+        # What stripes hide of the camera's motion has no path of its own, only its end.
+        x = (x - whole.x - (end_x - whole.x[-1]) * time) / whole.zoom
+        y = (y - whole.y - (end_y - whole.y[-1]) * time) / whole.zoom
+        area = area / whole.zoom**2
+    radius = sum(world.SIZES.values()) / len(world.SIZES)
+    usual_x, usual_y = 1.2 * (aspect / 2 - radius), 1.5 * (0.5 - radius)
+    at = things.clear(thing)
+    at = np.nonzero(~np.isnan(thing.x))[0] if at is None else at
+    right, down, larger = (things.rate(values, at) for values in (x, y, np.log(area)))
+    scores = {
+        "left": -right / usual_x,
+        "right": right / usual_x,
+        "up": -down / usual_y,
+        "down": down / usual_y,
+        "bouncing": _turns(y[at]) / (2 * world.BOUNCES) / usual_y,
+        "growing": larger / math.log((1.5 / 0.6) ** 2),
+    }
+    scores["still"] = 2 * MOVED - max(scores.values())
+    if scores["bouncing"] > RESTLESS:
+        return Reading(name=None, scores=scores)
+    return best(scores, least=0.0)
+
+
+def _turns(path: Floats) -> float:
+    """How much longer a path is than from its begin to its end, both in the path's unit."""
+    weights = np.ones(SMOOTH) / SMOOTH
+    path = np.convolve(np.pad(path, SMOOTH // 2, mode="edge"), weights, mode="valid")
+    return float(np.abs(np.diff(path)).sum() - abs(path[-1] - path[0]))
+
+
+def _shape(frames: NDArray[np.uint8], found: NDArray[np.int8], thing: Track) -> Reading:
+    whole = np.nonzero(thing.whole)[0]
+    if not len(whole):
+        return Reading(name=None, scores=dict.fromkeys(world.SHAPES, 0.0))
+    at = whole[np.linspace(0, len(whole) - 1, min(VIEWS, len(whole))).round().astype(int)]
+    images = small(frames[at])
+    views = [_view(*each) for each in zip(images, found[at], thing.mask[at], strict=True)]
+    view = np.mean(views, axis=0)
+    return best({name: _likeness(view, name) for name in world.SHAPES}, least=FITS)
+
+
+def _view(image: Floats, found: NDArray[np.int8], mask: NDArray[np.bool_]) -> Floats:
+    """A thing's cover, 0 to 1, of `GRID` x `GRID` points: the thing's centroid is in the middle,
+    the edge `REACH` of its standard deviations away.
+    """
+    rows, columns = np.nonzero(mask)
+    spread = math.sqrt((rows.var() + columns.var()) / 2)
+    points = np.linspace(-REACH, REACH, GRID, dtype=np.float32) * spread
+    down, across = points + rows.mean(), points + columns.mean()
+    near = tuple(
+        slice(max(0, int(places[0]) - 1), int(places[-1]) + 3) for places in (down, across)
+    )
+    around = ~grown(found[near][None] != things.NOTHING, 2)[0]
+    if not around.any():
+        return np.zeros((GRID, GRID), np.float32)
+    ground = np.median(image[near][around], axis=0)
+    towards = np.median(image[mask], axis=0) - ground
+    cover = (image - ground) @ towards / (towards @ towards)
+    # Steeper, so that a texture, light here and dark there, is no cover.
+    cover = ((cover - 0.2) / 0.6).clip(0, 1)
+    cover[(found != things.NOTHING) & ~mask] = 0
+    return sample(cover[None], down[None], across[None])[0]
+
+
+def _likeness(view: Floats, shape: str) -> float:
+    """What a view and a shape have in common, of what one of them has, at the best size."""
+    return max(
+        float(np.minimum(view, template).sum() / np.maximum(view, template).sum())
+        for template in _templates(shape)
+    )
+
+
+@cache
+def _templates(shape: str) -> tuple[Floats, ...]:
+    """A shape as `_view` shows it, in each of `SIZES`."""
+    thing = world.Thing(
+        colour="white", shape=shape, size="large", motion="still", x=0.0, y=0.0, reach=0.0
+    )
+    scene = world.Scene(things=(thing,), ground="black", texture="plain", offset=(0.0, 0.0))
+    near = world.Camera(zoom=(2.0, 2.0))
+    frame = world.film(scene, near, torch.zeros(1), 256, 256)[0, 0].numpy()
+    cover = (frame - frame.min()) / (frame.max() - frame.min())
+    rows, columns = np.nonzero(cover > 0.5)
+    spread = math.sqrt((rows.var() + columns.var()) / 2)
+    points = np.linspace(-REACH, REACH, GRID, dtype=np.float32) * spread
+    return tuple(
+        sample(cover[None], (points / size + rows.mean())[None], (points / size + columns.mean())[None])[0]
+        for size in SIZES
+    )
