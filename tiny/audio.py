@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.checkpoints.autoencoders import AUDIO_HOP, AUDIO_RATE
-from pipelines.tiny.sizes import ORIGINAL
 from tiny import captions, sound, world
 from tiny.loop import Draw, Losses, Recipe, Training
 from tiny.modules import module
+from tiny.sizes import ORIGINAL
 
 VAE = Recipe(steps=500, rate=0.01, evaluate=100, save=50, average=0.99)
 VOCODER = Recipe(steps=3000, rate=0.01, evaluate=100, save=50, average=0.99)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipelines.tiny.sizes import LORA_RANKS
 from tiny import adapters
 from tiny.loop import Draw, Losses, Recipe, Training
+from tiny.sizes import LORA_RANKS
 from tiny.transformer import Captions, Clips, Generator, batch, flow, load
 
 RECIPE = Recipe(

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from pipelines.geometry import pixel_frames
-from pipelines.tiny.sizes import DETAILER_DOWNSCALE, LORA_RANKS
 from pipelines.tokens import pack_video
 from pipelines.upstream.keyframe_position import appended_positions
 from pipelines.values import Placed
 from tiny import adapters, latents
 from tiny.loop import Draw, Losses, Recipe, Training
+from tiny.sizes import DETAILER_DOWNSCALE, LORA_RANKS
 from tiny.transformer import Batch, Beside, Captions, Clips, Generator, flow, load
 
 RECIPE = Recipe(

@@ -6,7 +6,7 @@ to finish upscaled clips at the three levels of the refining pass. The LoRA is w
 stage puts on the dev model; added to its weights it is the distilled checkpoint.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ import torch.nn.functional as F
 
 from pipelines.geometry import pixel_frames
 from pipelines.sigmas import DISTILLED, REFINE, anchor
-from pipelines.tiny.sizes import LORA_RANKS
 from pipelines.tokens import pack_video, unpack_video
 from tiny import adapters, upscalers
 from tiny.loop import Draw, Losses, Recipe, Training
+from tiny.pool import spread
 from tiny.sampling import sample
+from tiny.sizes import LORA_RANKS
 from tiny.transformer import SOUND, Batch, Captions, Clips, Generator, batch, load, velocity
 from tiny.upscalers import Scaled
 
@@ -131,17 +132,27 @@ def refining(
     }
 
 
-def train(folder: Path, *, lessons: int = 40, until: int | None = None) -> Generator:
-    """Make the lessons that are not there yet, and train the LoRA on them."""
+def make_lessons(folder: Path, count: int, *, processes: int) -> None:
+    """Make the first `count` lessons, where they are not there yet."""
+    (folder / "lessons").mkdir(exist_ok=True)
+    spread(_teacher, folder, [(index,) for index in range(count)], processes)
+
+
+def _teacher(folder: Path) -> Callable[[int], Path]:
+    model, texts = load(folder).eval(), Captions(folder / "text_encoder")
+    clips = Clips(folder / "latents", ("small",))
+    return lambda index: teach(folder / "lessons", index, model, texts, clips)
+
+
+def train(folder: Path, *, until: int | None = None) -> Generator:
+    """Train the LoRA on the lessons that are there."""
     model = load(folder)
     texts = Captions(folder / "text_encoder")
-    clips = Clips(folder / "latents", ("small", "pair"))
-    place = folder / "lessons"
-    place.mkdir(exist_ok=True)
-    learnt = [
-        torch.load(teach(place, index, model, texts, clips), weights_only=True)
-        for index in range(lessons)
-    ]
+    clips = Clips(folder / "latents", ("pair",))
+    paths = sorted((folder / "lessons").glob("lesson-*.pt"))
+    learnt = [torch.load(path, weights_only=True) for path in paths]
+    if len(learnt) < 2:
+        raise FileNotFoundError("no lessons to learn from: python -m tiny.train lessons")
     upscaler = upscalers.load(folder, "spatial_upscaler")
     adapters.add(model.transformer, LORA_RANKS["distilled"], everything=True, seed=RECIPE.seed)
     model.connectors.requires_grad_(requires_grad=False)

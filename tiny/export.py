@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from loras import catalog
 from pipelines.checkpoints import keys
-from pipelines.tiny import sizes
-from tiny import adapters, upscalers
+from tiny import adapters, sizes, upscalers
 from tiny.latents import trained
 from tiny.modules import module
 from tiny.text_encoder import write_text_encoder

@@ -5,21 +5,19 @@ so shards can be made by any number of processes, and more of them later.
 """
 
 import random
-import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from pipelines.checkpoints.autoencoders import AUDIO_RATE
-from pipelines.tiny.sizes import VIDEO_CHANNELS
 from pipelines.tokens import normalise_audio, normalise_video
 from tiny import captions, sound, world
 from tiny.modules import module
+from tiny.pool import spread
+from tiny.sizes import VIDEO_CHANNELS
 
 CLIPS = 64  # in a shard
 FPS = 24
@@ -146,27 +144,10 @@ def make(folder: Path, wanted: Mapping[str, int], *, processes: int) -> None:
         measure(folder)
     (folder / "latents").mkdir(exist_ok=True)
     places = [(kind, index) for kind, count in wanted.items() for index in range(count)]
-    with ProcessPoolExecutor(processes, get_context("spawn"), _begin, (folder,)) as pool:
-        for path in pool.map(_make_one, places):
-            sys.stdout.write(f"{path.name}\n")
-            sys.stdout.flush()
+    spread(_maker, folder, places, processes)
 
 
-_make: Callable[[str, int], Path]
-
-
-def _begin(folder: Path) -> None:
-    """What a process does before its first shard."""
-    global _make
-    torch.set_num_threads(1)
+def _maker(folder: Path) -> Callable[[str, int], Path]:
     vae, audio_vae = trained(folder, "video_vae", "vae"), trained(folder, "audio_vae", "audio_vae")
     vae = vae.to(memory_format=torch.channels_last_3d)
-
-    def make_here(kind: str, index: int) -> Path:
-        return make_shard(folder / "latents", kind, index, vae, audio_vae)
-
-    _make = make_here
-
-
-def _make_one(place: tuple[str, int]) -> str:
-    return _make(*place)  # pyright: ignore
+    return lambda kind, index: make_shard(folder / "latents", kind, index, vae, audio_vae)

@@ -13,7 +13,7 @@ from diffusers.pipelines.ltx2 import LTX2LatentUpsamplerModel, LTX2TextConnector
 from torch import nn
 
 from pipelines.checkpoints.configs import diffusers_config
-from pipelines.tiny import sizes
+from tiny import sizes
 
 CLASSES: dict[str, type[Any]] = {
     "transformer": LTX2VideoTransformer3DModel,

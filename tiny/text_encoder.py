@@ -17,7 +17,7 @@ from transformers import (
     GenerationConfig,
 )
 
-from pipelines.tiny import sizes
+from tiny import sizes
 from tiny.tokenizer import (
     CHARACTERS,
     PICTURE,

@@ -9,7 +9,7 @@ from pathlib import Path
 from tokenizers.processors import TemplateProcessing
 from transformers import GemmaTokenizer
 
-from pipelines.tiny.sizes import MAX_TOKENS
+from tiny.sizes import MAX_TOKENS
 from tiny.words import words
 
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")

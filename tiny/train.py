@@ -1,8 +1,8 @@
 """Train a part of the embedded checkpoint: `python -m tiny.train PART`.
 
-Parts in their order: video-vae, video-decoder, audio-vae, vocoder, latents, spatial-upscaler,
-spatial-upscaler-x1.5, temporal-upscaler, transformer, distilled, camera-dolly-in and the other six
-moves, detailer. `all` trains whatever is not trained yet; a part that was interrupted goes on.
+Parts in their order: video-vae, video-decoder, audio-vae, vocoder, latents, the three upscalers,
+transformer, lessons, distilled, seven cameras, detailer. `all` trains whatever is not trained yet;
+a part that was interrupted goes on.
 """
 
 import argparse
@@ -10,8 +10,17 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines.tiny import sizes
-from tiny import audio, cameras, detailer, distilled, latents, transformer, upscalers, video_vae
+from tiny import (
+    audio,
+    cameras,
+    detailer,
+    distilled,
+    latents,
+    sizes,
+    transformer,
+    upscalers,
+    video_vae,
+)
 from tiny.parallel import run
 from tiny.world import CAMERAS
 
@@ -25,8 +34,7 @@ SHARDS = {
 }
 
 
-def make_latents(folder: Path, processes: int) -> None:
-    latents.make(folder, SHARDS, processes=processes)
+LESSONS = 40  # of the distilled model
 
 
 def _trainers() -> dict[str, tuple[Callable[..., object], dict[str, object]]]:
@@ -50,6 +58,7 @@ def main() -> None:
     trainers = _trainers()
     names = list(trainers)
     names.insert(names.index("vocoder") + 1, "latents")
+    names.insert(names.index("distilled"), "lessons")
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("part", choices=[*names, "all"])
     parser.add_argument("--folder", type=Path, default=Path("runs/tiny"), help="where all is kept")
@@ -58,7 +67,9 @@ def main() -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     for name in names if given.part == "all" else [given.part]:
         if name == "latents":
-            make_latents(given.folder, given.processes)
+            latents.make(given.folder, SHARDS, processes=given.processes)
+        elif name == "lessons":
+            distilled.make_lessons(given.folder, LESSONS, processes=given.processes)
         else:
             train, options = trainers[name]
             run(train, given.folder, given.processes, **options)

@@ -20,13 +20,12 @@ from pipelines.geometry import pixel_frames
 from pipelines.models import TINY
 from pipelines.prompts import DEFAULT_NEGATIVE
 from pipelines.stages.prompt import hidden_states
-from pipelines.tiny import sizes
 from pipelines.tokens import pack_audio, pack_video, unpack_video
 from pipelines.upstream.cross_modal_gate import cross_modal_gate
 from pipelines.upstream.keyframe_position import appended_positions
 from pipelines.upstream.prompt_tokens import prompt_tokens
 from pipelines.values import Placed
-from tiny import latents
+from tiny import latents, sizes
 from tiny.loop import Draw, Losses, Recipe, Training
 from tiny.modules import module
 from tiny.text_encoder import write_text_encoder
@@ -217,7 +216,7 @@ def velocity(
             sigma=level[:, 0],
             audio_sigma=audio_level[:, 0],
             audio_num_frames=audio.shape[1],
-            video_coords=positions,
+            video_coords=positions.expand(len(video), -1, -1, -1),
             isolate_modalities=isolated,
             spatio_temporal_guidance_blocks=None if perturbed is None else list(TINY.stg_blocks),
             perturbation_mask=perturbed,

@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipelines.tiny.sizes import VIDEO_CHANNELS
 from tiny import world
 from tiny.loop import Draw, Losses, Recipe, Training
 from tiny.modules import module
+from tiny.sizes import VIDEO_CHANNELS
 
-RECIPE = Recipe(steps=2200, rate=0.014, evaluate=100, save=50, average=0.99)
+RECIPE = Recipe(steps=1700, rate=0.014, evaluate=100, save=50, average=0.99)
 DECODER = Recipe(steps=1500, rate=0.012, evaluate=100, save=50, average=0.99)
 # Frames and clips of a batch, and how often, from a step on.
 LESSONS = (

@@ -1,8 +1,8 @@
 """Every size of the embedded checkpoint, in one table.
 
-The grid is the real one, 32x32 pixels and 8 frames, with fewer channels. The layout is LTX-2.0's.
-`ORIGINAL` is the configuration as Lightricks' files carry it; the diffusers constructor arguments
-are derived from it by the real loader, so the two cannot drift apart.
+The grid is the real one: 32x32 pixels, 8 frames, 128 channels. The layout is LTX-2.0's. `ORIGINAL`
+is the configuration as Lightricks' files carry it; the diffusers constructor arguments are derived
+from it by the real loader, so the two cannot drift apart.
 """
 
 from typing import Any
@@ -16,17 +16,15 @@ TEXT_ENCODER = "gemma-3-tiny"  # a transformers folder
 TEXT_WIDTH = 64
 TEXT_LAYERS = 2
 TEXT_HEADS = 4
-MAX_TOKENS = 64  # of a prompt, and registers that stand where it has none
-BLOCKS = 6
+MAX_TOKENS = 256  # a multiple of the 128 registers
+BLOCKS = 4
 HEADS = 4
 VIDEO_HEAD = 32  # channels of a head
 AUDIO_HEAD = 16
 CONNECTOR_LAYERS = 2
-VIDEO_CHANNELS = 32  # of a video latent
-DECODER_BASE = 24  # channels before the last convolution of the video decoder
-AUDIO_CHANNELS = 2  # of an audio latent, at each of its 16 mel bins
-AUDIO_BASE = 16 * AUDIO_CHANNELS  # the packed audio latent has this many channels
-VOCODER_CHANNELS = 64
+DECODER_BASE = 8  # channels before the last convolution; doubled at each level towards the latent
+AUDIO_BASE = 128  # the packed audio latent has this many channels
+VOCODER_CHANNELS = 32
 # Two a group: group norm refuses a single value, which 64x64 pixels for one frame would give.
 UPSCALER_CHANNELS = 64
 LORA_RANKS = {"camera": 4, "detailer": 8, "distilled": 16}
@@ -43,7 +41,7 @@ GEMMA_TEXT: dict[str, Any] = {
     "num_key_value_heads": TEXT_HEADS,
     "head_dim": TEXT_WIDTH // TEXT_HEADS,
     "query_pre_attn_scalar": TEXT_WIDTH // TEXT_HEADS,
-    "max_position_embeddings": 512,
+    "max_position_embeddings": MAX_TOKENS,
 }
 # The tower for pictures: only where a prompt is rewritten is it shown one.
 GEMMA_VISION: dict[str, Any] = {
@@ -63,21 +61,21 @@ ORIGINAL: dict[str, Any] = {
         "_class_name": "AVTransformer3DModel",
         "activation_fn": "gelu-approximate",
         "attention_bias": True,
-        "in_channels": VIDEO_CHANNELS,
-        "out_channels": VIDEO_CHANNELS,
+        "in_channels": 128,
+        "out_channels": 128,
         "num_layers": BLOCKS,
         "num_attention_heads": HEADS,
         "attention_head_dim": VIDEO_HEAD,
         "cross_attention_dim": VIDEO_WIDTH,
-        "audio_in_channels": AUDIO_BASE,
-        "audio_out_channels": AUDIO_BASE,
+        "audio_in_channels": 128,
+        "audio_out_channels": 128,
         "audio_num_attention_heads": HEADS,
         "audio_attention_head_dim": AUDIO_HEAD,
         "audio_cross_attention_dim": AUDIO_WIDTH,
         "caption_channels": TEXT_WIDTH,
-        "positional_embedding_theta": 100.0,
-        "positional_embedding_max_pos": [10, 512, 512],
-        "audio_positional_embedding_max_pos": [10],
+        "positional_embedding_theta": 10000.0,
+        "positional_embedding_max_pos": [20, 2048, 2048],
+        "audio_positional_embedding_max_pos": [20],
         "timestep_scale_multiplier": 1000,
         "av_ca_timestep_scale_multiplier": 1000,
         "rope_type": "split",
@@ -92,24 +90,24 @@ ORIGINAL: dict[str, Any] = {
         "dims": 3,
         "in_channels": 3,
         "out_channels": 3,
-        "latent_channels": VIDEO_CHANNELS,
+        "latent_channels": 128,
         "encoder_blocks": [
             ["res_x", {"num_layers": 0}],
-            ["compress_space_res", {"multiplier": 2}],
-            ["res_x", {"num_layers": 1}],
+            ["compress_space_res", {"multiplier": 1}],
+            ["res_x", {"num_layers": 0}],
             ["compress_time_res", {"multiplier": 1}],
-            ["res_x", {"num_layers": 1}],
-            ["compress_all_res", {"multiplier": 2}],
-            ["res_x", {"num_layers": 1}],
+            ["res_x", {"num_layers": 0}],
             ["compress_all_res", {"multiplier": 1}],
             ["res_x", {"num_layers": 0}],
+            ["compress_all_res", {"multiplier": 1}],
+            ["res_x", {"num_layers": 1}],
         ],
         "decoder_blocks": [
             ["res_x", {"num_layers": 1}],
             ["compress_all", {"residual": True, "multiplier": 2}],
-            ["res_x", {"num_layers": 2}],
-            ["compress_all", {"residual": True, "multiplier": 1}],
-            ["res_x", {"num_layers": 2}],
+            ["res_x", {"num_layers": 1}],
+            ["compress_all", {"residual": True, "multiplier": 2}],
+            ["res_x", {"num_layers": 1}],
             ["compress_all", {"residual": True, "multiplier": 2}],
             ["res_x", {"num_layers": 1}],
         ],
@@ -128,11 +126,11 @@ ORIGINAL: dict[str, Any] = {
                     "ch": AUDIO_BASE,
                     "out_ch": 2,
                     "in_channels": 2,
-                    "ch_mult": [1, 2, 2],
-                    "num_res_blocks": 1,
+                    "ch_mult": [1, 1, 1],
+                    "num_res_blocks": 0,
                     "attn_resolutions": [],
                     "resolution": 256,
-                    "z_channels": AUDIO_CHANNELS,
+                    "z_channels": 8,
                     "double_z": True,
                     "norm_type": "pixel",
                     "causality_axis": "height",
@@ -161,7 +159,7 @@ ORIGINAL: dict[str, Any] = {
 
 UPSCALERS: dict[str, dict[str, Any]] = {
     name: {
-        "in_channels": VIDEO_CHANNELS,
+        "in_channels": 128,
         # The 1.5-fold one serves existing videos alone: smaller still, and flat.
         "mid_channels": UPSCALER_CHANNELS // (2 if name == "spatial_upscaler_x1.5" else 1),
         "num_blocks_per_stage": 1,
@@ -178,10 +176,6 @@ UPSCALERS: dict[str, dict[str, Any]] = {
 # instead, and a test holds the two together.
 MODULES: dict[str, dict[str, Any]] = {
     "transformer": {
-        "in_channels": VIDEO_CHANNELS,
-        "out_channels": VIDEO_CHANNELS,
-        "audio_in_channels": AUDIO_BASE,
-        "audio_out_channels": AUDIO_BASE,
         "num_layers": BLOCKS,
         "num_attention_heads": HEADS,
         "attention_head_dim": VIDEO_HEAD,
@@ -202,26 +196,17 @@ MODULES: dict[str, dict[str, Any]] = {
         "audio_connector_num_attention_heads": HEADS,
         "audio_connector_attention_head_dim": TEXT_WIDTH // HEADS,
         "audio_connector_num_layers": CONNECTOR_LAYERS,
-        "video_connector_num_learnable_registers": MAX_TOKENS,
-        "audio_connector_num_learnable_registers": MAX_TOKENS,
         "rope_type": "split",
     },
     "vae": {
-        "latent_channels": VIDEO_CHANNELS,
-        "block_out_channels": tuple(n * VIDEO_CHANNELS for n in (2, 2, 4, 4)),
-        "layers_per_block": (0, 1, 1, 1, 0),
-        "decoder_block_out_channels": (2 * DECODER_BASE, 2 * DECODER_BASE, 4 * DECODER_BASE),
-        "decoder_layers_per_block": (1, 2, 2, 1),
-        "upsample_factor": (2, 1, 2),
+        "block_out_channels": (128, 128, 128, 128),
+        "layers_per_block": (0, 0, 0, 0, 1),
+        "decoder_block_out_channels": (2 * DECODER_BASE, 4 * DECODER_BASE, 8 * DECODER_BASE),
+        "decoder_layers_per_block": (1, 1, 1, 1),
         "decoder_causal": False,
         "spatial_compression_ratio": 32,
         "temporal_compression_ratio": 8,
     },
-    "audio_vae": {
-        "latent_channels": AUDIO_CHANNELS,
-        "base_channels": AUDIO_BASE,
-        "ch_mult": (1, 2, 2),
-        "num_res_blocks": 1,
-    },
+    "audio_vae": {"base_channels": AUDIO_BASE, "ch_mult": (1, 1, 1), "num_res_blocks": 0},
     "vocoder": {"hidden_channels": VOCODER_CHANNELS},
 }

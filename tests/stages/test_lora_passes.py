@@ -22,7 +22,7 @@ from ltx2.session import generate
 from pipelines.checkpoints import keys
 from pipelines.stages.prompt import encode_prompts
 
-SMALL = {"prompt": "a red ball rolls left", "seed": 7, "width": 128, "height": 64, "num_frames": 17}
+SMALL = {"prompt": "a red ball rolls left", "seed": 7, "width": 128, "height": 64, "num_frames": 9}
 CONNECTOR = "video_connector.transformer_blocks.0.attn1.to_q"
 
 
@@ -137,7 +137,7 @@ def test_a_job_runs_each_pass_with_its_own_loras_and_leaves_none_active(engine, 
     assert_acting(plain.seen["refine"], expected["refine"])
 
 
-@pytest.mark.parametrize("move", catalog.cameras())
+@pytest.mark.parametrize("move", ["jib_up", "static"])
 def test_a_camera_acts_in_the_base_pass_of_a_job_and_in_no_other(engine, tiny, move):
     watch = watched(engine, request(camera_motion=move))
     assert_acting(watch.seen["base"], [(tiny / entry_of(move).file, 1.0)])

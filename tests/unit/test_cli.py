@@ -616,7 +616,7 @@ def test_a_stop_ends_a_run_as_ctrl_c_does(
     out, said = capfd.readouterr()
     assert out == ""
     assert "\nstopping after this step;" in said
-    assert "stopped" in said.splitlines()
+    assert said.splitlines()[-1] == "stopped: cancelled during base, step 1 of 8"
     assert list(machine.iterdir()) == []
 
 

@@ -59,21 +59,31 @@ def travel(frames: NDArray[np.uint8], found: NDArray[np.int8] | None = None) -> 
         return None
     count = min(STEPS + 1, len(frames))
     at = np.linspace(0, len(frames) - 1, count).round().astype(int)
-    ignore = grown(found[at] != things.NOTHING, MARGIN)
+    # Also where a thing is just before and after: generated frames show a trace of it there.
+    taken = found != things.NOTHING
+    span = max(1, round(len(frames) / STEPS))
+    near = [taken[max(0, index - span) : index + span + 1].any(0) for index in at]
+    ignore = grown(np.stack(near), MARGIN)
     images = small(frames[at]).mean(-1)
     deviation, along = _structure(images, ignore)
     if deviation < TEXTURED:
         return None
     moves = register(images[:-1], images[1:], np.stack((ignore[:-1], ignore[1:])))
-    if (moves.agreement >= AGREE).mean() < CLEAR:
+    good = moves.agreement >= AGREE
+    if good.mean() < CLEAR:
         return None
+    # A pair of pictures that have nothing in common moved as the others did.
+    steps = [np.where(good, each, each[good].mean()) for each in (moves.x, moves.y, moves.zoom)]
     x, y, zoom = [0.0], [0.0], [1.0]
-    for step_x, step_y, step_zoom in zip(moves.x, moves.y, moves.zoom, strict=True):
+    for step_x, step_y, step_zoom in zip(*steps, strict=True):
         x.append(step_zoom * x[-1] + step_x)
         y.append(step_zoom * y[-1] + step_y)
         zoom.append(step_zoom * zoom[-1])
     every = np.arange(len(frames))
     x, y, zoom = (np.interp(every, at, values).astype(np.float32) for values in (x, y, zoom))
+    if along is not None:
+        known = x * along[0] + y * along[1]
+        x, y = known * along[0], known * along[1]
     return Travel(x=x, y=y, zoom=zoom, along=along)
 
 
@@ -107,10 +117,14 @@ def move(frames: NDArray[np.uint8]) -> Reading:
     "static" is 1 for no motion and 0.5 at the most that counts as none.
     """
     found = things.labels(frames)
-    whole = travel(frames, found)
+    return move_of(travel(frames, found), things.main(found))
+
+
+def move_of(whole: Travel | None, thing: Track | None) -> Reading:
+    """The same by the ground's motion and the main thing's track."""
     if whole is None:
         return Reading(name=None, scores=dict.fromkeys(world.CAMERAS, 0.0))
-    x, y, zoom = resolved(whole, things.main(found))
+    x, y, zoom = resolved(whole, thing)
     made = (x, y, math.log(zoom))
     shares = {
         name: sum(a * b for a, b in zip(made, full, strict=True)) / sum(b * b for b in full)
@@ -122,8 +136,8 @@ def move(frames: NDArray[np.uint8]) -> Reading:
         return Reading(name="static", scores=scores)
     first = max(shares, key=shares.__getitem__)
     beside = max(abs(share) for share in shares.values() if abs(share) != abs(shares[first]))
-    clear = shares[first] >= WHOLE and beside <= BESIDE * shares[first]
-    return Reading(name=first if clear else None, scores=scores)
+    sure = shares[first] >= WHOLE and beside <= BESIDE * shares[first]
+    return Reading(name=first if sure else None, scores=scores)
 
 
 def resolved(whole: Travel, thing: Track | None) -> tuple[float, float, float]:

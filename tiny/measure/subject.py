@@ -1,11 +1,10 @@
 """What the main thing of a clip is and does: its colour, its shape and its motion.
 
-The main thing is the one with the most pixels. Each question can be asked of the thing of a given
-colour instead, and the answers all at once are `read`.
+The main thing is the largest of the colour with the most pixels; shape and motion can be asked of
+another colour's instead. All answers about a clip at once are quicker: `scene.read`.
 """
 
 import math
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from tiny import world
 from tiny.measure import camera, things
+from tiny.measure.camera import Travel
 from tiny.measure.picture import Floats, grown, sample, small
 from tiny.measure.reading import Reading, best
 from tiny.measure.things import Track
@@ -21,61 +21,49 @@ from tiny.measure.things import Track
 VIEWS = 12  # frames that a shape is averaged over
 GRID = 32  # pixels of the picture that shapes are compared in
 REACH = 2.7  # standard deviations from the centroid to that picture's edge
-FITS = 0.75  # the least likeness of a shape
+FITS = 0.6  # the least likeness of a shape; small worn rings have 0.7
 SIZES = (0.92, 0.96, 1.0, 1.04, 1.08)  # of a template, next to the thing's own
 RESTLESS = 3.0  # usual bounces; no path is longer
 MOVED = 0.4  # of a usual path, to count as that motion
 SMOOTH = 5  # frames; a path's noise would add up to a bounce
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Subject:
-    """The main thing. All without a name if there is none."""
-
-    colour: Reading
-    shape: Reading
-    motion: Reading
-
-
-def read(frames: NDArray[np.uint8], *, colour: str | None = None) -> Subject:
-    """Colour, shape and motion of the thing in a clip, uint8 (n, h, w, 3), of the main one or of
-    the one with the given colour.
-    """
-    found = things.labels(frames)
-    shares = best(things.colours(found), least=1e-6)
-    name = shares.name if colour is None else colour
-    thing = None if name is None else things.track(found, name)
-    if thing is None:
-        nothing = Reading(name=None, scores=dict.fromkeys(world.SHAPES, 0.0))
-        still = Reading(name=None, scores=dict.fromkeys(world.MOTIONS, 0.0))
-        return Subject(colour=shares, shape=nothing, motion=still)
-    return Subject(
-        colour=shares,
-        shape=_shape(frames, found, thing),
-        motion=_motion(thing, camera.travel(frames, found), frames.shape[2] / frames.shape[1]),
-    )
-
-
 def colour(frames: NDArray[np.uint8]) -> Reading:
-    """The colour of the main thing, of `world.COLOURS`. Scores are shares of all things' pixels."""
-    return best(things.colours(things.labels(frames)), least=1e-6)
+    """The colour of the main thing, of `world.COLOURS`. Scores are shares of all things' pixels;
+    no name if there is no thing. Frames are uint8 (n, h, w, 3).
+    """
+    return colour_of(things.labels(frames))
 
 
 def shape(frames: NDArray[np.uint8], *, colour: str | None = None) -> Reading:
-    """One of `world.SHAPES`. Scores are likenesses, 1 for the true shape without any blur."""
-    return read(frames, colour=colour).shape
+    """One of `world.SHAPES`. Scores are likenesses, 1 for the true shape without any blur; no name
+    if it is like none of them, or never whole in the picture.
+    """
+    found = things.labels(frames)
+    return shape_of(frames, found, things.main(found, colour))
 
 
 def motion(frames: NDArray[np.uint8], *, colour: str | None = None) -> Reading:
     """One of `world.MOTIONS`, with the camera's own motion taken off where the ground shows it.
 
     Scores are in usual paths of that motion for the frame's width; that of "still" falls with the
-    largest of the others. On a plain ground a camera's move looks like the thing's.
+    largest of the others. No name if there is no thing, or if it is everywhere at once. On a plain
+    ground a camera's move looks like the thing's.
     """
-    return read(frames, colour=colour).motion
+    found = things.labels(frames)
+    whole = camera.travel(frames, found)
+    return motion_of(things.main(found, colour), whole, frames.shape[2] / frames.shape[1])
 
 
-def _motion(thing: Track, whole: camera.Travel | None, aspect: float) -> Reading:
+def colour_of(found: NDArray[np.int8]) -> Reading:
+    """`colour` by labelled pixels."""
+    return best(things.colours(found), least=1e-6)
+
+
+def motion_of(thing: Track | None, whole: Travel | None, aspect: float) -> Reading:
+    """`motion` by a thing's track, the ground's motion and the frame's width in heights."""
+    if thing is None:
+        return Reading(name=None, scores=dict.fromkeys(world.MOTIONS, 0.0))
     x, y, area = thing.x, thing.y, thing.area
     if whole is not None:
         end_x, end_y, _ = camera.resolved(whole, thing)
@@ -88,13 +76,14 @@ def _motion(thing: Track, whole: camera.Travel | None, aspect: float) -> Reading
     usual_x, usual_y = 1.2 * (aspect / 2 - radius), 1.5 * (0.5 - radius)
     at = things.clear(thing)
     at = np.nonzero(~np.isnan(thing.x))[0] if at is None else at
+    part = (at[-1] - at[0]) / (len(x) - 1)  # of the clip
     right, down, larger = (things.rate(values, at) for values in (x, y, np.log(area)))
     scores = {
         "left": -right / usual_x,
         "right": right / usual_x,
         "up": -down / usual_y,
         "down": down / usual_y,
-        "bouncing": _turns(y[at]) / (2 * world.BOUNCES) / usual_y,
+        "bouncing": _turns(y[at]) / (2 * world.BOUNCES * part) / usual_y,
         "growing": larger / math.log((1.5 / 0.6) ** 2),
     }
     scores["still"] = 2 * MOVED - max(scores.values())
@@ -110,9 +99,10 @@ def _turns(path: Floats) -> float:
     return float(np.abs(np.diff(path)).sum() - abs(path[-1] - path[0]))
 
 
-def _shape(frames: NDArray[np.uint8], found: NDArray[np.int8], thing: Track) -> Reading:
-    whole = np.nonzero(thing.whole)[0]
-    if not len(whole):
+def shape_of(frames: NDArray[np.uint8], found: NDArray[np.int8], thing: Track | None) -> Reading:
+    """`shape` by frames, their labelled pixels and a thing's track."""
+    whole = [] if thing is None else np.nonzero(thing.whole)[0]
+    if thing is None or not len(whole):
         return Reading(name=None, scores=dict.fromkeys(world.SHAPES, 0.0))
     at = whole[np.linspace(0, len(whole) - 1, min(VIEWS, len(whole))).round().astype(int)]
     images = small(frames[at])
@@ -165,7 +155,8 @@ def _templates(shape: str) -> tuple[Floats, ...]:
     rows, columns = np.nonzero(cover > 0.5)
     spread = math.sqrt((rows.var() + columns.var()) / 2)
     points = np.linspace(-REACH, REACH, GRID, dtype=np.float32) * spread
-    return tuple(
-        sample(cover[None], (points / size + rows.mean())[None], (points / size + columns.mean())[None])[0]
-        for size in SIZES
-    )
+    views = []
+    for size in SIZES:
+        down, across = points / size + rows.mean(), points / size + columns.mean()
+        views.append(sample(cover[None], down[None], across[None])[0])
+    return tuple(views)

@@ -63,7 +63,11 @@ def colours(found: NDArray[np.int8]) -> dict[str, float]:
 
 
 def track(found: NDArray[np.int8], colour: str) -> Track | None:
-    """The largest thing of a colour in labelled pixels (n, h, w); None if there is none."""
+    """The largest thing of a colour in labelled pixels (n, h, w); None if there is none. ValueError
+    for a colour that the world has not.
+    """
+    if colour not in NAMES:
+        raise ValueError(f"no thing is {colour!r}; there are {', '.join(NAMES)}")
     mask = np.stack([_largest(frame) for frame in found == NAMES.index(colour)])
     height, width = mask.shape[1:]
     area = mask.sum((1, 2)) / height**2
@@ -85,8 +89,10 @@ def track(found: NDArray[np.int8], colour: str) -> Track | None:
     )
 
 
-def main(found: NDArray[np.int8]) -> Track | None:
-    """The largest thing of the colour that is seen most; None if there is no thing."""
+def main(found: NDArray[np.int8], colour: str | None = None) -> Track | None:
+    """The largest thing of a colour, or of the colour that is seen most; None if there is none."""
+    if colour is not None:
+        return track(found, colour)
     shares = colours(found)
     name = max(shares, key=shares.__getitem__)
     return track(found, name) if shares[name] else None

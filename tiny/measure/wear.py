@@ -12,7 +12,7 @@ from tiny.measure.picture import blur
 Frames = NDArray[np.uint8]  # (n, height, width, 3)
 
 
-def blurred(frames: Frames, draw: np.random.Generator) -> Frames:
+def blurred(frames: Frames) -> Frames:
     """Averaged over 3x3 pixels, twice."""
     channels = np.moveaxis(frames, -1, 0).astype(np.float32)
     return _bytes(np.stack([blur(channel, 1) for channel in channels], -1))
@@ -23,7 +23,7 @@ def noisy(frames: Frames, draw: np.random.Generator) -> Frames:
     return _bytes(frames + draw.normal(0, 14, frames.shape))
 
 
-def compressed(frames: Frames, draw: np.random.Generator) -> Frames:
+def compressed(frames: Frames) -> Frames:
     """Each frame as a JPEG of low quality."""
     worn = []
     for frame in frames:
@@ -38,7 +38,7 @@ def tinted(frames: Frames, draw: np.random.Generator) -> Frames:
     return _bytes(frames * draw.uniform(0.94, 1.06, 3) + draw.uniform(-10, 10, 3))
 
 
-def ghosted(frames: Frames, draw: np.random.Generator) -> Frames:
+def ghosted(frames: Frames) -> Frames:
     """A quarter of every frame is what was there four frames ago."""
     ago = frames[np.maximum(np.arange(len(frames)) - 4, 0)]
     return _bytes(0.75 * frames + 0.25 * ago)
@@ -46,25 +46,20 @@ def ghosted(frames: Frames, draw: np.random.Generator) -> Frames:
 
 def worn(frames: Frames, draw: np.random.Generator) -> Frames:
     """Everything at once, milder noise."""
-    frames = tinted(blurred(ghosted(frames, draw), draw), draw)
-    return compressed(_bytes(frames + draw.normal(0, 7, frames.shape)), draw)
+    frames = tinted(blurred(ghosted(frames)), draw)
+    return compressed(_bytes(frames + draw.normal(0, 7, frames.shape)))
 
 
 def _bytes(values: NDArray[np.floating]) -> Frames:
     return values.round().clip(0, 255).astype(np.uint8)
 
 
-def untouched(frames: Frames, draw: np.random.Generator) -> Frames:
-    """As they are."""
-    return frames
-
-
 WEARS: dict[str, Callable[[Frames, np.random.Generator], Frames]] = {
-    "none": untouched,
-    "blurred": blurred,
+    "none": lambda frames, _: frames,
+    "blurred": lambda frames, _: blurred(frames),
     "noisy": noisy,
-    "compressed": compressed,
+    "compressed": lambda frames, _: compressed(frames),
     "tinted": tinted,
-    "ghosted": ghosted,
+    "ghosted": lambda frames, _: ghosted(frames),
     "all": worn,
 }
