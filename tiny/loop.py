@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from tiny import curves
 from tiny.muon import Muon
 
 
@@ -191,5 +192,6 @@ class Training:
         line = json.dumps({k: float(f"{v:.5g}") for k, v in row.items()})
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(line + "\n")
+        curves.write(self.folder.parent, self.name)
         sys.stdout.write(f"{self.name} {line}\n")
         sys.stdout.flush()

@@ -21,6 +21,7 @@ from tiny.measure.things import Track
 VIEWS = 12  # frames that a shape is averaged over
 GRID = 32  # pixels of the picture that shapes are compared in
 REACH = 2.7  # standard deviations from the centroid to that picture's edge
+NEAR = 6  # pixels around a thing, which show the ground
 FITS = 0.6  # the least likeness of a shape; small worn rings have 0.7
 SIZES = (0.92, 0.96, 1.0, 1.04, 1.08)  # of a template, next to the thing's own
 RESTLESS = 3.0  # usual bounces; no path is longer
@@ -116,22 +117,27 @@ def _view(image: Floats, found: NDArray[np.int8], mask: NDArray[np.bool_]) -> Fl
     the edge `REACH` of its standard deviations away.
     """
     rows, columns = np.nonzero(mask)
-    spread = math.sqrt((rows.var() + columns.var()) / 2)
-    points = np.linspace(-REACH, REACH, GRID, dtype=np.float32) * spread
-    down, across = points + rows.mean(), points + columns.mean()
-    near = tuple(
-        slice(max(0, int(places[0]) - 1), int(places[-1]) + 3) for places in (down, across)
-    )
-    around = ~grown(found[near][None] != things.NOTHING, 2)[0]
-    if not around.any():
+    near = tuple(slice(max(0, at.min() - NEAR), at.max() + NEAR + 1) for at in (rows, columns))
+    image, found, mask = image[near], found[near], mask[near]
+    ground = ~grown(found[None] != things.NOTHING, 2)[0]
+    if not ground.any():
         return np.zeros((GRID, GRID), np.float32)
-    ground = np.median(image[near][around], axis=0)
-    towards = np.median(image[mask], axis=0) - ground
-    cover = (image - ground) @ towards / (towards @ towards)
+    middle = np.median(image[ground], axis=0)
+    towards = np.median(image[mask], axis=0) - middle
+    cover = (image - middle) @ towards / (towards @ towards)
     # Steeper, so that a texture, light here and dark there, is no cover.
     cover = ((cover - 0.2) / 0.6).clip(0, 1)
-    cover[(found != things.NOTHING) & ~mask] = 0
-    return sample(cover[None], down[None], across[None])[0]
+    # A soft edge has the ground's label, or even another colour's.
+    cover[~grown(mask[None], 2)[0]] = 0
+    rows, columns = np.nonzero(cover > 0.5)
+    points = _points(rows, columns)
+    return sample(cover[None], (points + rows.mean())[None], (points + columns.mean())[None])[0]
+
+
+def _points(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Floats:
+    """Where a view of pixels at these rows and columns looks, from their middle, in pixels."""
+    spread = math.sqrt((rows.var() + columns.var()) / 2)
+    return np.linspace(-REACH, REACH, GRID, dtype=np.float32) * spread
 
 
 def _likeness(view: Floats, shape: str) -> float:
@@ -153,8 +159,7 @@ def _templates(shape: str) -> tuple[Floats, ...]:
     frame = world.film(scene, near, torch.zeros(1), 256, 256)[0, 0].numpy()
     cover = (frame - frame.min()) / (frame.max() - frame.min())
     rows, columns = np.nonzero(cover > 0.5)
-    spread = math.sqrt((rows.var() + columns.var()) / 2)
-    points = np.linspace(-REACH, REACH, GRID, dtype=np.float32) * spread
+    points = _points(rows, columns)
     views = []
     for size in SIZES:
         down, across = points / size + rows.mean(), points / size + columns.mean()
