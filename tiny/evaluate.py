@@ -265,7 +265,7 @@ ALL: dict[str, Callable[[Engine, Engine, int, int], list[Measure]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--checkpoint", default="tiny", help="a folder of the same layout")
     parser.add_argument("--clips", type=int, default=CLIPS)
     parser.add_argument("--shots", type=int, default=SHOTS, help="clips of each camera")

@@ -59,7 +59,7 @@ def main() -> None:
     names = list(trainers)
     names.insert(names.index("vocoder") + 1, "latents")
     names.insert(names.index("distilled"), "lessons")
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("part", choices=[*names, "all"])
     parser.add_argument("--folder", type=Path, default=Path("runs/tiny"), help="where all is kept")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)

@@ -6,8 +6,10 @@ something to push away from; first frames are given now and then, so that pictur
 streams are isolated and self-attention is perturbed now and then, as guidance will do it.
 """
 
+import os
 import random
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +33,13 @@ from tiny.modules import module
 from tiny.text_encoder import write_text_encoder
 
 RECIPE = Recipe(
-    steps=6000, rate=0.01, other_rate=1e-3, warm_up=200, evaluate=100, save=50, average=0.998
+    steps=9000, rate=0.01, other_rate=1e-3, warm_up=200, evaluate=100, save=50, average=0.998
 )
-# What a batch is of: kind of clip, size of the latent, clips, and how often.
-BATCHES = (("small", "small", 32, 0.8), ("pair", "large", 8, 0.2))
+# What a batch is of, from a step on: kind of clip, size of the latent, clips, and how often.
+LESSONS = (
+    (0, (("small", "small", 32, 1.0),)),
+    (4000, (("small", "small", 32, 0.75), ("pair", "large", 8, 0.25))),
+)
 NO_PROMPT = 0.12  # share of captions that are left out
 NONSENSE = 0.3  # of them, share that is random letters instead of nothing
 NEGATIVE = 0.3  # of them, share that is the default negative prompt
@@ -88,7 +93,12 @@ class Captions:
 
     def __init__(self, folder: Path) -> None:
         if not folder.exists():
-            write_text_encoder(folder)
+            working = folder.with_name(f"{folder.name}.{os.getpid()}")
+            write_text_encoder(working)
+            try:
+                working.rename(folder)
+            except OSError:  # another process was faster, with the same files
+                shutil.rmtree(working)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.encoder = Gemma3ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
         self.known: dict[str, Tensor] = {}
@@ -112,7 +122,7 @@ class Captions:
 class Clips:
     """The shards of some kinds, as they are now."""
 
-    def __init__(self, folder: Path, kinds: Sequence[str]) -> None:
+    def __init__(self, folder: Path, kinds: Collection[str]) -> None:
         self.shards = {kind: list(_shards(folder, kind)) for kind in kinds}
 
     def draw(self, draw: random.Random, kind: str, count: int) -> list[tuple[Mapping, int]]:
@@ -291,8 +301,9 @@ def flow(
 
 
 def losses(model: Generator, clips: Clips, captions: Captions, draw: Draw) -> Losses:
-    kinds = [(kind, size, count) for kind, size, count, _ in BATCHES]
-    kind, size, count = draw.shared.choices(kinds, [share for *_, share in BATCHES])[0]
+    _, batches = [row for row in LESSONS if row[0] <= draw.step][-1]
+    kinds = [(kind, size, count) for kind, size, count, _ in batches]
+    kind, size, count = draw.shared.choices(kinds, [share for *_, share in batches])[0]
     clean = batch(draw.plain, clips, captions, kind, size, count)
     found = flow(model, clean, draw, refined=size == "large")
     return {f"{key}_{size}": value for key, value in found.items()}
@@ -302,6 +313,8 @@ def evaluate(model: Generator, clips: Clips, captions: Captions) -> Mapping[str,
     """The same losses on clips that training does not see, at fixed noise, by noise level."""
     measured: dict[str, float] = {}
     for kind, size, count in (("small", "small", 64), ("pair", "large", 16)):
+        if kind not in clips.shards:
+            continue
         draw = Draw.at(-1, 0)
         clean = batch(draw.plain, clips, captions, kind, size, count, leave_out=0)
         for sigma in (0.975, 0.8, 0.4):
@@ -324,7 +337,9 @@ def evaluate(model: Generator, clips: Clips, captions: Captions) -> Mapping[str,
 def train(folder: Path, *, until: int | None = None) -> Generator:
     model = Generator(seed=RECIPE.seed)
     captions = Captions(folder / "text_encoder")
-    clips = Clips(folder / "latents", ("small", "pair"))
+    end = RECIPE.steps if until is None else until
+    reached = [batches for step, batches in LESSONS if step < end]
+    clips = Clips(folder / "latents", {kind for batches in reached for kind, *_ in batches})
     # The first shard of each kind is for evaluation.
     unseen = Clips(folder / "latents", ())
     for kind, shards in clips.shards.items():

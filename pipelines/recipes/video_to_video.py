@@ -11,7 +11,7 @@ from pipelines.components import Components
 from pipelines.geometry import pixel_frames
 from pipelines.plan import RestorePlan
 from pipelines.stages.decode import decode_video, tile_count
-from pipelines.stages.denoise import AUDIO_CHANNELS, AUDIO_MEL_BINS
+from pipelines.stages.denoise import AUDIO_MEL_BINS
 from pipelines.stages.detail import detail
 from pipelines.stages.encode import encode_spans, encode_video
 from pipelines.stages.prompt import encode_prompts
@@ -76,7 +76,8 @@ def _encoded(
             tiles=plan.encode,
             progress=progress,
         )
-    silence = torch.zeros(1, AUDIO_CHANNELS, 1, AUDIO_MEL_BINS, device=video.device)
+    # No pass of an existing clip makes or reads a sound.
+    silence = torch.zeros(1, 1, 1, AUDIO_MEL_BINS, device=video.device)
     return Latents(video=video, audio=silence)
 
 

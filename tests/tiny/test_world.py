@@ -58,9 +58,7 @@ def test_a_thing_moves_where_its_motion_says(motion, sign_x, sign_y):
 
 def test_a_growing_thing_grows_and_a_bouncing_one_comes_back():
     draw = random.Random(4)
-    grown = world.film(
-        one(draw, motion="growing", colour="blue"), world.Camera(), TIME, 96, 160
-    )
+    grown = world.film(one(draw, motion="growing", colour="blue"), world.Camera(), TIME, 96, 160)
     assert mask(grown, "blue")[-1].sum() > 3 * mask(grown, "blue")[0].sum()
     bouncing = world.thing(draw, motion="bouncing")
     _, y, _ = world.path(bouncing, TIME)

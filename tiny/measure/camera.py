@@ -17,6 +17,7 @@ STEPS = 12  # pairs of frames that are chained over a clip
 MARGIN = 3  # pixels around a thing that are not ground
 AGREE = 0.5  # how alike two grounds have to be, at least
 CLEAR = 0.75  # of the pairs have to be
+ERRATIC = 0.25  # heights of a way to and fro: frames in disorder, no camera
 TEXTURED = 0.008  # of brightness, the least standard deviation of a textured ground
 STRIPES = 0.08  # of the slopes along one direction, the most that stripes have across it
 WHOLE = 0.5  # of a move, to be that move
@@ -52,7 +53,8 @@ class Travel:
 
 def travel(frames: NDArray[np.uint8], found: NDArray[np.int8] | None = None) -> Travel | None:
     """How the ground moves in frames (n, h, w, 3); None for a plain ground, and where frames have
-    too little in common. `found` are the frames' `things.labels`, where they are known.
+    too little in common or are in disorder. `found` are the frames' `things.labels`, where they
+    are known.
     """
     found = things.labels(frames) if found is None else found
     if len(frames) < 2:
@@ -84,6 +86,9 @@ def travel(frames: NDArray[np.uint8], found: NDArray[np.int8] | None = None) -> 
     if along is not None:
         known = x * along[0] + y * along[1]
         x, y = known * along[0], known * along[1]
+    way = np.abs(np.diff(x)).sum() + np.abs(np.diff(y)).sum()
+    if way - abs(x[-1]) - abs(y[-1]) > ERRATIC:
+        return None
     return Travel(x=x, y=y, zoom=zoom, along=along)
 
 

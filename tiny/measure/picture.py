@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating]  # float32 for pictures, since they are many
 ROWS = 96  # about the shorter side of a frame that recognisers look at; more shows no more
 
 

@@ -24,7 +24,7 @@ def length(wave: Wave, rate: int) -> float:
     return wave.shape[1] / rate
 
 
-def loudness(wave: Wave, rate: int) -> NDArray[np.float64]:
+def loudness(wave: Wave, rate: int) -> NDArray[np.floating]:
     """Per `WINDOW` the root mean square of both channels together, which does not depend on the
     side, (n,). A rest shorter than a window is left out.
     """
@@ -36,7 +36,7 @@ def is_silent(wave: Wave, rate: int) -> bool:
     return bool(loudness(wave, rate).max() < SILENT)
 
 
-def side(wave: Wave, rate: int) -> NDArray[np.float64]:
+def side(wave: Wave, rate: int) -> NDArray[np.floating]:
     """Per `WINDOW` where the sound comes from, -1 left to 1 right, (n,); not a number where it is
     silent. Equally powerful at every side, as the world's things are.
     """
@@ -45,7 +45,7 @@ def side(wave: Wave, rate: int) -> NDArray[np.float64]:
     return np.where(np.hypot(left, right) < SILENT, np.nan, angle * 4 / np.pi - 1)
 
 
-def _powers(wave: Wave, rate: int) -> NDArray[np.float64]:
+def _powers(wave: Wave, rate: int) -> NDArray[np.floating]:
     """Mean squares per channel and window, (2, n)."""
     check(wave)
     size = min(round(WINDOW * rate), wave.shape[1])
@@ -54,7 +54,7 @@ def _powers(wave: Wave, rate: int) -> NDArray[np.float64]:
     return (windows**2).mean(-1)
 
 
-def spectrum(wave: Wave, rate: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def spectrum(wave: Wave, rate: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Hertz and power of the loud part's partials, both (n,): both channels, the mean of windows
     of twice `WINDOW` that are at least `LOUD` of the loudest.
     """

@@ -24,7 +24,7 @@ REACH = 2.7  # standard deviations from the centroid to that picture's edge
 NEAR = 6  # pixels around a thing, which show the ground
 FITS = 0.6  # the least likeness of a shape; small worn rings have 0.7
 SIZES = (0.92, 0.96, 1.0, 1.04, 1.08)  # of a template, next to the thing's own
-RESTLESS = 3.0  # usual bounces; no path is longer
+RESTLESS = 8.0  # usual paths; a thing that bounces goes five
 MOVED = 0.4  # of a usual path, to count as that motion
 SMOOTH = 5  # frames; a path's noise would add up to a bounce
 
@@ -88,7 +88,8 @@ def motion_of(thing: Track | None, whole: Travel | None, aspect: float) -> Readi
         "growing": larger / math.log((1.5 / 0.6) ** 2),
     }
     scores["still"] = 2 * MOVED - max(scores.values())
-    if scores["bouncing"] > RESTLESS:
+    gone = [np.abs(np.diff(values[at])).sum() for values in (thing.x, thing.y)]
+    if max(gone[0] / usual_x, gone[1] / usual_y) > RESTLESS:
         return Reading(name=None, scores=scores)
     return best(scores, least=0.0)
 

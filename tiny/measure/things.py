@@ -41,7 +41,18 @@ def labels(frames: NDArray[np.uint8]) -> NDArray[np.int8]:
     distance = (known**2).sum(-1) - 2 * pixels @ known.T
     nearest = distance.argmin(-1)
     found[bright] = np.where(nearest < len(colours), nearest, NOTHING)
+    for index in np.unique(found[found != NOTHING]):
+        mask = found == index
+        found[mask & ~_solid(mask)] = NOTHING
     return found
+
+
+def _solid(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where most of a mask's 3x3 pixels are set: at a straight edge they are, in noise not."""
+    count = np.pad(mask, ((0, 0), (1, 1), (1, 1))).astype(np.int8)
+    count = count[:, :-2] + count[:, 1:-1] + count[:, 2:]
+    count = count[:, :, :-2] + count[:, :, 1:-1] + count[:, :, 2:]
+    return count >= 5
 
 
 def _grounds() -> Floats:
@@ -51,15 +62,21 @@ def _grounds() -> Floats:
 
 
 def colours(found: NDArray[np.int8]) -> dict[str, float]:
-    """How much of the pixels that are anything's are each colour's, in frames where it is at least
-    as large as a thing.
+    """Of the pixels of every colour's largest thing, how many are each colour's, 0 to 1; all 0
+    where there is no thing.
     """
-    cells = found.shape[1] ** 2
-    counts = np.stack([(found == index).sum((1, 2)) for index in range(len(NAMES))])  # (6, n)
-    counts = np.where(counts >= LEAST * cells, counts, 0)
-    often = (counts > 0).mean(1) >= SEEN
-    total = np.where(often, counts.sum(1), 0).astype(float)
-    return dict(zip(NAMES, (total / max(total.sum(), 1)).tolist(), strict=True))
+    total = dict.fromkeys(NAMES, 0.0)
+    for index, name in enumerate(NAMES):
+        if _seen((found == index).sum((1, 2)), found):
+            sizes = np.array([_largest(frame).sum() for frame in found == index])
+            total[name] = float(sizes.sum()) if _seen(sizes, found) else 0.0
+    every = sum(total.values())
+    return {name: size / every if every else 0.0 for name, size in total.items()}
+
+
+def _seen(sizes: NDArray[np.integer], found: NDArray[np.int8]) -> bool:
+    """Whether so many pixels per frame (n,) are a thing that is there often enough."""
+    return bool((sizes >= LEAST * found.shape[1] ** 2).mean() >= SEEN)
 
 
 def track(found: NDArray[np.int8], colour: str) -> Track | None:
