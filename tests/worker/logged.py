@@ -12,16 +12,23 @@ from ltx2.worker.settings import WorkerSettings
 
 @contextmanager
 def loggers_as_before():
-    """Every logger of the process gets back what the block takes from it."""
-    named = [each for each in logging.root.manager.loggerDict.values() if hasattr(each, "handlers")]
-    kept = [(each, each.handlers[:], each.level, each.propagate) for each in [logging.root, *named]]
+    """Every logger of the process gets back what the block takes from it; those that it makes are
+    left as new ones are.
+    """
+    kept = {each: (each.handlers[:], each.level, each.propagate) for each in _loggers()}
     try:
         yield
     finally:
         logging.captureWarnings(capture=False)
-        for each, handlers, level, propagate in kept:
+        for each in _loggers():
+            handlers, level, propagate = kept.get(each, ([], logging.NOTSET, True))
             each.handlers[:], each.propagate = handlers, propagate
             each.setLevel(level)
+
+
+def _loggers():
+    named = logging.root.manager.loggerDict.values()
+    return [logging.root, *(each for each in named if isinstance(each, logging.Logger))]
 
 
 class Written:

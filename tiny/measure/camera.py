@@ -19,10 +19,11 @@ AGREE = 0.5  # how alike two grounds have to be, at least
 CLEAR = 0.75  # of the pairs have to be
 ERRATIC = 0.25  # heights of a way to and fro: frames in disorder, no camera
 TEXTURED = 0.008  # of brightness, the least standard deviation of a textured ground
-STRIPES = 0.08  # of the slopes along one direction, the most that stripes have across it
+STRIPES = 0.3  # of the slopes across, the most along stripes; other textures have about as many
 WHOLE = 0.5  # of a move, to be that move
 BESIDE = 0.5  # of the move, the most that another may be
 SLANTED = 0.3  # of a direction, the least part along an axis that can be divided by
+LONGEST, LONGER = 1.2, 0.2  # whole moves of a camera, and the heights that one more counts
 WOBBLE = 0.035  # heights; a thing that stays where it is may stray so far
 STILL, STILL_ZOOM = 0.015, 0.01  # heights and logarithm of the zoom: a static camera
 # Whole moves: x, y and the logarithm of the zoom, of the picture's content.
@@ -160,8 +161,16 @@ def resolved(whole: Travel, thing: Track | None) -> tuple[float, float, float]:
     known = x * across + y * down
     answers = [((known - down * seen_y) / across, seen_y)] if abs(across) > SLANTED else []
     answers += [(seen_x, (known - across * seen_x) / down)] if abs(down) > SLANTED else []
-    x_full, y_full = min(answers, key=lambda answer: min(abs(answer[0]), abs(answer[1])))
+    x_full, y_full = min(answers, key=_oddness)
     hidden = y_full * across - x_full * down
     if abs(hidden) < WOBBLE:
         return x, y, zoom
     return x_full, y_full, zoom
+
+
+def _oddness(way: tuple[float, float]) -> float:
+    """How unlike a camera's a motion (x, y) is: in heights beside an axis, and more for a motion
+    that is longer than any camera's.
+    """
+    x, y = abs(way[0]), abs(way[1])
+    return min(x, y) + LONGER * max(0.0, x / world.PAN - LONGEST, y / world.TILT - LONGEST)

@@ -77,14 +77,16 @@ def motion_of(thing: Track | None, whole: Travel | None, aspect: float) -> Readi
     usual_x, usual_y = 1.2 * (aspect / 2 - radius), 1.5 * (0.5 - radius)
     at = things.clear(thing)
     at = np.nonzero(~np.isnan(thing.x))[0] if at is None else at
-    part = (at[-1] - at[0]) / (len(x) - 1)  # of the clip
+    part = float(at[-1] - at[0]) / (len(x) - 1)  # of the clip
     right, down, larger = (things.rate(values, at) for values in (x, y, np.log(area)))
+    bounces = _turns(y[at]) / (2 * world.BOUNCES * part) / usual_y
     scores = {
         "left": -right / usual_x,
         "right": right / usual_x,
-        "up": -down / usual_y,
-        "down": down / usual_y,
-        "bouncing": _turns(y[at]) / (2 * world.BOUNCES * part) / usual_y,
+        # A part of a bounce goes up or down, too.
+        "up": -down / usual_y - bounces,
+        "down": down / usual_y - bounces,
+        "bouncing": bounces,
         "growing": larger / math.log((1.5 / 0.6) ** 2),
     }
     scores["still"] = 2 * MOVED - max(scores.values())
@@ -156,7 +158,7 @@ def _templates(shape: str) -> tuple[Floats, ...]:
         colour="white", shape=shape, size="large", motion="still", x=0.0, y=0.0, reach=0.0
     )
     scene = world.Scene(things=(thing,), ground="black", texture="plain", offset=(0.0, 0.0))
-    near = world.Camera(zoom=(2.0, 2.0))
+    near = world.Camera(zoom=(0.44 / world.SIZES["large"],) * 2)  # it nearly fills the frame
     frame = world.film(scene, near, torch.zeros(1), 256, 256)[0, 0].numpy()
     cover = (frame - frame.min()) / (frame.max() - frame.min())
     rows, columns = np.nonzero(cover > 0.5)
