@@ -14,8 +14,16 @@ RECIPE = Recipe(
 COUNT = 32  # clips in a batch
 
 
-def losses(model: Generator, clips: Clips, captions: Captions, move: str, draw: Draw) -> Losses:
-    clean = batch(draw.plain, clips, captions, move, "small", COUNT)
+def losses(
+    model: Generator,
+    clips: Clips,
+    captions: Captions,
+    move: str,
+    draw: Draw,
+    *,
+    count: int = COUNT,
+) -> Losses:
+    clean = batch(draw.plain, clips, captions, move, "small", count)
     found = flow(model, clean, draw, refined=False, isolated=0, perturbed=0, last=0, held=0)
     return {"video": found["video"]}
 
@@ -34,15 +42,36 @@ def evaluate(model: Generator, clips: Clips, captions: Captions, move: str) -> M
 def train(folder: Path, move: str, *, until: int | None = None) -> Generator:
     """Train the LoRA of `move` on the dev model."""
     model = load(folder)
-    adapters.add(model.transformer, LORA_RANKS["camera"], everything=False, seed=RECIPE.seed)
-    model.connectors.requires_grad_(requires_grad=False)
     captions = Captions(folder / "text_encoder")
     clips = Clips(folder / "latents", (move,))
-    training = Training(f"camera_{move}", model, RECIPE, folder)
+    part = f"camera_{move}"
+    learn(model, captions, (clips, clips), move, part, folder, until=until)
+    return model
+
+
+def learn(
+    model: Generator,
+    captions: Captions,
+    clips: tuple[Clips, Clips],
+    move: str,
+    part: str,
+    folder: Path,
+    *,
+    recipe: Recipe = RECIPE,
+    count: int = COUNT,
+    until: int | None = None,
+) -> None:
+    """Put a LoRA on the model and train it on clips of `move`, evaluated on the second of `clips`.
+
+    `part` is what it is called in `folder`, `count` the clips in a batch.
+    """
+    seen, unseen = clips
+    adapters.add(model.transformer, LORA_RANKS["camera"], everything=False, seed=recipe.seed)
+    model.connectors.requires_grad_(requires_grad=False)
+    training = Training(part, model, recipe, folder)
     training.resume()
     training.run(
-        lambda draw: losses(model, clips, captions, move, draw),
-        lambda trained: evaluate(trained, clips, captions, move),  # pyright: ignore
+        lambda draw: losses(model, seen, captions, move, draw, count=count),
+        lambda trained: evaluate(trained, unseen, captions, move),  # pyright: ignore
         until=until,
     )
-    return model

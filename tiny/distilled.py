@@ -17,7 +17,7 @@ from pipelines.geometry import pixel_frames
 from pipelines.sigmas import DISTILLED, REFINE, anchor
 from pipelines.tokens import pack_video, unpack_video
 from tiny import adapters, upscalers
-from tiny.loop import Draw, Losses, Recipe, Training
+from tiny.loop import Draw, Losses, Recipe, Training, read
 from tiny.pool import spread
 from tiny.sampling import sample
 from tiny.sizes import LORA_RANKS
@@ -150,7 +150,7 @@ def train(folder: Path, *, until: int | None = None) -> Generator:
     texts = Captions(folder / "text_encoder")
     clips = Clips(folder / "latents", ("pair",))
     paths = sorted((folder / "lessons").glob("lesson-*.pt"))
-    learnt = [torch.load(path, weights_only=True) for path in paths]
+    learnt = [read(path) for path in paths]
     if len(learnt) < 2:
         raise FileNotFoundError("no lessons to learn from: python -m tiny.train lessons")
     upscaler = upscalers.load(folder, "spatial_upscaler")

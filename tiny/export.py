@@ -13,6 +13,7 @@ from loras import catalog
 from pipelines.checkpoints import keys
 from tiny import adapters, sizes, upscalers
 from tiny.latents import trained
+from tiny.loop import read
 from tiny.modules import module
 from tiny.text_encoder import write_text_encoder
 from tiny.transformer import Generator
@@ -66,7 +67,7 @@ def _loaded_lora(folder: Path, name: str, *, everything: bool) -> Generator:
     model = load_generator(folder)
     kind = name if name in sizes.LORA_RANKS else "camera"
     adapters.add(model.transformer, sizes.LORA_RANKS[kind], everything=everything, seed=0)
-    state = torch.load(folder / name / "state.pt", weights_only=True)
+    state = read(folder / name / "state.pt")
     model.load_state_dict({**model.state_dict(), **state["mean"]})
     return model
 
@@ -104,6 +105,11 @@ def _write_lora(path: Path, entry: catalog.Entry, tensors: Mapping[str, Tensor])
     metadata = {}
     if entry.kind == "detailer":
         metadata = {"reference_downscale_factor": str(sizes.DETAILER_DOWNSCALE)}
+    save_lora(path, tensors, metadata)
+
+
+def save_lora(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """A LoRA's tensors, named as Lightricks' files name them, in bfloat16."""
     save_file(
         {name: value.to(torch.bfloat16).contiguous() for name, value in tensors.items()},
         path,

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipelines.checkpoints.autoencoders import AUDIO_RATE
 from pipelines.tokens import normalise_audio, normalise_video
 from tiny import captions, sound, world
+from tiny.loop import read
 from tiny.modules import module
 from tiny.pool import spread
 from tiny.sizes import VIDEO_CHANNELS
@@ -29,7 +31,8 @@ STATISTICS = "statistics.pt"  # of the latents, beside the VAEs' weights
 class Kind:
     """What a kind of clip is: the camera's move, frames, and the frame's heights and widths."""
 
-    moves: tuple[str | None, ...] = (None,)  # of the camera, by chance; None is hand-held
+    # Of the camera, by chance: one of the world's by its name, or another; None is hand-held.
+    moves: tuple[str | world.AnyCamera | None, ...] = (None,)
     frames: int = 49
     small: tuple[int, int] | None = SMALL
     large: tuple[int, int] | None = None
@@ -57,22 +60,30 @@ def audio_latents(frames: int) -> int:
 
 
 def make_shard(folder: Path, kind: str, index: int, vae: nn.Module, audio_vae: nn.Module) -> Path:
-    """Write one shard, whole or not at all, unless it is there. Latents are normalised.
+    """Write the shard of a kind and number, unless it is there."""
+    draw = random.Random((_SEEDS[kind] + 1) * 1_000_003 + index)
+    path = folder / f"{kind}-{index:04d}.pt"
+    return write_shard(path, KINDS[kind], draw, CLIPS, vae, audio_vae)
+
+
+def write_shard(
+    path: Path, kind: Kind, draw: random.Random, clips: int, vae: nn.Module, audio_vae: nn.Module
+) -> Path:
+    """Write so many clips, whole or not at all, unless they are there. Latents are normalised.
 
     A dict of `text` (list of str), `audio` (n, 2, T, 16), and as the kind has them `small` and
     `large` (n, C, F, h, w), with `small_last` and `large_last` (n, C, 1, h, w), the last frame by
-    itself, and `half` (n, C, (F + 1) / 2, h, w), every other frame.
+    itself, and `half` (n, C, (F + 1) / 2, h, w), every other frame. `small_things` and
+    `large_things` (n, F, h, w) are the share of each latent's pixels that show a thing.
     """
-    path = folder / f"{kind}-{index:04d}.pt"
     if path.exists():
         return path
-    draw = random.Random((_SEEDS[kind] + 1) * 1_000_003 + index)
-    rows = [_clip(draw, KINDS[kind], vae, audio_vae) for _ in range(CLIPS)]
+    rows = [_clip(draw, kind, vae, audio_vae) for _ in range(clips)]
     shard: dict[str, object] = {"text": [row["text"] for row in rows]}
     for key in rows[0]:
         if key != "text":
             shard[key] = torch.cat([row[key] for row in rows])
-    working = path.with_suffix(f".new{index}")
+    working = path.with_suffix(".new")
     torch.save(shard, working)
     return working.rename(path)
 
@@ -83,12 +94,15 @@ def _clip(
 ) -> dict[str, Tensor]:
     height, width = kind.small or kind.large or SMALL
     found = captions.draw_scene(draw, aspect=width / height, textured=kind.textured)
-    camera = world.camera(draw.choice(kind.moves), draw)
+    move = draw.choice(kind.moves)
+    camera = world.camera(move, draw) if move is None or isinstance(move, str) else move
     time = torch.linspace(0, 1, kind.frames)
     row: dict[str, Tensor] = {"text": found.text}  # pyright: ignore
     for name, size in (("small", kind.small), ("large", kind.large)):
         if size:
-            pixels = world.film(found.scene, camera, time, *size)[None] * 2 - 1
+            pixels, things = world.film_and_things(found.scene, camera, time, *size)
+            pixels = pixels[None] * 2 - 1
+            row[f"{name}_things"] = shares(things)[None]
             row[name] = normalise_video(vae, encode(vae, pixels))
             row[f"{name}_last"] = normalise_video(vae, encode(vae, pixels[:, :, -1:]))
             if kind.half:
@@ -97,6 +111,12 @@ def _clip(
     mel = sound.log_mel(wave)[None, :, : 4 * audio_latents(kind.frames) - 3]
     row["audio"] = normalise_audio(audio_vae, audio_vae.encode(mel, return_dict=False)[0].mean)
     return row
+
+
+def shares(things: Tensor) -> Tensor:
+    """Where things are, (n, h, w), as the mean over each latent's pixels: (F, h / 32, w / 32)."""
+    first = F.avg_pool3d(things[None, :1], (1, 32, 32))
+    return torch.cat((first, F.avg_pool3d(things[None, 1:], (8, 32, 32))), dim=1)[0]
 
 
 def encode(vae: nn.Module, pixels: Tensor) -> Tensor:
@@ -112,11 +132,11 @@ def trained(folder: Path, name: str, part: str) -> nn.Module:
     for place in (name, "video_decoder") if name == "video_vae" else (name,):
         path = folder / place / "state.pt"
         if path.exists() or place == name:
-            state = torch.load(path, weights_only=True)
+            state = read(path)
             made.load_state_dict({**made.state_dict(), **state["mean"]})
     statistics = folder / name / STATISTICS
     if statistics.exists():
-        made.load_state_dict({**made.state_dict(), **torch.load(statistics, weights_only=True)})
+        made.load_state_dict({**made.state_dict(), **read(statistics)})
     return made.eval().requires_grad_(requires_grad=False)
 
 

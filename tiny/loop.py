@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -62,8 +63,13 @@ class Draw:
             step=step,
             shared=random.Random(seed * 1_000_003 + step),
             plain=random.Random(value),
-            torch=torch.Generator().manual_seed(value),
+            torch=torch.Generator(torch.get_default_device()).manual_seed(value),
         )
+
+
+def read(path: Path) -> Any:  # noqa: ANN401
+    """A file of tensors, on the default device."""
+    return torch.load(path, weights_only=True, map_location=torch.get_default_device())
 
 
 Losses = Mapping[str, Tensor]  # the sum is minimised
@@ -93,7 +99,7 @@ class Training:
         """Go on from the last save, if there is one."""
         if not self._state.exists():
             return
-        state = torch.load(self._state, weights_only=True)
+        state = read(self._state)
         with torch.no_grad():
             for key, value in self.weights.items():
                 value.copy_(state["weights"][key])

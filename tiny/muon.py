@@ -8,6 +8,7 @@ comes to 20 dB in the time in which Adam comes to 16.
 from collections.abc import Iterable
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 _A, _B, _C = 3.4445, -4.7750, 2.0315  # of the quintic iteration: steep at zero, near one beyond
@@ -40,16 +41,23 @@ class Muon:
 
     @torch.no_grad()
     def step(self, scale: float) -> None:
-        """One step at `scale` times the learning rates, then the gradients are cleared."""
+        """One step at `scale` times the learning rates, then the gradients are cleared.
+
+        Processes that train together, and have the same gradients, share the work.
+        """
+        ahead = []
         for parameter, average in zip(self.matrices, self.averages, strict=True):
             if parameter.grad is None:
                 continue
             average.lerp_(parameter.grad, 1 - self.momentum)
-            ahead = parameter.grad.lerp(average, self.momentum)
+            ahead.append((parameter, parameter.grad.lerp(average, self.momentum)))
+            parameter.grad = None
+        for (parameter, _), update in zip(
+            ahead, _orthogonal_all([update for _, update in ahead]), strict=True
+        ):
             if self.decay:
                 parameter.mul_(1 - scale * self.rate * self.decay)
-            parameter.sub_(scale * self.rate * orthogonal(ahead))
-            parameter.grad = None
+            parameter.sub_(scale * self.rate * update)
         if self.adam is not None:
             for group in self.adam.param_groups:
                 group["lr"] = scale * self.other_rate
@@ -65,6 +73,21 @@ class Muon:
             own.copy_(stored)
         if self.adam is not None:
             self.adam.load_state_dict(state["adam"])  # pyright: ignore
+
+
+def _orthogonal_all(updates: list[Tensor]) -> list[Tensor]:
+    """`orthogonal` of each; every process of a group does its share of them."""
+    if not dist.is_initialized() or not updates:
+        return [orthogonal(update) for update in updates]
+    rank, processes = dist.get_rank(), dist.get_world_size()
+    parts = [
+        orthogonal(update) if index % processes == rank else torch.zeros_like(update)
+        for index, update in enumerate(updates)
+    ]
+    flat = torch.cat([part.reshape(-1) for part in parts])
+    dist.all_reduce(flat)
+    pieces = flat.split([update.numel() for update in updates])
+    return [piece.view_as(update) for piece, update in zip(pieces, updates, strict=True)]
 
 
 def orthogonal(update: Tensor) -> Tensor:

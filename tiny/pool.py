@@ -18,12 +18,24 @@ def spread(
     places: Iterable[tuple[Any, ...]],
     processes: int,
 ) -> None:
-    """Call the maker that `prepare(folder)` gives, once in each process, for every place."""
+    """Call the maker that `prepare(folder)` gives, once in each process, for every place.
+
+    A single process is this one, with its default device.
+    """
+    if processes == 1:
+        make = prepare(folder)
+        for place in places:
+            _tell(make(*place))
+        return
     begin = (prepare, folder)
     with ProcessPoolExecutor(processes, get_context("spawn"), _begin, begin) as pool:
         for path in pool.map(_make, places):
-            sys.stdout.write(f"{path.name}\n")
-            sys.stdout.flush()
+            _tell(path)
+
+
+def _tell(path: Path) -> None:
+    sys.stdout.write(f"{path.name}\n")
+    sys.stdout.flush()
 
 
 _maker: list[Maker] = []

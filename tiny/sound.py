@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipelines.checkpoints.autoencoders import AUDIO_HOP, AUDIO_RATE
 from tiny import world
-from tiny.world import Camera, Scene, Thing
+from tiny.world import AnyCamera, Scene, Thing
 
 # Hertz. Multiples of the 100 mel frames a second: for a spectrum that stays the same, a
 # convolutional vocoder repeats itself every frame, so these are the tones that it can hold.
@@ -32,7 +32,7 @@ WINDOW = 1024  # samples of the Fourier transform
 FLOOR = 1e-5  # of a band's magnitude
 
 
-def waveform(scene: Scene, camera: Camera, seconds: float, rate: int, *, aspect: float) -> Tensor:
+def waveform(scene: Scene, camera: AnyCamera, seconds: float, rate: int, *, aspect: float) -> Tensor:
     """What is heard, float32 (2, samples) at `rate` hertz; zeros for a silent scene."""
     samples = round(seconds * rate)
     wave = torch.zeros(2, samples)
@@ -43,8 +43,8 @@ def waveform(scene: Scene, camera: Camera, seconds: float, rate: int, *, aspect:
     for thing in scene.things:
         turn = 2 * math.pi * PITCHES[thing.colour] * clock
         tone = torch.sin(turn) + OVERTONE * torch.sin(2 * turn)
-        middle, _, zoom = camera.at(time)
-        side = ((world.path(thing, time)[0] - middle) * zoom / (aspect / 2)).clamp(-1, 1)
+        x, y, _ = world.path(thing, time)
+        side = (world.on_screen(camera, time, x, y)[0] / (aspect / 2)).clamp(-1, 1)
         angle = (side + 1) * math.pi / 4
         wave += LOUDNESS * loudness(thing, time) * tone * torch.stack((angle.cos(), angle.sin()))
     edge = (torch.minimum(clock, seconds - clock) / FADE).clamp(0, 1)

@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from tiny import (
     audio,
     cameras,
@@ -37,7 +39,9 @@ SHARDS = {
 LESSONS = 40  # of the distilled model
 
 
-def _trainers() -> dict[str, tuple[Callable[..., object], dict[str, object]]]:
+def _trainers(
+    *, compiled: bool = False
+) -> dict[str, tuple[Callable[..., object], dict[str, object]]]:
     found: dict[str, tuple[Callable[..., object], dict[str, object]]] = {
         "video-vae": (video_vae.train, {}),
         "video-decoder": (video_vae.train_decoder, {}),
@@ -46,7 +50,7 @@ def _trainers() -> dict[str, tuple[Callable[..., object], dict[str, object]]]:
     }
     for name in sizes.UPSCALERS:
         found[name.replace("_", "-")] = (upscalers.train, {"name": name})
-    found["transformer"] = (transformer.train, {})
+    found["transformer"] = (transformer.train, {"compiled": compiled})
     found["distilled"] = (distilled.train, {})
     for move in CAMERAS:
         found[f"camera-{move.replace('_', '-')}"] = (cameras.train, {"move": move})
@@ -55,24 +59,32 @@ def _trainers() -> dict[str, tuple[Callable[..., object], dict[str, object]]]:
 
 
 def main() -> None:
-    trainers = _trainers()
-    names = list(trainers)
+    names = list(_trainers())
     names.insert(names.index("vocoder") + 1, "latents")
     names.insert(names.index("distilled"), "lessons")
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("part", choices=[*names, "all"])
     parser.add_argument("--folder", type=Path, default=Path("runs/tiny"), help="where all is kept")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--processes", type=int, help="one for each core; on a GPU, where only one works, one"
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the transformer: needs a C++ compiler"
+    )
     given = parser.parse_args()
+    torch.set_default_device(given.device)
+    processes = given.processes or (os.cpu_count() or 1 if given.device == "cpu" else 1)
     given.folder.mkdir(parents=True, exist_ok=True)
+    trainers = _trainers(compiled=given.compile)
     for name in names if given.part == "all" else [given.part]:
         if name == "latents":
-            latents.make(given.folder, SHARDS, processes=given.processes)
+            latents.make(given.folder, SHARDS, processes=processes)
         elif name == "lessons":
-            distilled.make_lessons(given.folder, LESSONS, processes=given.processes)
+            distilled.make_lessons(given.folder, LESSONS, processes=processes)
         else:
             train, options = trainers[name]
-            run(train, given.folder, given.processes, **options)
+            run(train, given.folder, processes, **options)
 
 
 if __name__ == "__main__":

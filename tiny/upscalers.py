@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tiny import latents
-from tiny.loop import Draw, Losses, Recipe, Training
+from tiny.loop import Draw, Losses, Recipe, Training, read
 from tiny.modules import module
 from tiny.transformer import Clips
 
@@ -92,13 +92,13 @@ def train(folder: Path, name: str, *, until: int | None = None) -> nn.Module:
 def load(folder: Path, name: str) -> Scaled:
     """A trained upscaler, averaged weights, at the transformer's scale."""
     model = _scaled(folder, name)
-    state = torch.load(folder / name / "state.pt", weights_only=True)
+    state = read(folder / name / "state.pt")
     model.load_state_dict({**model.state_dict(), **state["mean"]})
     return model.eval().requires_grad_(requires_grad=False)
 
 
 def _scaled(folder: Path, name: str) -> Scaled:
-    statistics = torch.load(folder / "video_vae" / latents.STATISTICS, weights_only=True)
+    statistics = read(folder / "video_vae" / latents.STATISTICS)
     mean, std = statistics["latents_mean"], statistics["latents_std"]
     return Scaled(module(name, seed=RECIPE.seed), mean, std)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tiny import world
-from tiny.loop import Draw, Losses, Recipe, Training
+from tiny.loop import Draw, Losses, Recipe, Training, read
 from tiny.modules import module
 from tiny.sizes import VIDEO_CHANNELS
 
@@ -118,7 +118,7 @@ def train(folder: Path, *, until: int | None = None) -> nn.Module:
 def train_decoder(folder: Path, *, until: int | None = None) -> nn.Module:
     """The decoder alone, from where `train` left it."""
     vae = module("vae").to(memory_format=torch.channels_last_3d)
-    state = torch.load(folder / "video_vae" / "state.pt", weights_only=True)
+    state = read(folder / "video_vae" / "state.pt")
     vae.load_state_dict({**vae.state_dict(), **state["mean"]})
     vae.encoder.requires_grad_(requires_grad=False)
     training = Training("video_decoder", vae, DECODER, folder)

@@ -8,6 +8,7 @@ that moves left has crossed the picture when the clip ends.
 import math
 import random
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -66,6 +67,18 @@ class Scene:
     silent: bool = False
 
 
+class AnyCamera(Protocol):
+    """What films: where it looks, how near, and how it leans, at each time."""
+
+    def at(self, time: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x, y and zoom, each of `time`'s shape."""
+        ...
+
+    def lean(self, time: Tensor) -> Tensor | None:
+        """How far it leans to the right, in radians, of `time`'s shape; None if it never does."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Camera:
     """Where the camera looks at the start and at the end, and its zoom there."""
@@ -80,6 +93,9 @@ class Camera:
         y = self.begin[1] + (self.end[1] - self.begin[1]) * time
         rate = math.log(self.zoom[1] / self.zoom[0])
         return x, y, self.zoom[0] * torch.exp(rate * time)
+
+    def lean(self, time: Tensor) -> None:
+        """It is held upright."""
 
 
 def camera(move: str | None, draw: random.Random) -> Camera:
@@ -170,7 +186,7 @@ def path(thing: Thing, time: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def film(
     scene: Scene,
-    camera: Camera,
+    camera: AnyCamera,
     time: Tensor,
     height: int,
     width: int,
@@ -187,7 +203,7 @@ def film(
 
 def film_and_things(
     scene: Scene,
-    camera: Camera,
+    camera: AnyCamera,
     time: Tensor,
     height: int,
     width: int,
@@ -195,12 +211,12 @@ def film_and_things(
     window: tuple[float, float, float] = (0.0, 0.0, 1.0),
 ) -> tuple[Tensor, Tensor]:
     """The frames as by `film`, and where things are, with a margin of a few pixels, (n, h, w)."""
-    middle_x, middle_y, zoom = (value[:, None, None] for value in camera.at(time))
     part_x, part_y, larger = window
     v = part_y + ((torch.arange(height) + 0.5) / height - 0.5)[None, :, None] / larger
     u = part_x + ((torch.arange(width) + 0.5 - width / 2) / height)[None, None, :] / larger
-    x, y = middle_x + u / zoom, middle_y + v / zoom
-    pixel = 1 / (height * larger * zoom)  # of the picture, in the world
+    x, y = in_world(camera, time, u, v)
+    # Of the picture, in the world.
+    pixel = 1 / (height * larger * camera.at(time)[2][:, None, None])
     frames = _ground(scene, x, y, pixel)
     things = torch.zeros_like(frames[0])
     for thing in scene.things:
@@ -211,6 +227,30 @@ def film_and_things(
         frames = frames + covered * (colour - frames)
         things = torch.maximum(things, (0.5 + _MARGIN - distance).clamp(0, 1))
     return frames, things
+
+
+def in_world(camera: AnyCamera, time: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """x and y of what the picture shows at (u, v) at each time (n,): (n, h, w) where they broadcast
+    to it.
+    """
+    middle_x, middle_y, zoom = (value[:, None, None] for value in camera.at(time))
+    lean = camera.lean(time)
+    if lean is not None:
+        cos, sin = lean.cos()[:, None, None], lean.sin()[:, None, None]
+        u, v = u * cos - v * sin, u * sin + v * cos
+    return middle_x + u / zoom, middle_y + v / zoom
+
+
+def on_screen(camera: AnyCamera, time: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The other way: where the picture shows x and y, (n,) or (n, h, w), at each time (n,)."""
+    shape = (-1, *(1 for _ in x.shape[1:]))
+    middle_x, middle_y, zoom = (value.view(shape) for value in camera.at(time))
+    u, v = x - middle_x, y - middle_y
+    lean = camera.lean(time)
+    if lean is not None:
+        cos, sin = lean.cos().view(shape), lean.sin().view(shape)
+        u, v = u * cos + v * sin, v * cos - u * sin
+    return u * zoom, v * zoom
 
 
 def _ground(scene: Scene, x: Tensor, y: Tensor, pixel: Tensor) -> Tensor:

@@ -1,15 +1,18 @@
 """What a client is told it may offer is what the request and the planner accept."""
 
 import json
+from functools import cache
 
 import pytest
 
 from loras import catalog
-from ltx2.describe import describe
+from ltx2 import describe as module
 from ltx2.errors import BadRequest
 from ltx2.planner import plan
 from ltx2.request import CAMERA_MOTIONS, PRO_ONLY, Keyframe, Lora, Request
 from pipelines.models import CHECKPOINTS
+
+describe = cache(module.describe)  # it plans a clip for every size, and tests only read it
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)

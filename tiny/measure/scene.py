@@ -5,20 +5,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tiny.measure import camera, subject, things
+from tiny.measure import camera, ground, subject, things
 from tiny.measure.reading import Reading
+from tiny.measure.things import Track
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seen:
-    """Of one thing: its colour, shape and motion, and the camera that filmed it. See the functions
-    of these names in `subject`, and `camera.move`.
+    """Of one thing: its colour, shape and motion, where it is, the ground behind it, and the camera
+    that filmed it. See the functions of these names in `subject`, `things.main`, `ground.ground`
+    and `camera.move`.
     """
 
     colour: Reading
     shape: Reading
     motion: Reading
+    ground: Reading
     camera: Reading
+    thing: Track | None
 
 
 def read(frames: NDArray[np.uint8], *, colour: str | None = None) -> Seen:
@@ -32,5 +36,7 @@ def read(frames: NDArray[np.uint8], *, colour: str | None = None) -> Seen:
         colour=subject.colour_of(found),
         shape=subject.shape_of(frames, found, thing),
         motion=subject.motion_of(thing, whole, frames.shape[2] / frames.shape[1]),
+        ground=ground.ground_of(frames, found),
         camera=camera.move_of(whole, thing),
+        thing=thing,
     )

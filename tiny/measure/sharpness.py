@@ -46,6 +46,20 @@ def sharpness(frames: Bytes) -> float | None:
     return float((slopes[edges] / heights[edges]).mean())
 
 
+def steepness(frames: Bytes) -> float:
+    """How steep a clip's slopes are, uint8 (n, h, w, 3): the mean slope, weighted by itself, in
+    standard deviations of the brightness per pixel; 0 for frames of one colour. Other than
+    `sharpness` it tells edges apart that are wider than a few pixels, and it depends on what the
+    picture shows: it compares one clip's versions.
+    """
+    check(frames)
+    at = np.linspace(0, len(frames) - 1, min(VIEWS, len(frames))).round().astype(int)
+    images = frames[at].mean(-1, dtype=np.float32) / 255
+    slopes = np.hypot(*np.gradient(images, axis=(1, 2)))
+    total, spread = float(slopes.sum()), float(images.std())
+    return float((slopes**2).sum()) / total / spread if total and spread else 0.0
+
+
 def _most(images: Floats) -> Floats:
     """The largest value around each pixel, of `AROUND` in each direction."""
     for axis in (1, 2):

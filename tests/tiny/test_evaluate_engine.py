@@ -1,0 +1,102 @@
+"""Measures by the engine itself: untrained weights, of which none of them is to hold."""
+
+import json
+import logging
+import sys
+
+import numpy as np
+import pytest
+
+from ltx2.engine import Engine
+from ltx2.settings import Settings
+from tiny.evaluate import __main__ as command
+from tiny.evaluate import prompts, sounds, steering, videos
+from tiny.evaluate.studio import EngineStudio, asked, filmed
+from tiny.export import export_untrained
+from tiny.latents import LARGE, SMALL
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("family") / "untrained"
+    export_untrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def untrained(folder):
+    return EngineStudio(Engine.load(str(folder), settings=Settings.from_env({})))
+
+
+@pytest.fixture(scope="module")
+def made(untrained):
+    """A clip of something that moves left, and of something that moves right."""
+    return [untrained.make(each, seed) for seed, each in enumerate(sounds.crossing(2))]
+
+
+@pytest.fixture(scope="module")
+def soft():
+    return videos.soft(filmed(asked(0), 0, LARGE, frames=25), videos.SOFTENED)
+
+
+def test_untrained_weights_show_and_sound_like_no_prompt(made):
+    measures = [
+        *prompts.judge_prompts(made, made),
+        *prompts.judge_agreement(made, made),
+        *prompts.judge_seeds([made, made[::-1]], made),
+        *sounds.judge_sides(made, made),
+        *sounds.judge_silence(made, made),
+        *steering.judge_cameras({"jib_up": made}, made),
+    ]
+    assert [measure.name for measure in measures if measure.holds] == []
+
+
+def test_a_clip_of_the_engine_lasts_as_long_as_its_frames(made):
+    assert [each.seconds for each in made] == [49 / 24] * 2
+    assert all(each.first.shape == (*LARGE, 3) and each.aspect == 5 / 3 for each in made)
+
+
+def test_untrained_weights_do_not_keep_a_picture(untrained, tmp_path):
+    measures = steering.pictures(untrained, 1)
+    assert [measure.holds for measure in measures] == [False]
+
+
+def test_the_detailer_runs_at_the_size_it_is_given_and_can_be_as_good_as_off(untrained, soft):
+    made, off = (
+        untrained.restored(soft, task="detail", seed=1, strength=strength)
+        for strength in (1.0, videos.OFF)
+    )
+    assert made.shape == off.shape == soft.shape
+    assert not np.array_equal(made, off)
+    sharp = filmed(asked(0), 0, LARGE, frames=25)
+    best, plain = untrained.through(sharp), untrained.through(soft)
+    rows = [videos.compared(each, sharp, best, plain, soft) for each in (made, off)]
+    likeness = [videos.compared(made, sharp, best, plain, sharp).like]
+    measures = videos.judge_detailer(rows[:1], rows[1:], likeness)
+    assert [measure.holds for measure in measures] == [False, False]
+
+
+def test_the_temporal_upscaler_gives_the_frames_between(untrained):
+    fast = filmed(asked(0), 0, SMALL, frames=33)
+    made = untrained.restored(
+        fast[::2], task="upscale", spatial=1.0, temporal=True, refine=False, seed=1
+    )
+    # The last frame stands for the time up to the clip's end.
+    assert made.shape == (34, *fast.shape[1:])
+
+
+def test_the_command_prints_keeps_and_returns_its_verdict(folder, tmp_path, monkeypatch, capsys):
+    report = tmp_path / "report.json"
+    given = ["--checkpoint", str(folder), "--only", "spatial", "--clips", "2", "--json"]
+    monkeypatch.setattr(sys, "argv", ["evaluate", *given, str(report)])
+    logging.getLogger("ltx2").setLevel(logging.ERROR)
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("FAIL spatial upscaler beats bicubic (dB): ")
+    (row,) = json.loads(report.read_text())
+    assert (row["holds"], row["of"]) == (False, 2)
+    assert row["value"] < row["least"]

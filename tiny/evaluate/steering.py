@@ -1,0 +1,82 @@
+"""Measures of what steers a clip beside its prompt: a camera's LoRA and a first picture."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tiny import world
+from tiny.evaluate.measures import Measure, share
+from tiny.evaluate.studio import Made, Studio, asked, filmed
+from tiny.latents import LARGE
+from tiny.measure import sharpness
+
+
+def cameras(studio: Studio, shots: int) -> list[Measure]:
+    """`judge_cameras` of clips of each move and of none, from the same prompts and seeds."""
+    wanted = [asked(seed, held=False, textured=True) for seed in range(shots)]
+    plain = [studio.make(each, seed) for seed, each in enumerate(wanted)]
+    measures = []
+    for move in world.CAMERAS:
+        moved = [studio.make(each, seed, camera_motion=move) for seed, each in enumerate(wanted)]
+        measures += judge_cameras({move: moved}, plain)
+    return measures
+
+
+def judge_cameras(moved: Mapping[str, Sequence[Made]], plain: Sequence[Made]) -> list[Measure]:
+    """Each camera LoRA's move, read from the ground, with its sign, and with the zoom of the
+    dollies; the control is `plain` clips, made without it.
+    """
+    return [
+        Measure(
+            name=f"camera {move}",
+            value=share([each.seen.camera.name == move for each in made]),
+            least=0.95 if move == "static" else 0.90,
+            control=share([each.seen.camera.name == move for each in plain]),
+            # A hand that shakes little is now and then as good as none.
+            most=0.5 if move == "static" else 0.2,
+            of=len(made),
+        )
+        for move, made in moved.items()
+    ]
+
+
+def pictures(studio: Studio, clips: int) -> list[Measure]:
+    """`judge_pictures` of clips that begin with a true picture of the prompt's scene."""
+    given, made, plain = [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(clips):
+            found = asked(seed)
+            picture = filmed(found, seed, LARGE, frames=1)[0]
+            path = Path(folder) / f"{seed}.png"
+            Image.fromarray(picture).save(path)
+            given.append(picture)
+            made.append(studio.make(found, seed, image=str(path)))
+            plain.append(studio.make(found, seed))
+    return judge_pictures(given, made, plain)
+
+
+def judge_pictures(
+    given: Sequence[np.ndarray], made: Sequence[Made], plain: Sequence[Made]
+) -> list[Measure]:
+    """How like the given pictures, (height, width, 3), the first frames are, in decibels. The
+    control is `plain` clips, of the same prompts and seeds without a picture.
+    """
+    return [
+        Measure(
+            name="first frame of a picture (dB)",
+            value=_likeness(given, made),
+            least=25.0,
+            control=_likeness(given, plain),
+            most=20.0,
+            of=len(made),
+        )
+    ]
+
+
+def _likeness(given: Sequence[np.ndarray], made: Sequence[Made]) -> float:
+    pairs = zip(given, made, strict=True)
+    # The same picture has no finite likeness.
+    return float(np.mean([min(99.0, sharpness.psnr(each.first, one)) for one, each in pairs]))

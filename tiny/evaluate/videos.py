@@ -1,0 +1,229 @@
+"""Measures of what is done to existing videos: the detailer, twice the size, twice the frames.
+
+The truth is known: the world, filmed sharp, large or at twice the frame rate. What no upscaler is
+to blame for, the loss in the VAE, is on both sides of each comparison.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from tiny.evaluate.measures import Measure, share
+from tiny.evaluate.studio import Frames, Studio, asked, filmed
+from tiny.latents import LARGE, SMALL
+from tiny.measure import sharpness, things
+
+# How many times smaller a clip once was that is to be sharpened. The video VAE alone makes edges
+# about as soft as half and a quarter of the size do, so that these would show nothing.
+SOFTENED = 16
+OFF = 1e-6  # strength of a LoRA that is as good as off
+REGAINED = 0.3  # of the steepness that softening took from what the VAE can show
+MOVED = 0.01  # heights; what is farther off has moved
+KEPT = 0.5  # decibels that a clip may be less like the sharp one than before
+FRAMES = 49
+MOVING = 0.1  # of the brightest, the difference of two frames where something moves
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sharpened:
+    """A soft clip after the detailer."""
+
+    regained: float  # of the steepness: 0 as in the soft clip, 1 as in the sharp one
+    moved: float  # heights
+    gained: float  # decibels by which it is more like the sharp clip than the soft one is
+    like: float  # decibels, to the soft clip
+
+    @property
+    def in_place(self) -> bool:
+        """Whether it is sharper, and nothing in it moved or became something else."""
+        return self.regained >= REGAINED and self.moved <= MOVED and self.gained >= -KEPT
+
+
+def detailer(studio: Studio, clips: int) -> list[Measure]:
+    """`judge_detailer` of softened clips of the world."""
+    rows, others = [], []
+    softened = [soft(filmed(asked(seed), seed, LARGE), SOFTENED) for seed in range(clips)]
+    for seed, given in enumerate(softened):
+        sharp = filmed(asked(seed), seed, LARGE)
+        best, plain = studio.through(sharp), studio.through(given)
+        made = studio.restored(given, task="detail", seed=seed)
+        off = studio.restored(given, task="detail", seed=seed, strength=OFF)
+        rows.append(tuple(compared(each, sharp, best, plain, given) for each in (made, off)))
+        others.append(sharpness.psnr(made, softened[(seed + 1) % clips]))
+    return judge_detailer([row[0] for row in rows], [row[1] for row in rows], others)
+
+
+def compared(made: Frames, sharp: Frames, best: Frames, plain: Frames, given: Frames) -> Sharpened:
+    """A detailed clip beside the sharp one, the sharp and the soft one through the VAE, and the
+    soft one, all of one shape.
+    """
+    steep, most, least = (sharpness.steepness(each) for each in (made, best, plain))
+    return Sharpened(
+        regained=(steep - least) / max(most - least, 1e-6),
+        moved=float(np.hypot(*sharpness.shift(sharp, made))),
+        gained=sharpness.psnr(made, sharp) - sharpness.psnr(plain, sharp),
+        like=sharpness.psnr(made, given),
+    )
+
+
+def judge_detailer(
+    made: Sequence[Sharpened], off: Sequence[Sharpened], others: Sequence[float]
+) -> list[Measure]:
+    """How often clips are sharper and nothing moved, with the same pass without the LoRA as the
+    control; and how like the given clip they are in decibels, with likenesses to `others` as the
+    control.
+    """
+    return [
+        Measure(
+            name="detailer sharpens in place",
+            value=share([each.in_place for each in made]),
+            least=0.8,
+            control=share([each.in_place for each in off]),
+            most=0.4,
+            of=len(made),
+        ),
+        Measure(
+            name="detailer follows its clip (dB)",
+            value=float(np.mean([each.like for each in made])),
+            least=24.0,
+            control=float(np.mean(others)),
+            most=20.0,
+            of=len(made),
+        ),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Enlarged:
+    """Likenesses to the truth in decibels, of what was upscaled and of plain ways."""
+
+    made: float
+    plain: dict[str, float]
+
+
+def spatial(studio: Studio, clips: int) -> list[Measure]:
+    """`judge_spatial` of clips of the world, filmed small and large."""
+    rows = []
+    for seed in range(clips):
+        small, large = (filmed(asked(seed), seed, size) for size in (SMALL, LARGE))
+        made = studio.restored(small, task="upscale", refine=False, seed=seed)
+        plain = {"bicubic": sharpness.psnr(larger(studio.through(small), 2), large)}
+        rows.append(Enlarged(made=sharpness.psnr(made, large), plain=plain))
+    return judge_spatial(rows)
+
+
+def judge_spatial(rows: Sequence[Enlarged]) -> list[Measure]:
+    """The likeness of enlarged clips to those that were filmed large; the control is bicubic
+    enlargement of the clip that the VAE gives back, and must be less like them.
+    """
+    return [_beats("spatial upscaler beats", rows, "bicubic", least=24.0, by=0.5)]
+
+
+def temporal(studio: Studio, clips: int) -> list[Measure]:
+    """`judge_temporal` of clips of bouncing things, which are the fastest."""
+    rows, steps = [], []
+    for seed in range(clips):
+        found = asked(seed, motions=("bouncing",))
+        fast = filmed(found, seed, SMALL, frames=2 * FRAMES - 1)
+        slow = fast[::2]
+        made = studio.restored(
+            slow, task="upscale", spatial=1.0, temporal=True, refine=False, seed=seed
+        )[: len(fast)]
+        given = studio.through(slow)
+        ways = {"repeated frames": repeated(given), "blended frames": blended(given)}
+        plain = {name: between(each, fast) for name, each in ways.items()}
+        rows.append(Enlarged(made=between(made, fast), plain=plain))
+        colour = found.scene.things[0].colour
+        steps.append(tuple(step(each, fast, colour) for each in (made, ways["repeated frames"])))
+    return judge_temporal(rows, steps)
+
+
+def judge_temporal(rows: Sequence[Enlarged], steps: Sequence[tuple[float, float]]) -> list[Measure]:
+    """The likeness of new frames to those that were filmed, where something moves; the controls
+    are frames repeated, and neighbours blended. And how far the thing goes from an old frame to the
+    new one, of the true way, with repeated frames as the control.
+    """
+    made, control = np.mean(np.array(steps), axis=0)
+    return [
+        _beats("temporal upscaler beats", rows, "repeated frames", least=10.0, by=0.3),
+        _beats("temporal upscaler beats", rows, "blended frames", least=10.0, by=0.0),
+        Measure(
+            name="things move in new frames (share of their way)",
+            value=float(made),
+            least=0.5,
+            control=float(control),
+            most=0.2,
+            of=len(steps),
+        ),
+    ]
+
+
+def _beats(name: str, rows: Sequence[Enlarged], way: str, *, least: float, by: float) -> Measure:
+    """That the mean likeness is above that of a plain way."""
+    made = float(np.mean([row.made for row in rows]))
+    return Measure(
+        name=f"{name} {way} (dB)",
+        value=made,
+        least=least,
+        control=float(np.mean([row.plain[way] for row in rows])),
+        most=made - by,
+        of=len(rows),
+    )
+
+
+def between(made: Frames, truth: Frames) -> float:
+    """How like the truth every other frame is, in decibels, of the pixels that change from the
+    frame before it to the one after. ValueError where nothing moves.
+    """
+    old = truth[::2].astype(np.float32)
+    moving = np.abs(np.diff(old, axis=0)).max(-1) > MOVING * 255
+    if not moving.any():
+        raise ValueError("nothing moves in this clip")
+    new = (each[1::2].astype(np.float32) for each in (made, truth))
+    error = float(((next(new) - next(new))[moving] ** 2).mean())
+    return min(99.0, float(10 * np.log10(255**2 / max(error, 1e-9))))
+
+
+def step(made: Frames, truth: Frames, colour: str) -> float:
+    """How far the thing of a colour goes from each old frame to the new one after it, along its
+    true way: 1 as far as in the truth, 0 not at all, which is also said where none is seen.
+    """
+    ways = []
+    for frames in (made, truth):
+        thing = things.track(things.labels(frames), colour)
+        if thing is None:
+            return 0.0
+        ways.append(np.stack((np.diff(thing.x)[::2], np.diff(thing.y)[::2])))
+    known = np.isfinite(ways).all((0, 1))
+    went, true = ways[0][:, known], ways[1][:, known]
+    return float((went * true).sum() / max((true**2).sum(), 1e-9))
+
+
+def repeated(frames: Frames) -> Frames:
+    """Every frame twice, the last once."""
+    return np.repeat(frames, 2, axis=0)[:-1]
+
+
+def blended(frames: Frames) -> Frames:
+    """With the mean of each two neighbours between them."""
+    made = repeated(frames)
+    made[1::2] = ((frames[:-1].astype(np.uint16) + frames[1:] + 1) // 2).astype(np.uint8)
+    return made
+
+
+def soft(frames: Frames, times: int) -> Frames:
+    """A clip that was so many times smaller, and is enlarged again."""
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+    small = F.avg_pool2d(pixels, times).permute(0, 2, 3, 1)
+    return larger(small.numpy(), times)
+
+
+def larger(frames: NDArray[np.generic], times: int) -> Frames:
+    """(n, h, w, 3) of bytes' values to so many times the height and width, bicubic."""
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+    made = F.interpolate(pixels, scale_factor=times, mode="bicubic").clamp(0, 255).round()
+    return made.permute(0, 2, 3, 1).to(torch.uint8).numpy()
