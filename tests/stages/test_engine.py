@@ -88,10 +88,11 @@ def test_another_job_in_between_changes_nothing(engine, plain, picture):
 
 
 def test_no_sound_when_none_was_asked_for(engine, tmp_path):
-    silent = request(generate_audio=False, spatial_upscaler=False)
-    result = engine.generate(silent)
+    result = engine.generate(request(generate_audio=False))
+    assert "refine" in result.timings
     assert result.audio is None
-    receipt = generate(silent, engine=engine, deliver=ToFile(tmp_path / "out.mp4")).as_dict()
+    single = request(generate_audio=False, spatial_upscaler=False)
+    receipt = generate(single, engine=engine, deliver=ToFile(tmp_path / "out.mp4")).as_dict()
     assert receipt["has_audio"] is False
     assert receipt["audio_sample_rate"] is None
 
@@ -144,15 +145,22 @@ def test_a_run_stops_between_steps_and_leaves_no_file(engine, tmp_path):
 
 
 def test_a_run_stops_between_decoded_chunks_and_leaves_no_file(engine, tmp_path):
-    stages = []
-    with pytest.raises(ltx2.Cancelled, match=r"decode\+encode"):
-        generate(
-            request(), engine=engine, deliver=ToFile(tmp_path / "out.mp4"),
-            progress=Progress(
-                lambda event: stages.append(event.stage),
-                cancelled=lambda: "decode+encode" in stages,
-            ),
-        )  # fmt: skip
+    long = request(width=64, num_frames=81, spatial_upscaler=False)
+    stages, decoded = [], []
+    decoder = engine.components.part("vae").decoder
+    hook = decoder.register_forward_pre_hook(lambda *_: decoded.append(stages[-1]))
+    try:
+        with pytest.raises(ltx2.Cancelled, match=r"decode\+encode, step 1 of 2"):
+            generate(
+                long, engine=engine, deliver=ToFile(tmp_path / "out.mp4"),
+                progress=Progress(
+                    lambda event: stages.append(event.stage),
+                    cancelled=lambda: "decode+encode" in stages,
+                ),
+            )  # fmt: skip
+    finally:
+        hook.remove()
+    assert decoded == ["decode+encode"]
     assert list(tmp_path.iterdir()) == []
 
 

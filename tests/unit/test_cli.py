@@ -522,7 +522,11 @@ def generate(*arguments: str) -> list[str]:
 def test_generate_writes_the_clip_and_exactly_one_json_document(
     tiny: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And a second process, this one, writes the same bytes."""
+    """And a second process, this one, writes the same bytes, asked in Python."""
+    from ltx2.delivery.file import ToFile
+    from ltx2.engine import Engine
+    from ltx2.session import generate as made
+
     monkeypatch.setenv("LTX2_CACHE", str(tiny.parent))
     ran = subprocess.run(
         generate("--checkpoint", "tiny", "--json", "-o", "clip.mp4"),
@@ -542,7 +546,9 @@ def test_generate_writes_the_clip_and_exactly_one_json_document(
     assert "memory: " in errors
     assert re.search(r"^base +\d", errors, re.MULTILINE)  # a log gets one line a stage
     assert [path.name for path in machine.iterdir()] == ["clip.mp4"]
-    assert main(generate("--checkpoint", "tiny", "-o", "again.mp4")[3:]) == 0
+    asked = Request(prompt="a red ball", width=128, height=128, num_frames=9, seed=7)
+    mine = made(asked, engine=Engine.load("tiny"), deliver=ToFile(machine / "again.mp4"))
+    assert mine.encoded.sha256 == result["sha256"]
     assert (machine / "again.mp4").read_bytes() == content
 
 

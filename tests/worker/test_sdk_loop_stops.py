@@ -27,8 +27,10 @@ def line(tiny, tmp_path_factory):
 def slowly(process):
     """Steps last long enough that a job can be stopped in any phase."""
     process.slow_down(0.3)
-    yield
-    process.slow_down(0)
+    try:
+        yield
+    finally:
+        process.slow_down(0)
 
 
 def stop_after(line, job, phase, signals=1):

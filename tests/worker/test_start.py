@@ -27,6 +27,7 @@ from ltx2.worker.start import (
     usual_plan,
 )
 from pipelines.models import CHECKPOINTS
+from pipelines.tiny.build import is_built
 from tests.unit.checkpoint_files import GEMMA_NAME, hub_snapshot, originals, text_encoder
 from tests.unit.hub_server import FakeHub, serving
 
@@ -140,9 +141,11 @@ def test_on_the_platform_a_gpu_that_is_missing_is_not_made_up_for_by_noise(
     assert find_weights(replace(auto, device="cpu"), worker).random_weights
 
 
-def test_elsewhere_and_without_a_gpu_auto_is_the_embedded_checkpoint(machine, tiny):
-    shutil.copytree(tiny, machine.cache / "tiny")
+def test_elsewhere_and_without_a_gpu_auto_is_the_embedded_checkpoint_built_there(machine):
+    assert not machine.cache.exists()
     found = find_weights(replace(machine, checkpoint="auto"), WorkerSettings(download=True))
+    assert found.path == machine.cache / "tiny"
+    assert is_built(found.path)
     assert found.random_weights
     assert "no CUDA GPU" in found.reason
 
