@@ -38,6 +38,7 @@ TORCH_FREE = [
 # Seconds and megabytes that a torch-free module must not cost anyone.
 HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate", "av", "runpod")
 START_SECONDS = 0.5
+PLAN_SECONDS = 0.8  # of a processor; torch alone would take more
 TRIES = 5  # one of several is enough: a busy machine must not fail a correct tree
 
 
@@ -54,9 +55,13 @@ def test_imports_follow_the_arrow(layer):
 
 
 @pytest.mark.parametrize("layer", ALLOWED)
-def test_no_layer_imports_the_tests_or_the_scripts(layer):
+def test_no_layer_imports_the_tests_the_scripts_or_the_training(layer):
     for file in layer_files(layer):
-        wrong = {name for name, _ in imports(file) if name.startswith(("tests.", "scripts."))}
+        wrong = {
+            name
+            for name, _ in imports(file)
+            if name.partition(".")[0] in ("tests", "scripts", "tiny")
+        }
         assert not wrong, f"{short(file)} imports {sorted(wrong)}"
 
 
@@ -113,7 +118,7 @@ print("loaded:", *sorted(set({HEAVY!r}) & set(sys.modules)))
         assert done.stdout.splitlines()[-1] == "loaded:", done.stdout
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert any(seconds() < START_SECONDS for _ in range(TRIES))
+    assert any(seconds() < PLAN_SECONDS for _ in range(TRIES))
 
 
 def run(code):

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # The layers of the product, then what stands around it.
 LAYERS = ("handler", "gateway", "benchmarks", "ltx2", "pipelines", "loras")
-FOLDERS = (*LAYERS, "scripts", "tests")
+FOLDERS = (*LAYERS, "tiny", "scripts", "tests")
 
 
 def layer_files(layer: str) -> list[Path]:
