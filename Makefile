@@ -6,6 +6,7 @@
 #   make golden  rewrite the golden plans                         make sizes   what is getting long
 #   make lock    resolve pyproject.toml into the locks            make setup   only install
 #   make bench   a benchmark, SCENARIO=lora_switch or soak        make image   the image's steps, proved
+#   make tiny-eval   what the tiny checkpoint can do, measured on CLIPS=200 prompts, SHOTS=50 a camera
 
 PYTHON ?= $(firstword $(foreach name,python$(shell cat .python-version) python3.12 python3.13 \
 	python3,$(shell $(name) -c 'import sys; print(sys.executable)' 2>/dev/null)))
@@ -30,9 +31,11 @@ endif
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' requirements.lock)
 VIDEO ?= out.mp4
 SCENARIO ?= lora_switch
+CLIPS ?= 200
+SHOTS ?= 50
 PROMPT ?= A lighthouse on a cliff at dusk, its beam sweeping over the sea while waves break below
 
-.PHONY: setup video test check gpu golden sizes lock bench image
+.PHONY: setup video test check gpu golden sizes lock bench image tiny-eval
 
 setup: $(READY)
 
@@ -81,6 +84,10 @@ bench: $(READY)
 # Every step of the Dockerfile in a clean root folder, without Docker. Needs Linux and root.
 image: $(READY)
 	OMP_NUM_THREADS=1 $(PY) -m scripts.prove_image slim baked-fast baked-pro baked-all
+
+# Every measure beside a control that must fail; hours for the usual numbers on two cores.
+tiny-eval: $(READY)
+	$(PY) -m tiny.evaluate --clips $(CLIPS) --shots $(SHOTS)
 
 sizes: $(READY)
 	@$(PY) scripts/sizes.py

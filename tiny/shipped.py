@@ -1,4 +1,4 @@
-"""The parts of the embedded checkpoint as its own loader reads them, ready to train something on."""
+"""The parts of the embedded checkpoint by its own loader, ready to train something on."""
 
 import json
 from pathlib import Path

@@ -32,7 +32,9 @@ WINDOW = 1024  # samples of the Fourier transform
 FLOOR = 1e-5  # of a band's magnitude
 
 
-def waveform(scene: Scene, camera: AnyCamera, seconds: float, rate: int, *, aspect: float) -> Tensor:
+def waveform(
+    scene: Scene, camera: AnyCamera, seconds: float, rate: int, *, aspect: float
+) -> Tensor:
     """What is heard, float32 (2, samples) at `rate` hertz; zeros for a silent scene."""
     samples = round(seconds * rate)
     wave = torch.zeros(2, samples)

@@ -70,13 +70,13 @@ def write_text_encoder(folder: Path) -> None:
 @torch.no_grad()
 def _weights(model: torch.nn.Module) -> dict[str, Tensor]:
     """Every tensor of the model by its name: outputs as large as inputs, norms as they are."""
-    draw = torch.Generator().manual_seed(SEED)
+    draw = torch.Generator("cpu").manual_seed(SEED)
     tensors: dict[str, Tensor] = {}
     for name, value in sorted(model.state_dict().items()):
         if value.ndim < 2:
-            tensors[name] = value.clone()
+            tensors[name] = value.cpu()
             continue
-        drawn = torch.randn(value.shape, generator=draw)
+        drawn = torch.randn(value.shape, generator=draw, device="cpu")
         tensors[name] = drawn / value[0].numel() ** 0.5
         if name.endswith("embed_tokens.weight"):
             # Each row as long as 1: the class multiplies by the root of the width.

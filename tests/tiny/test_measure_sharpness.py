@@ -37,6 +37,15 @@ def test_blur_lowers_sharpness_and_contrast_does_not(frames):
     assert sharpness.sharpness(pale) == pytest.approx(sharp, rel=0.05)
 
 
+def test_steepness_tells_wide_edges_apart_whatever_their_contrast(frames):
+    once = blurred(blurred(frames))
+    steep = [sharpness.steepness(each) for each in (frames, once, blurred(blurred(once)))]
+    assert steep[0] > 1.5 * steep[1] > 1.5 * 1.2 * steep[2]
+    pale = (frames * 0.7 + 40).astype(np.uint8)
+    assert sharpness.steepness(pale) == pytest.approx(steep[0], rel=0.05)
+    assert sharpness.steepness(np.full_like(frames, 90)) == 0
+
+
 def test_a_frame_without_an_edge_has_no_sharpness(frames):
     assert sharpness.sharpness(np.full_like(frames, 90)) is None
 

@@ -17,7 +17,7 @@ from tiny.moves import Move
 VIEWS = 13  # frames that are looked at
 SHARES = tuple(round(0.05 * index, 2) for index in range(-10, 31))  # that are tried
 NEAR = 3  # pixels around a thing that are not ground
-AGREE = 0.5  # how alike the ground of two frames is at least, once the move is undone
+AGREE = 0.7  # how alike the ground of two frames is at least, once the move is undone
 TEXTURED = 0.008  # of brightness, the least standard deviation of a textured ground
 # Heights that the ground moves between two compared frames, at most: beyond half a period of a
 # texture it looks as if it had moved less.
@@ -62,9 +62,7 @@ def _grid(height: float, width: float, rows: int, columns: int) -> tuple[Tensor,
     return u.expand(rows, columns), v[:, None].expand(rows, columns)
 
 
-def _carried(
-    move: Move, begin: Tensor, end: Tensor, u: Tensor, v: Tensor
-) -> tuple[Tensor, Tensor]:
+def _carried(move: Move, begin: Tensor, end: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Where the ground at (u, v) of the frames at `begin` (n,) is at `end`: (n, h, w) each."""
     x, y = world.in_world(move, begin, u[None], v[None])
     return world.on_screen(move, end, x, y)
