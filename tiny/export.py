@@ -13,7 +13,7 @@ from loras import catalog
 from pipelines.checkpoints import keys
 from tiny import adapters, sizes, upscalers
 from tiny.latents import trained
-from tiny.loop import read
+from tiny.loop import load_average
 from tiny.modules import module
 from tiny.text_encoder import write_text_encoder
 from tiny.transformer import Generator
@@ -67,8 +67,7 @@ def _loaded_lora(folder: Path, name: str, *, everything: bool) -> Generator:
     model = load_generator(folder)
     kind = name if name in sizes.LORA_RANKS else "camera"
     adapters.add(model.transformer, sizes.LORA_RANKS[kind], everything=everything, seed=0)
-    state = read(folder / name / "state.pt")
-    model.load_state_dict({**model.state_dict(), **state["mean"]})
+    load_average(model, folder / name)
     return model
 
 

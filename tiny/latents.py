@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pipelines.checkpoints.autoencoders import AUDIO_RATE
 from pipelines.tokens import normalise_audio, normalise_video
 from tiny import captions, sound, world
-from tiny.loop import read
+from tiny.loop import STATE, load_average, read
 from tiny.modules import module
 from tiny.pool import spread
 from tiny.sizes import VIDEO_CHANNELS
@@ -130,10 +130,8 @@ def trained(folder: Path, name: str, part: str) -> nn.Module:
     """
     made = module(part)
     for place in (name, "video_decoder") if name == "video_vae" else (name,):
-        path = folder / place / "state.pt"
-        if path.exists() or place == name:
-            state = read(path)
-            made.load_state_dict({**made.state_dict(), **state["mean"]})
+        if place == name or (folder / place / STATE).exists():
+            load_average(made, folder / place)
     statistics = folder / name / STATISTICS
     if statistics.exists():
         made.load_state_dict({**made.state_dict(), **read(statistics)})

@@ -22,6 +22,9 @@ from torch import Tensor, nn
 
 from tiny import curves
 from tiny.muon import Muon
+from tiny.parallel import summed
+
+STATE = "state.pt"  # in a part's folder: weights, their average, and how far training is
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +75,11 @@ def read(path: Path) -> Any:  # noqa: ANN401
     return torch.load(path, weights_only=True, map_location=torch.get_default_device())
 
 
+def load_average(module: nn.Module, part: Path) -> None:
+    """Give a module the averaged weights that are kept in a part's folder; others stay."""
+    module.load_state_dict({**module.state_dict(), **read(part / STATE)["mean"]})
+
+
 Losses = Mapping[str, Tensor]  # the sum is minimised
 
 
@@ -93,7 +101,7 @@ class Training:
 
     @property
     def _state(self) -> Path:
-        return self.folder / "state.pt"
+        return self.folder / STATE
 
     def resume(self) -> None:
         """Go on from the last save, if there is one."""
@@ -188,10 +196,8 @@ class Training:
         """The mean over all processes; where one's batch did not touch a weight, its part is 0."""
         weights = list(self.weights.values())
         parts = [w.grad if w.grad is not None else torch.zeros_like(w) for w in weights]
-        flat = torch.cat([part.reshape(-1) for part in parts])
-        dist.all_reduce(flat)
-        for weight, part in zip(weights, flat.split([w.numel() for w in weights]), strict=True):
-            weight.grad = (part / processes).view_as(weight)
+        for weight, part in zip(weights, summed(parts), strict=True):
+            weight.grad = part / processes
 
     def _log(self, losses: Mapping[str, float], measured: Mapping[str, float]) -> None:
         row = {"step": self.step, "seconds": round(self.seconds, 1), **losses, **measured}

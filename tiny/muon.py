@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from tiny.parallel import summed
+
 _A, _B, _C = 3.4445, -4.7750, 2.0315  # of the quintic iteration: steep at zero, near one beyond
 _ITERATIONS = 5
 
@@ -45,16 +47,15 @@ class Muon:
 
         Processes that train together, and have the same gradients, share the work.
         """
-        ahead = []
+        moved, ahead = [], []
         for parameter, average in zip(self.matrices, self.averages, strict=True):
             if parameter.grad is None:
                 continue
             average.lerp_(parameter.grad, 1 - self.momentum)
-            ahead.append((parameter, parameter.grad.lerp(average, self.momentum)))
+            moved.append(parameter)
+            ahead.append(parameter.grad.lerp(average, self.momentum))
             parameter.grad = None
-        for (parameter, _), update in zip(
-            ahead, _orthogonal_all([update for _, update in ahead]), strict=True
-        ):
+        for parameter, update in zip(moved, _orthogonal_all(ahead), strict=True):
             if self.decay:
                 parameter.mul_(1 - scale * self.rate * self.decay)
             parameter.sub_(scale * self.rate * update)
@@ -84,10 +85,7 @@ def _orthogonal_all(updates: list[Tensor]) -> list[Tensor]:
         orthogonal(update) if index % processes == rank else torch.zeros_like(update)
         for index, update in enumerate(updates)
     ]
-    flat = torch.cat([part.reshape(-1) for part in parts])
-    dist.all_reduce(flat)
-    pieces = flat.split([update.numel() for update in updates])
-    return [piece.view_as(update) for piece, update in zip(pieces, updates, strict=True)]
+    return summed(parts)
 
 
 def orthogonal(update: Tensor) -> Tensor:

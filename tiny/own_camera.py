@@ -7,7 +7,6 @@ would also unlearn its few steps, since these are not what the clips teach.
 
 import argparse
 import json
-import os
 import random
 import re
 import sys
@@ -25,10 +24,10 @@ from ltx2.settings import Settings
 from pipelines.checkpoints.headers import CheckpointError
 from tiny import adapters, cameras, latents, preview, shipped
 from tiny.export import save_lora
-from tiny.loop import Recipe, read
+from tiny.loop import Recipe, load_average
 from tiny.measure.share import made
 from tiny.moves import GRAMMAR, PRESETS, Move, MoveError
-from tiny.parallel import run
+from tiny.parallel import add_options, processes_of, run
 from tiny.pool import spread
 from tiny.sizes import LORA_RANKS
 from tiny.transformer import Captions, Clips
@@ -94,11 +93,11 @@ def make(task: Task, folder: Path, *, processes: int, settings: Settings) -> Pat
     _begin(folder, task, sha256_of(weights.files("transformer", "dev")[0]))
     file = folder / f"{task.name}.safetensors"
     if not file.exists():
-        film(folder, task, processes)
+        film(folder, task, processes, settings)
         parallel = min(processes, task.batch)
-        run(train, folder, parallel, task=task, count=task.batch // parallel)
+        run(train, folder, parallel, task=task, count=task.batch // parallel, settings=settings)
         working = file.with_suffix(".new")
-        save_lora(working, learnt(folder, task), {})
+        save_lora(working, learnt(folder, task, settings), {})
         working.replace(file)
     return file
 
@@ -124,16 +123,16 @@ def _begin(folder: Path, task: Task, weights: str) -> None:
         )
 
 
-def film(folder: Path, task: Task, processes: int) -> None:
+def film(folder: Path, task: Task, processes: int, settings: Settings) -> None:
     """Film and encode the task's clips, where they are not there yet."""
     (folder / "latents").mkdir(exist_ok=True)
     files = min(FILES, task.clips)
     places = [(index, (task.clips + index) // files) for index in range(files)]
-    spread(partial(_maker, task), folder, places, processes)
+    spread(partial(_maker, task, settings), folder, places, processes)
 
 
-def _maker(task: Task, folder: Path) -> Callable[[int, int], Path]:
-    weights = shipped.weights_of(task.checkpoint, Settings.from_env())
+def _maker(task: Task, settings: Settings, folder: Path) -> Callable[[int, int], Path]:
+    weights = shipped.weights_of(task.checkpoint, settings)
     vae, audio_vae = shipped.part(weights, "vae"), shipped.part(weights, "audio_vae")
     vae = vae.to(memory_format=torch.channels_last_3d)
     kind = latents.Kind(moves=(task.move,), textured=True)
@@ -146,25 +145,21 @@ def _maker(task: Task, folder: Path) -> Callable[[int, int], Path]:
     return shoot
 
 
-def train(folder: Path, *, task: Task, count: int) -> None:
+def train(folder: Path, *, task: Task, count: int, settings: Settings) -> None:
     """Train the LoRA, with `count` clips in this process's batch; a run that was cut goes on."""
-    weights = shipped.weights_of(task.checkpoint, Settings.from_env())
+    weights = shipped.weights_of(task.checkpoint, settings)
     captions = Captions(shipped.text_encoder(weights))
-    clips, unseen = Clips(folder / "latents", (KIND,)), Clips(folder / "latents", ())
-    clips.shards[KIND], unseen.shards[KIND] = clips.shards[KIND][1:], clips.shards[KIND][:1]
+    clips = Clips(folder / "latents", (KIND,)).split()
     model = shipped.generator(weights)
-    cameras.learn(
-        model, captions, (clips, unseen), KIND, PART, folder, recipe=task.recipe, count=count
-    )
+    cameras.learn(model, captions, clips, KIND, PART, folder, recipe=task.recipe, count=count)
 
 
-def learnt(folder: Path, task: Task) -> dict[str, torch.Tensor]:
+def learnt(folder: Path, task: Task, settings: Settings) -> dict[str, torch.Tensor]:
     """The tensors of the LoRA that was trained, by Lightricks' names."""
-    weights = shipped.weights_of(task.checkpoint, Settings.from_env())
+    weights = shipped.weights_of(task.checkpoint, settings)
     model = shipped.generator(weights)
     adapters.add(model.transformer, LORA_RANKS["camera"], everything=False, seed=0)
-    mean = read(folder / PART / "state.pt")["mean"]
-    model.load_state_dict({**model.state_dict(), **mean})
+    load_average(model, folder / PART)
     return adapters.tensors(model.transformer)
 
 
@@ -202,18 +197,15 @@ def parser() -> argparse.ArgumentParser:
     wanted.add_argument("--batch", type=int, default=BATCH, help="clips of a step (%(default)s)")
     wanted.add_argument("--prompt", default=PROMPT, help="of the preview")
     wanted.add_argument("--seed", type=int, default=SEED, help="of the preview")
-    wanted.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    wanted.add_argument(
-        "--processes", type=int, help=f"one for each core, to {FILES}; on a GPU one"
-    )
+    add_options(wanted)
     return wanted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     settings = Settings.from_env()
-    cores = min(os.cpu_count() or 1, FILES)
-    processes = given.processes or (cores if given.device == "cpu" else 1)
+    # More than there are files of clips would have nothing to film.
+    processes = given.processes or min(processes_of(given), FILES)
     try:
         if given.name is None and given.move not in PRESETS:
             Move.parse(given.move)

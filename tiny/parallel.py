@@ -4,13 +4,37 @@ On a few CPU cores this is faster than as many threads in one process: small ope
 for each other.
 """
 
+import argparse
+import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
+from torch import Tensor
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """`--device` and `--processes`, as every command that trains has them."""
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--processes", type=int, help="one for each core; on a GPU, where only one works, one"
+    )
+
+
+def processes_of(given: argparse.Namespace) -> int:
+    """How many processes these options ask for."""
+    return given.processes or (os.cpu_count() or 1 if given.device == "cpu" else 1)
+
+
+def summed(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Each tensor's sum over all processes of the group, in one exchange."""
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    dist.all_reduce(flat)
+    pieces = flat.split([tensor.numel() for tensor in tensors])
+    return [piece.view_as(tensor) for piece, tensor in zip(pieces, tensors, strict=True)]
 
 
 def run(train: Callable[..., object], folder: Path, processes: int, **options: object) -> None:

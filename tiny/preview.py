@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from tiny.latents import FPS
+from tiny.measure.picture import views
 
 Frames = NDArray[np.uint8]  # (n, height, width, 3)
 COLUMNS = 6  # frames of a clip on a sheet
@@ -36,7 +37,7 @@ def write(path: Path, clips: Mapping[str, Frames]) -> tuple[Path, Path]:
         loop=0,
         quality=QUALITY,
     )
-    shown = np.linspace(0, count - 1, min(COLUMNS, count)).round().astype(int).tolist()
+    shown = views(count, COLUMNS).tolist()
     rows = [_row({name: frames}, shown) for name, frames in clips.items()]
     _stacked(rows).save(sheet)
     return animation, sheet

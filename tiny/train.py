@@ -6,7 +6,6 @@ a part that was interrupted goes on.
 """
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from tiny import (
     upscalers,
     video_vae,
 )
-from tiny.parallel import run
+from tiny.parallel import add_options, processes_of, run
 from tiny.world import CAMERAS
 
 # Shards of each kind of clip.
@@ -65,16 +64,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("part", choices=[*names, "all"])
     parser.add_argument("--folder", type=Path, default=Path("runs/tiny"), help="where all is kept")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument(
-        "--processes", type=int, help="one for each core; on a GPU, where only one works, one"
-    )
+    add_options(parser)
     parser.add_argument(
         "--compile", action="store_true", help="compile the transformer: needs a C++ compiler"
     )
     given = parser.parse_args()
     torch.set_default_device(given.device)
-    processes = given.processes or (os.cpu_count() or 1 if given.device == "cpu" else 1)
+    processes = processes_of(given)
     given.folder.mkdir(parents=True, exist_ok=True)
     trainers = _trainers(compiled=given.compile)
     for name in names if given.part == "all" else [given.part]:

@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from pipelines.upstream.keyframe_position import appended_positions
 from pipelines.upstream.prompt_tokens import prompt_tokens
 from pipelines.values import Placed
 from tiny import latents, sizes
-from tiny.loop import Draw, Losses, Recipe, Training, read
+from tiny.loop import Draw, Losses, Recipe, Training, load_average, read
 from tiny.modules import module
 from tiny.text_encoder import write_text_encoder
 
@@ -127,6 +128,20 @@ class Clips:
 
     def __init__(self, folder: Path, kinds: Collection[str]) -> None:
         self.shards = {kind: list(_shards(folder, kind)) for kind in kinds}
+
+    def split(self) -> "tuple[Clips, Clips]":
+        """To train on, and the first shard of each kind, to evaluate on. ValueError for a kind of
+        one shard.
+        """
+        short = [kind for kind, shards in self.shards.items() if len(shards) < 2]
+        if short:
+            raise ValueError(
+                f"{', '.join(short)}: two shards or more are needed, one of them to be measured on"
+            )
+        seen, unseen = copy(self), copy(self)
+        seen.shards = {kind: shards[1:] for kind, shards in self.shards.items()}
+        unseen.shards = {kind: shards[:1] for kind, shards in self.shards.items()}
+        return seen, unseen
 
     def draw(self, draw: random.Random, kind: str, count: int) -> list[tuple[Mapping, int]]:
         """`count` clips, each as its shard and its place in it."""
@@ -366,11 +381,8 @@ def train(folder: Path, *, until: int | None = None, compiled: bool = False) -> 
     captions = Captions(folder / "text_encoder")
     end = RECIPE.steps if until is None else until
     reached = [batches for step, batches in LESSONS if step < end]
-    clips = Clips(folder / "latents", {kind for batches in reached for kind, *_ in batches})
-    # The first shard of each kind is for evaluation.
-    unseen = Clips(folder / "latents", ())
-    for kind, shards in clips.shards.items():
-        clips.shards[kind], unseen.shards[kind] = shards[1:], shards[:1]
+    kinds = {kind for batches in reached for kind, *_ in batches}
+    clips, unseen = Clips(folder / "latents", kinds).split()
     training = Training("transformer", model, RECIPE, folder)
     training.resume()
     if compiled:
@@ -386,6 +398,5 @@ def train(folder: Path, *, until: int | None = None, compiled: bool = False) -> 
 def load(folder: Path) -> Generator:
     """The trained dev model, averaged weights."""
     model = Generator()
-    state = read(folder / "transformer" / "state.pt")
-    model.load_state_dict({**model.state_dict(), **state["mean"]})
+    load_average(model, folder / "transformer")
     return model

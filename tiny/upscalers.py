@@ -1,7 +1,7 @@
 """The latent upscalers: from a scene's small or slow latents to its large or smooth ones."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tiny import latents
-from tiny.loop import Draw, Losses, Recipe, Training, read
+from tiny.loop import Draw, Losses, Recipe, Training, load_average, read
 from tiny.modules import module
 from tiny.transformer import Clips
 
@@ -76,9 +76,7 @@ def train(folder: Path, name: str, *, until: int | None = None) -> nn.Module:
     """Train one of `TASKS`."""
     task = TASKS[name]
     model = _scaled(folder, name)
-    clips = Clips(folder / "latents", (task.kind,))
-    unseen = Clips(folder / "latents", ())
-    clips.shards[task.kind], unseen.shards[task.kind] = _split(clips.shards[task.kind])
+    clips, unseen = Clips(folder / "latents", (task.kind,)).split()
     training = Training(name, model, RECIPE, folder)
     training.resume()
     training.run(
@@ -92,8 +90,7 @@ def train(folder: Path, name: str, *, until: int | None = None) -> nn.Module:
 def load(folder: Path, name: str) -> Scaled:
     """A trained upscaler, averaged weights, at the transformer's scale."""
     model = _scaled(folder, name)
-    state = read(folder / name / "state.pt")
-    model.load_state_dict({**model.state_dict(), **state["mean"]})
+    load_average(model, folder / name)
     return model.eval().requires_grad_(requires_grad=False)
 
 
@@ -101,10 +98,3 @@ def _scaled(folder: Path, name: str) -> Scaled:
     statistics = read(folder / "video_vae" / latents.STATISTICS)
     mean, std = statistics["latents_mean"], statistics["latents_std"]
     return Scaled(module(name, seed=RECIPE.seed), mean, std)
-
-
-def _split(shards: Sequence[Mapping]) -> tuple[list[Mapping], list[Mapping]]:
-    """All but the first shard, and the first."""
-    if len(shards) < 2:
-        raise ValueError("an upscaler needs two shards, one of them to be measured on")
-    return list(shards[1:]), list(shards[:1])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tiny import world
-from tiny.loop import Draw, Losses, Recipe, Training, read
+from tiny.loop import Draw, Losses, Recipe, Training, load_average
 from tiny.modules import module
 from tiny.sizes import VIDEO_CHANNELS
 
@@ -118,8 +118,7 @@ def train(folder: Path, *, until: int | None = None) -> nn.Module:
 def train_decoder(folder: Path, *, until: int | None = None) -> nn.Module:
     """The decoder alone, from where `train` left it."""
     vae = module("vae").to(memory_format=torch.channels_last_3d)
-    state = read(folder / "video_vae" / "state.pt")
-    vae.load_state_dict({**vae.state_dict(), **state["mean"]})
+    load_average(vae, folder / "video_vae")
     vae.encoder.requires_grad_(requires_grad=False)
     training = Training("video_decoder", vae, DECODER, folder)
     training.resume()

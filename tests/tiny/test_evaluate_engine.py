@@ -12,22 +12,14 @@ from ltx2.settings import Settings
 from tiny.evaluate import __main__ as command
 from tiny.evaluate import prompts, sounds, steering, videos
 from tiny.evaluate.studio import EngineStudio, asked, filmed
-from tiny.export import export_untrained
 from tiny.latents import LARGE, SMALL
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("family") / "untrained"
-    export_untrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def untrained(folder):
-    return EngineStudio(Engine.load(str(folder), settings=Settings.from_env({})))
+def untrained(untrained_family):
+    return EngineStudio(Engine.load(str(untrained_family), settings=Settings.from_env({})))
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +80,11 @@ def test_the_temporal_upscaler_gives_the_frames_between(untrained):
     assert made.shape == (34, *fast.shape[1:])
 
 
-def test_the_command_prints_keeps_and_returns_its_verdict(folder, tmp_path, monkeypatch, capsys):
+def test_the_command_prints_keeps_and_returns_its_verdict(
+    untrained_family, tmp_path, monkeypatch, capsys
+):
     report = tmp_path / "report.json"
-    given = ["--checkpoint", str(folder), "--only", "spatial", "--clips", "2", "--json"]
+    given = ["--checkpoint", str(untrained_family), "--only", "spatial", "--clips", "2", "--json"]
     monkeypatch.setattr(sys, "argv", ["evaluate", *given, str(report)])
     logging.getLogger("ltx2").setLevel(logging.ERROR)
     with pytest.raises(SystemExit) as ended:

@@ -16,7 +16,6 @@ from ltx2.request import Request
 from ltx2.settings import Settings
 from pipelines.checkpoints.headers import read_header
 from tiny import own_camera, preview, shipped
-from tiny.export import export_untrained
 from tiny.moves import Move
 
 pytestmark = pytest.mark.slow
@@ -26,10 +25,8 @@ SMALL = {"prompt": "a red circle", "seed": 1, "width": 128, "height": 64, "num_f
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("family") / "untrained"
-    export_untrained(folder)
-    return folder
+def checkpoint(untrained_family):
+    return untrained_family
 
 
 @pytest.fixture(scope="module")

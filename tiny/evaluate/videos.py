@@ -46,9 +46,9 @@ class Sharpened:
 def detailer(studio: Studio, clips: int) -> list[Measure]:
     """`judge_detailer` of softened clips of the world."""
     rows, others = [], []
-    softened = [soft(filmed(asked(seed), seed, LARGE), SOFTENED) for seed in range(clips)]
-    for seed, given in enumerate(softened):
-        sharp = filmed(asked(seed), seed, LARGE)
+    true = [filmed(asked(seed), seed, LARGE) for seed in range(clips)]
+    softened = [soft(sharp, SOFTENED) for sharp in true]
+    for seed, (sharp, given) in enumerate(zip(true, softened, strict=True)):
         best, plain = studio.through(sharp), studio.through(given)
         made = studio.restored(given, task="detail", seed=seed)
         off = studio.restored(given, task="detail", seed=seed, strength=OFF)

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from tiny import world
 from tiny.measure import things
-from tiny.measure.picture import Floats, grown, small
+from tiny.measure.picture import Floats, grown, small, views
 from tiny.measure.reading import Reading, best
 
 VIEWS = 5  # frames that are looked at
@@ -21,7 +21,7 @@ def ground(frames: NDArray[np.uint8]) -> Reading:
 
 def ground_of(frames: NDArray[np.uint8], found: NDArray[np.int8]) -> Reading:
     """The same by the frames' labelled pixels."""
-    at = np.linspace(0, len(frames) - 1, min(VIEWS, len(frames))).round().astype(int)
+    at = views(len(frames), VIEWS)
     free = small(frames[at])[~grown(found[at] != things.NOTHING, 2)]
     if not len(free):
         return Reading(name=None, scores=dict.fromkeys(world.GROUNDS, 0.0))

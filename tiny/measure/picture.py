@@ -23,6 +23,11 @@ def check(frames: NDArray[np.uint8]) -> None:
         )
 
 
+def views(count: int, most: int) -> NDArray[np.intp]:
+    """Which of `count` frames are looked at: at most `most`, evenly spaced, both ends included."""
+    return np.linspace(0, count - 1, min(most, count)).round().astype(np.intp)
+
+
 def factor(frames: NDArray[np.uint8]) -> int:
     """How many times smaller a recogniser looks at these frames."""
     return max(1, round(min(frames.shape[1:3]) / ROWS))

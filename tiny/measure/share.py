@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tiny import world
 from tiny.measure import things
-from tiny.measure.picture import blur, grown, small
+from tiny.measure.picture import blur, grown, small, views
 from tiny.moves import Move
 
 VIEWS = 13  # frames that are looked at
@@ -30,7 +30,7 @@ def made(frames: NDArray[np.uint8], move: Move) -> float | None:
     """
     if len(frames) < 2:
         return None
-    at = np.linspace(0, len(frames) - 1, min(VIEWS, len(frames))).round().astype(int)
+    at = views(len(frames), VIEWS)
     time = torch.from_numpy(at / (len(frames) - 1)).float()
     taken = grown(things.labels(frames)[at] != things.NOTHING, NEAR)
     images = torch.from_numpy(blur(small(frames[at]).mean(-1), 1))

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from tiny.measure.picture import Floats, check, small
+from tiny.measure.picture import Floats, check, small, views
 from tiny.measure.register import register
 
 Bytes = NDArray[np.uint8]
@@ -31,7 +31,7 @@ def sharpness(frames: Bytes) -> float | None:
     a clip, uint8 (n, h, w, 3). It does not depend on contrast. None without an edge.
     """
     check(frames)
-    at = np.linspace(0, len(frames) - 1, min(VIEWS, len(frames))).round().astype(int)
+    at = views(len(frames), VIEWS)
     images = frames[at].mean(-1, dtype=np.float32) / 255
     heights = _most(images) + _most(-images)
     slopes = np.zeros_like(images)
@@ -53,7 +53,7 @@ def steepness(frames: Bytes) -> float:
     picture shows: it compares one clip's versions.
     """
     check(frames)
-    at = np.linspace(0, len(frames) - 1, min(VIEWS, len(frames))).round().astype(int)
+    at = views(len(frames), VIEWS)
     images = frames[at].mean(-1, dtype=np.float32) / 255
     slopes = np.hypot(*np.gradient(images, axis=(1, 2)))
     total, spread = float(slopes.sum()), float(images.std())
@@ -78,7 +78,7 @@ def shift(one: Bytes, other: Bytes) -> tuple[float, float]:
     """
     if one.shape != other.shape:
         raise ValueError(f"the shift is between clips of one shape, not {one.shape}, {other.shape}")
-    at = np.linspace(0, len(one) - 1, min(VIEWS, len(one))).round().astype(int)
+    at = views(len(one), VIEWS)
     first, second = small(one[at]).mean(-1), small(other[at]).mean(-1)
     moves = register(first, second, np.zeros((2, *first.shape), bool))
     return float(np.median(moves.x)), float(np.median(moves.y))

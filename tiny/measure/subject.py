@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tiny import world
 from tiny.measure import camera, things
 from tiny.measure.camera import Travel
-from tiny.measure.picture import Floats, grown, sample, small
+from tiny.measure.picture import Floats, grown, sample, small, views
 from tiny.measure.reading import Reading, best
 from tiny.measure.things import Track
 
@@ -108,10 +108,10 @@ def shape_of(frames: NDArray[np.uint8], found: NDArray[np.int8], thing: Track | 
     whole = [] if thing is None else np.nonzero(thing.whole)[0]
     if thing is None or not len(whole):
         return Reading(name=None, scores=dict.fromkeys(world.SHAPES, 0.0))
-    at = whole[np.linspace(0, len(whole) - 1, min(VIEWS, len(whole))).round().astype(int)]
+    at = whole[views(len(whole), VIEWS)]
     images = small(frames[at])
-    views = [_view(*each) for each in zip(images, found[at], thing.mask[at], strict=True)]
-    view = np.mean(views, axis=0)
+    covers = [_view(*each) for each in zip(images, found[at], thing.mask[at], strict=True)]
+    view = np.mean(covers, axis=0)
     return best({name: _likeness(view, name) for name in world.SHAPES}, least=FITS)
 
 
