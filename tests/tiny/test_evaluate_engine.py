@@ -81,12 +81,12 @@ def test_the_temporal_upscaler_gives_the_frames_between(untrained):
 
 
 def test_the_command_prints_keeps_and_returns_its_verdict(
-    untrained_family, tmp_path, monkeypatch, capsys
+    untrained_family, tmp_path, monkeypatch, capsys, caplog
 ):
     report = tmp_path / "report.json"
     given = ["--checkpoint", str(untrained_family), "--only", "spatial", "--clips", "2", "--json"]
     monkeypatch.setattr(sys, "argv", ["evaluate", *given, str(report)])
-    logging.getLogger("ltx2").setLevel(logging.ERROR)
+    caplog.set_level(logging.ERROR, logger="ltx2")
     with pytest.raises(SystemExit) as ended:
         command.main()
     assert ended.value.code == 1
