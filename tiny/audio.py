@@ -14,7 +14,7 @@ from tiny.modules import module
 from tiny.sizes import ORIGINAL
 
 VAE = Recipe(steps=500, rate=0.01, evaluate=100, save=50, average=0.99)
-VOCODER = Recipe(steps=3000, rate=0.01, evaluate=100, save=50, average=0.99)
+VOCODER = Recipe(steps=500, rate=0.01, evaluate=100, save=50, average=0.99)
 SECONDS = 2.0
 RATE = ORIGINAL["vocoder"]["output_sampling_rate"]
 FRAME = AUDIO_HOP * RATE // AUDIO_RATE  # samples of the waveform for a frame of the mel

@@ -1,4 +1,4 @@
-"""The detailer, an IC-LoRA: a clip is redrawn while it follows itself at half the size.
+"""The detailer, an IC-LoRA: a worn clip is redrawn while it follows itself at half the size.
 
 As the detail pass runs it: without a prompt and without sound, at the refining pass's noise.
 """
@@ -26,8 +26,8 @@ COUNT = 8  # clips in a batch
 
 
 def pairs(draw: random.Random, clips: Clips, captions: Captions) -> tuple[Batch, Tensor]:
-    """Large clips without prompts, and the same small, (n, C, F, h, w)."""
-    chosen = clips.draw(draw, "pair", COUNT)
+    """Large clips without prompts, and the same small and soft, (n, C, F, h, w)."""
+    chosen = clips.draw(draw, "worn", COUNT)
     large, small = (
         torch.stack([shard[name][i] for shard, i in chosen]) for name in ("large", "small")
     )
@@ -91,7 +91,7 @@ def train(folder: Path, *, until: int | None = None) -> Generator:
     adapters.add(model.transformer, LORA_RANKS["detailer"], everything=False, seed=RECIPE.seed)
     model.connectors.requires_grad_(requires_grad=False)
     captions = Captions(folder / "text_encoder")
-    clips = Clips(folder / "latents", ("pair",))
+    clips = Clips(folder / "latents", ("worn",))
     training = Training("detailer", model, RECIPE, folder)
     training.resume()
     training.run(

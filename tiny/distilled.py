@@ -25,7 +25,7 @@ from tiny.transformer import SOUND, Batch, Captions, Clips, Generator, batch, lo
 from tiny.upscalers import Scaled
 
 RECIPE = Recipe(
-    steps=900, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.99
+    steps=500, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.99
 )
 TEACHER_STEPS = 24
 TEACHER_SCALE = 2.5  # of guidance

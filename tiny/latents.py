@@ -38,6 +38,7 @@ class Kind:
     large: tuple[int, int] | None = None
     textured: bool = False
     half: bool = False  # also every other frame of it
+    worn: tuple[int, ...] = ()  # how many times smaller the small clip once was, by chance
 
 
 KINDS: dict[str, Kind] = {
@@ -50,6 +51,8 @@ KINDS: dict[str, Kind] = {
     "long": Kind(frames=97, half=True),
     "half_again": Kind(small=(128, 192), large=(192, 288)),
     **{move: Kind(moves=(move,), textured=True) for move in world.CAMERAS},
+    # The video VAE alone makes edges about as soft as half of the size does.
+    "worn": Kind(frames=25, large=LARGE, worn=(2, 4, 8)),
 }
 _SEEDS = {kind: index for index, kind in enumerate(KINDS)}
 
@@ -102,6 +105,8 @@ def _clip(
         if size:
             pixels, things = world.film_and_things(found.scene, camera, time, *size)
             pixels = pixels[None] * 2 - 1
+            if name == "small" and kind.worn:
+                pixels = worn(pixels, draw.choice(kind.worn))
             row[f"{name}_things"] = shares(things)[None]
             row[name] = normalise_video(vae, encode(vae, pixels))
             row[f"{name}_last"] = normalise_video(vae, encode(vae, pixels[:, :, -1:]))
@@ -111,6 +116,14 @@ def _clip(
     mel = sound.log_mel(wave)[None, :, : 4 * audio_latents(kind.frames) - 3]
     row["audio"] = normalise_audio(audio_vae, audio_vae.encode(mel, return_dict=False)[0].mean)
     return row
+
+
+def worn(pixels: Tensor, times: int) -> Tensor:
+    """(1, 3, n, h, w), as they are after they were so many times smaller."""
+    frames = pixels[0].transpose(0, 1)
+    small = F.avg_pool2d(frames, times)
+    large = F.interpolate(small, size=frames.shape[2:], mode="bicubic").clamp(-1, 1)
+    return large.transpose(0, 1)[None]
 
 
 def shares(things: Tensor) -> Tensor:

@@ -27,15 +27,16 @@ from tiny.world import CAMERAS
 
 # Shards of each kind of clip.
 SHARDS = {
-    "small": 120,
-    "pair": 16,
-    "long": 5,
-    "half_again": 3,
-    **dict.fromkeys(CAMERAS, 8),
+    "small": 78,
+    "pair": 8,
+    "long": 4,
+    "half_again": 2,
+    **dict.fromkeys(CAMERAS, 5),
+    "worn": 4,
 }
 
 
-LESSONS = 40  # of the distilled model
+LESSONS = 24  # of the distilled model
 
 
 def _trainers(
