@@ -40,6 +40,7 @@ RECIPE = Recipe(
 LESSONS = (
     (0, (("small", "small", 32, 1.0),)),
     (3400, (("small", "small", 32, 0.75), ("pair", "large", 8, 0.25))),
+    (3700, (("small", "small", 32, 0.5), ("pair", "large", 8, 0.5))),
 )
 NO_PROMPT = 0.12  # share of captions that are left out
 NONSENSE = 0.3  # of them, share that is random letters instead of nothing
