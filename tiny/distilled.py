@@ -27,7 +27,7 @@ from tiny.upscalers import Scaled
 RECIPE = Recipe(
     steps=500, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.99
 )
-TEACHER_STEPS = 24
+TEACHER_STEPS = 16
 TEACHER_SCALE = 2.5  # of guidance
 ANIMATED = 0.25  # share of batches whose first frame is given
 LESSONS = 64  # clips in a file of the teacher's

@@ -36,7 +36,7 @@ SHARDS = {
 }
 
 
-LESSONS = 24  # of the distilled model
+LESSONS = 20  # of the distilled model
 
 
 def _trainers(
