@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from peft import LoraConfig
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from pipelines.checkpoints import keys
@@ -57,9 +58,13 @@ def products(transformer: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 @contextmanager
 def without(transformer: nn.Module) -> Iterator[None]:
-    """The transformer as it is without the LoRA, inside the `with`."""
+    """The transformer as it is without the LoRA, inside the `with`; also inside another one."""
+    outer = next(
+        layer.disable_adapters for layer in transformer.modules() if isinstance(layer, LoraLayer)
+    )
     transformer.disable_adapters()
     try:
         yield
     finally:
-        transformer.enable_adapters()
+        if not outer:
+            transformer.enable_adapters()

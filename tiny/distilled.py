@@ -1,101 +1,94 @@
 """The distilled model: eight steps and three more, without guidance.
 
-The guided dev model makes clips in many steps; a LoRA learns to go from the same noise to the same
-clip in a straight line (rectified flow), at the eight noise levels of the distilled schedule, and
-to finish upscaled clips at the three levels of the refining pass. The LoRA is what Pro's second
-stage puts on the dev model; added to its weights it is the distilled checkpoint.
+A LoRA learns to do in one step of the distilled schedule what the guided dev model does in two
+smaller ones (progressive distillation), and to finish upscaled clips at the three levels of the
+refining pass. The LoRA is what Pro's second stage puts on the dev model; added to its weights it is
+the distilled checkpoint.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from pipelines.geometry import pixel_frames
-from pipelines.sigmas import DISTILLED, REFINE, anchor
+from pipelines.sigmas import DISTILLED, REFINE
 from pipelines.tokens import pack_video, unpack_video
 from tiny import adapters, upscalers
-from tiny.loop import Draw, Losses, Recipe, Training, read
-from tiny.pool import spread
-from tiny.sampling import sample
+from tiny.loop import Draw, Losses, Recipe, Training
 from tiny.sizes import LORA_RANKS
 from tiny.transformer import SOUND, Batch, Captions, Clips, Generator, batch, load, velocity
 from tiny.upscalers import Scaled
 
 RECIPE = Recipe(
-    steps=500, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.99
+    steps=400, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.98
 )
-TEACHER_STEPS = 16
-TEACHER_SCALE = 2.5  # of guidance
+SCALE = 2.5  # of the dev model's guidance
+WITHIN = 2  # its steps within one of the distilled model's
 ANIMATED = 0.25  # share of batches whose first frame is given
-LESSONS = 64  # clips in a file of the teacher's
-COUNT, LARGE_COUNT = 32, 8  # clips in a batch
+COUNT, LARGE_COUNT = 16, 8  # clips in a batch
 REFINING = 0.3  # share of batches that are of the refining pass
 
 
-@torch.no_grad()
-def teach(folder: Path, index: int, model: Generator, texts: Captions, clips: Clips) -> Path:
-    """Write one file of noise and what the guided dev model makes of it, unless it is there."""
-    path = folder / f"lesson-{index:04d}.pt"
-    if path.exists():
-        return path
-    draw = Draw.at(77, index)
-    wanted = batch(draw.plain, clips, texts, "small", "small", LESSONS, leave_out=0.05)
-    first_frame = draw.plain.random() < ANIMATED
-    noise, hiss = (
-        torch.randn(clean.shape, generator=draw.torch) for clean in (wanted.video, wanted.audio)
-    )
-    video, audio = sample(
-        model,
-        wanted,
-        (noise, hiss),
-        anchor(TEACHER_STEPS),
-        empty=texts([""]),
-        scale=TEACHER_SCALE,
-        first_frame=first_frame,
-    )
-    lesson = {"video": video, "audio": audio, "noise": noise, "hiss": hiss, "said": wanted.said,
-              "first_frame": first_frame, "grid": wanted.grid}  # fmt: skip
-    working = path.with_suffix(".new")
-    torch.save(lesson, working)
-    return working.rename(path)
-
-
-def straight(model: Generator, lesson: Mapping[str, Any], texts: Captions, draw: Draw) -> Losses:
-    """The error of the velocity from a lesson's noise to its clip, at the distilled levels."""
-    chosen = torch.randperm(LESSONS, generator=draw.torch)[:COUNT]
-    video, audio, noise, hiss = (
-        lesson[name][chosen] for name in ("video", "audio", "noise", "hiss")
-    )
-    text, mask = texts([lesson["said"][i] for i in chosen])
-    clean = Batch(
-        video=video,
-        audio=audio,
-        text=text,
-        mask=mask,
-        grid=lesson["grid"],
-        last=video,
-        frames=pixel_frames(lesson["grid"][0]),
-        said=(),
-    )
-    levels = torch.tensor(DISTILLED[:-1])
-    sigma = levels[torch.randint(0, len(levels), (COUNT,), generator=draw.torch)]
-    seen = torch.lerp(video, noise, sigma[:, None, None])
+def ahead(model: Generator, clips: Clips, texts: Captions, draw: Draw) -> Losses:
+    """The error of the way from a level of the distilled schedule to the next, beside where the
+    guided dev model comes to in `WITHIN` steps.
+    """
+    clean = batch(draw.plain, clips, texts, "small", "small", COUNT, leave_out=0.05)
+    levels = torch.tensor(DISTILLED)
+    at = torch.randint(0, len(levels) - 1, (COUNT,), generator=draw.torch)
+    sigma, following = levels[at], levels[at + 1]
+    noise = torch.randn(clean.video.shape, generator=draw.torch)
+    hiss = torch.randn(clean.audio.shape, generator=draw.torch)
+    video = torch.lerp(clean.video, noise, sigma[:, None, None])
+    audio = torch.lerp(clean.audio, hiss, sigma[:, None, None])
     given = None
-    if lesson["first_frame"]:
+    if draw.shared.random() < ANIMATED:
         given = torch.ones(video.shape[:2])
         given[:, : clean.grid[1] * clean.grid[2]] = 0
-        seen = torch.where(given[..., None] == 0, video, seen)
-    way, sound = velocity(
-        model, clean, seen, torch.lerp(audio, hiss, sigma[:, None, None]), sigma, given=given
-    )
-    error = (way - (noise - video)).square().mean(dim=2)
+        video = torch.where(given[..., None] == 0, clean.video, video)
+    ends = guided(model, clean, texts, (video, audio), sigma, following, given)
+    whole = (following - sigma)[:, None, None]
+    wanted = [(end - begin) / whole for end, begin in zip(ends, (video, audio), strict=True)]
+    way, sound = velocity(model, clean, video, audio, sigma, given=given)
+    error = (way - wanted[0]).square().mean(dim=2)
     return {
         "video": error.mean() if given is None else (error * given).sum() / given.sum(),
-        "audio": SOUND * F.mse_loss(sound, hiss - audio),
+        "audio": SOUND * F.mse_loss(sound, wanted[1]),
     }
+
+
+@torch.no_grad()
+def guided(
+    model: Generator,
+    clean: Batch,
+    texts: Captions,
+    begin: tuple[Tensor, Tensor],
+    sigma: Tensor,
+    following: Tensor,
+    given: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Where the guided dev model comes to from `begin`, video and audio, between two levels."""
+    text, mask = (value.expand(COUNT, *value.shape[1:]) for value in texts([""]))
+    unsaid = replace(clean, text=text, mask=mask)
+    video, audio = begin
+    step = (following - sigma) / WITHIN
+    with adapters.without(model.transformer):
+        for index in range(WITHIN):
+            level = sigma + index * step
+            ways = velocity(model, clean, video, audio, level, given=given)
+            others = velocity(model, unsaid, video, audio, level, given=given)
+            way, sound = (
+                other + SCALE * (one - other) for one, other in zip(ways, others, strict=True)
+            )
+            if given is not None:
+                way = way * given[..., None]
+            video = video + step[:, None, None] * way
+            audio = audio + step[:, None, None] * sound
+    return video, audio
 
 
 def refining(
@@ -132,27 +125,11 @@ def refining(
     }
 
 
-def make_lessons(folder: Path, count: int, *, processes: int) -> None:
-    """Make the first `count` lessons, where they are not there yet."""
-    (folder / "lessons").mkdir(exist_ok=True)
-    spread(_teacher, folder, [(index,) for index in range(count)], processes)
-
-
-def _teacher(folder: Path) -> Callable[[int], Path]:
-    model, texts = load(folder).eval(), Captions(folder / "text_encoder")
-    clips = Clips(folder / "latents", ("small",))
-    return lambda index: teach(folder / "lessons", index, model, texts, clips)
-
-
 def train(folder: Path, *, until: int | None = None) -> Generator:
-    """Train the LoRA on the lessons that are there."""
+    """Train the LoRA on the dev model."""
     model = load(folder)
     texts = Captions(folder / "text_encoder")
-    clips = Clips(folder / "latents", ("pair",))
-    paths = sorted((folder / "lessons").glob("lesson-*.pt"))
-    learnt = [read(path) for path in paths]
-    if len(learnt) < 2:
-        raise FileNotFoundError("no lessons to learn from: python -m tiny.train lessons")
+    clips, unseen = Clips(folder / "latents", ("small", "pair")).split()
     upscaler = upscalers.load(folder, "spatial_upscaler")
     adapters.add(model.transformer, LORA_RANKS["distilled"], everything=True, seed=RECIPE.seed)
     model.connectors.requires_grad_(requires_grad=False)
@@ -160,34 +137,20 @@ def train(folder: Path, *, until: int | None = None) -> Generator:
     def losses(draw: Draw) -> Losses:
         if draw.shared.random() < REFINING:
             return refining(model, clips, texts, upscaler, draw)
-        return straight(model, draw.plain.choice(learnt[1:]), texts, draw)
+        return ahead(model, clips, texts, draw)
 
     def evaluate(trained: Any) -> Mapping[str, float]:  # noqa: ANN401
-        """How far eight steps end from the teacher's clip, with the LoRA and without it."""
-        lesson = learnt[0]
-        measured = {"with": _apart(trained, lesson, texts)}
+        """The error on clips that training does not see, with the LoRA and without it."""
+
+        def loss() -> float:
+            found = [ahead(trained, unseen, texts, Draw.at(-1, index)) for index in range(4)]
+            return sum(each["video"].item() for each in found) / len(found)
+
+        measured = {"with": loss()}
         with adapters.without(trained.transformer):
-            return {**measured, "without": _apart(trained, lesson, texts)}
+            return {**measured, "without": loss()}
 
     training = Training("distilled", model, RECIPE, folder)
     training.resume()
     training.run(losses, evaluate, until=until)
     return model
-
-
-def _apart(model: Generator, lesson: Mapping[str, Any], texts: Captions) -> float:
-    text, mask = texts(lesson["said"][:COUNT])
-    video = lesson["video"][:COUNT]
-    wanted = Batch(
-        video=video,
-        audio=lesson["audio"][:COUNT],
-        text=text,
-        mask=mask,
-        grid=lesson["grid"],
-        last=video,
-        frames=pixel_frames(lesson["grid"][0]),
-        said=(),
-    )
-    noise = (lesson["noise"][:COUNT], lesson["hiss"][:COUNT])
-    made, _ = sample(model, wanted, noise, DISTILLED, first_frame=lesson["first_frame"])
-    return F.mse_loss(made, video).item()

@@ -1,7 +1,7 @@
 """Train a part of the embedded checkpoint: `python -m tiny.train PART`.
 
 Parts in their order: video-vae, video-decoder, audio-vae, vocoder, latents, the three upscalers,
-transformer, lessons, distilled, seven cameras, detailer. `all` trains whatever is not trained yet;
+transformer, distilled, seven cameras, detailer. `all` trains whatever is not trained yet;
 a part that was interrupted goes on.
 """
 
@@ -36,9 +36,6 @@ SHARDS = {
 }
 
 
-LESSONS = 20  # of the distilled model
-
-
 def _trainers(
     *, compiled: bool = False
 ) -> dict[str, tuple[Callable[..., object], dict[str, object]]]:
@@ -61,7 +58,6 @@ def _trainers(
 def main() -> None:
     names = list(_trainers())
     names.insert(names.index("vocoder") + 1, "latents")
-    names.insert(names.index("distilled"), "lessons")
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("part", choices=[*names, "all"])
     parser.add_argument("--folder", type=Path, default=Path("runs/tiny"), help="where all is kept")
@@ -77,8 +73,6 @@ def main() -> None:
     for name in names if given.part == "all" else [given.part]:
         if name == "latents":
             latents.make(given.folder, SHARDS, processes=processes)
-        elif name == "lessons":
-            distilled.make_lessons(given.folder, LESSONS, processes=processes)
         else:
             train, options = trainers[name]
             run(train, given.folder, processes, **options)
