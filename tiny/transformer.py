@@ -34,13 +34,14 @@ from tiny.modules import module
 from tiny.text_encoder import write_text_encoder
 
 RECIPE = Recipe(
-    steps=4600, rate=0.01, other_rate=1e-3, warm_up=200, evaluate=100, save=50, average=0.998
+    steps=6200, rate=0.01, other_rate=1e-3, warm_up=200, evaluate=100, save=50, average=0.998
 )
 # What a batch is of, from a step on: kind of clip, size of the latent, clips, and how often.
 LESSONS = (
     (0, (("small", "small", 32, 1.0),)),
     (3400, (("small", "small", 32, 0.75), ("pair", "large", 8, 0.25))),
     (3700, (("small", "small", 32, 0.5), ("pair", "large", 8, 0.5))),
+    (4600, (("small", "small", 32, 0.35), ("pair", "large", 8, 0.65))),
 )
 NO_PROMPT = 0.12  # share of captions that are left out
 NONSENSE = 0.3  # of them, share that is random letters instead of nothing
