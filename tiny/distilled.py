@@ -20,17 +20,27 @@ from pipelines.tokens import pack_video, unpack_video
 from tiny import adapters, upscalers
 from tiny.loop import Draw, Losses, Recipe, Training
 from tiny.sizes import LORA_RANKS
-from tiny.transformer import SOUND, Batch, Captions, Clips, Generator, batch, load, velocity
+from tiny.transformer import (
+    SOUND,
+    Batch,
+    Captions,
+    Clips,
+    Generator,
+    batch,
+    load,
+    seen_error,
+    velocity,
+)
 from tiny.upscalers import Scaled
 
 RECIPE = Recipe(
-    steps=400, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.98
+    steps=500, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.98
 )
 SCALE = 2.5  # of the dev model's guidance
 WITHIN = 2  # its steps within one of the distilled model's
 ANIMATED = 0.25  # share of batches whose first frame is given
 COUNT, LARGE_COUNT = 16, 8  # clips in a batch
-REFINING = 0.3  # share of batches that are of the refining pass
+REFINING = 0.6  # share of batches that are of the refining pass
 
 
 def ahead(model: Generator, clips: Clips, texts: Captions, draw: Draw) -> Losses:
@@ -54,9 +64,8 @@ def ahead(model: Generator, clips: Clips, texts: Captions, draw: Draw) -> Losses
     whole = (following - sigma)[:, None, None]
     wanted = [(end - begin) / whole for end, begin in zip(ends, (video, audio), strict=True)]
     way, sound = velocity(model, clean, video, audio, sigma, given=given)
-    error = (way - wanted[0]).square().mean(dim=2)
     return {
-        "video": error.mean() if given is None else (error * given).sum() / given.sum(),
+        "video": seen_error(way, wanted[0], clean.weight, given),
         "audio": SOUND * F.mse_loss(sound, wanted[1]),
     }
 
@@ -118,9 +127,8 @@ def refining(
         given[:, : height * width] = 0
         seen = torch.where(given[..., None] == 0, clean.video, seen)
     way, sound = velocity(model, clean, seen, heard, sigma, given=given)
-    error = (way - (seen - clean.video) / level).square().mean(dim=2)
     return {
-        "refined": error.mean() if given is None else (error * given).sum() / given.sum(),
+        "refined": seen_error(way, (seen - clean.video) / level, clean.weight, given),
         "refined_audio": SOUND * F.mse_loss(sound, hiss - clean.audio),
     }
 
@@ -146,9 +154,14 @@ def train(folder: Path, *, until: int | None = None) -> Generator:
             found = [ahead(trained, unseen, texts, Draw.at(-1, index)) for index in range(4)]
             return sum(each["video"].item() for each in found) / len(found)
 
-        measured = {"with": loss()}
+        def refined() -> float:
+            draws = [Draw.at(-2, index) for index in range(6)]
+            found = [refining(trained, unseen, texts, upscaler, draw) for draw in draws]
+            return sum(each["refined"].item() for each in found) / len(found)
+
+        measured = {"with": loss(), "refined_with": refined()}
         with adapters.without(trained.transformer):
-            return {**measured, "without": loss()}
+            return {**measured, "without": loss(), "refined_without": refined()}
 
     training = Training("distilled", model, RECIPE, folder)
     training.resume()
