@@ -12,7 +12,7 @@ from ltx2.extent import NAMED_SIZES, RATIOS, Limits, named_size
 from ltx2.planner import DEFAULT_LIMITS, find_checkpoint
 from ltx2.request import CAMERA_MOTIONS, NESTED, PICTURES, PRO_ONLY, Request, accepts
 from pipelines.models import CHECKPOINTS, PRO_AUDIO, PRO_VIDEO, Checkpoint
-from pipelines.sigmas import DISTILLED, REFINE
+from pipelines.sigmas import DISTILLED
 
 # Keys of a JSON schema that a form can use as they are.
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "minLength", "maxLength", "maxItems")
@@ -62,7 +62,7 @@ def _model(row: Checkpoint) -> dict[str, Any]:
 
 def _modes(row: Checkpoint) -> list[dict[str, Any]]:
     generation = row.generation
-    shared = {"refine_steps": len(REFINE) - 1}
+    shared = {"refine_steps": len(generation.refine_sigmas) - 1}
     return [
         {
             "name": "fast",

@@ -28,7 +28,7 @@ from pipelines.plan import (
     Variant,
     WindowPlan,
 )
-from pipelines.sigmas import DISTILLED, REFINE, TEMPORAL_ROUND, anchor
+from pipelines.sigmas import DISTILLED, TEMPORAL_ROUND, anchor
 
 SEEDS = 2**63  # seeds are below this
 # Apart from the seed itself, whose draws the first pass has had.
@@ -186,14 +186,15 @@ def _refine(
 ) -> DenoisePlan:
     """The second pass: full size, the end of the distilled schedule, unguided, same pictures."""
     distilled = () if request.mode == "fast" else (distilled_lora(row),)
+    sigmas = row.generation.refine_sigmas
     return replace(
         base,
         width=size.width,
         height=size.height,
-        sigmas=REFINE,
+        sigmas=sigmas,
         sampler="euler",
         eta=0.0,
-        noise_scale=REFINE[0],
+        noise_scale=sigmas[0],
         video_guidance=GUIDANCE_OFF,
         audio_guidance=GUIDANCE_OFF,
         stg_blocks=(),
@@ -320,6 +321,7 @@ def detail_pass(
     return WindowPlan(
         denoise=replace(
             silent_refine(
+                row,
                 variant,
                 size,
                 pixel_frames(window),
@@ -340,12 +342,18 @@ def detail_pass(
 
 
 def silent_refine(
-    variant: Variant, size: Size, frames: int, fps: float, adapters: tuple[Adapter, ...]
+    row: Checkpoint,
+    variant: Variant,
+    size: Size,
+    frames: int,
+    fps: float,
+    adapters: tuple[Adapter, ...],
 ) -> DenoisePlan:
     """A pass over finished latents: the end of the distilled schedule, unguided, without sound.
 
     `fps` is the rate that plays; the model is told the nearest that it knows.
     """
+    sigmas = row.generation.refine_sigmas
     return DenoisePlan(
         variant=variant,
         width=size.width,
@@ -353,10 +361,10 @@ def silent_refine(
         frames=frames,
         fps=conditioning_fps(fps),
         audio_latents=1,
-        sigmas=REFINE,
+        sigmas=sigmas,
         sampler="euler",
         eta=0.0,
-        noise_scale=REFINE[0],
+        noise_scale=sigmas[0],
         video_guidance=GUIDANCE_OFF,
         audio_guidance=GUIDANCE_OFF,
         stg_blocks=(),

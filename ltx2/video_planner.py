@@ -223,6 +223,7 @@ def _refine(
     length, overlap = _windows(size, latent_frames(frames), told, limits, notes)
     return WindowPlan(
         denoise=silent_refine(
+            row,
             "distilled" if request.model == "fast" else "dev",
             size,
             pixel_frames(length),

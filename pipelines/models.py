@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipelines.plan import Guidance, Sampler
+from pipelines.sigmas import REFINE, REFINE_TINY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,7 @@ class Generation:
     stg_blocks: tuple[int, ...]
     image_crf: int  # H.264 quality of the conditioning pictures the model was trained on
     distilled_sampler: Sampler  # of the base pass; refine is plain Euler everywhere
+    refine_sigmas: tuple[float, ...]
     camera_loras: bool  # False: a camera move is asked for by its prompt suffix alone
     # Where twice the frames are made: in the refine pass, or in a round of their own after it
     temporal: Literal["refine", "round"]
@@ -82,6 +84,7 @@ LTX_2 = Generation(
     stg_blocks=(29,),
     image_crf=33,
     distilled_sampler="euler",
+    refine_sigmas=REFINE,
     camera_loras=True,
     temporal="refine",
     text_encoder="gemma3",
@@ -102,8 +105,15 @@ LTX_2_5 = replace(
     enhancer=Enhancer(part="enhancer", new_tokens=600, temperature=None, no_repeat=5),
     duration_head=True,
 )
-# Four blocks instead of 48: the same graph, but STG and the step count must fit the toy.
-TINY = replace(LTX_2, name="tiny", version=(0, 0), stg_blocks=(1,), dev_steps=10)
+# Five blocks instead of 48: the same graph, but STG and the schedules must fit the toy.
+TINY = replace(
+    LTX_2,
+    name="tiny",
+    version=(0, 0),
+    stg_blocks=(1,),
+    dev_steps=10,
+    refine_sigmas=REFINE_TINY,
+)
 
 GENERATIONS = {row.name: row for row in (LTX_2_5, LTX_2_3, LTX_2, TINY)}
 

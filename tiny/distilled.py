@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.sigmas import DISTILLED, REFINE
+from pipelines.models import TINY
+from pipelines.sigmas import DISTILLED
 from pipelines.tokens import pack_video, unpack_video
 from tiny import adapters, upscalers
 from tiny.loop import Draw, Losses, Recipe, Training
@@ -34,13 +35,13 @@ from tiny.transformer import (
 from tiny.upscalers import Scaled
 
 RECIPE = Recipe(
-    steps=500, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.98
+    steps=400, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.98
 )
 SCALE = 2.5  # of the dev model's guidance
 WITHIN = 2  # its steps within one of the distilled model's
 ANIMATED = 0.25  # share of batches whose first frame is given
 COUNT, LARGE_COUNT = 16, 8  # clips in a batch
-REFINING = 0.6  # share of batches that are of the refining pass
+REFINING = 0.4  # share of batches that are of the refining pass
 
 
 def ahead(model: Generator, clips: Clips, texts: Captions, draw: Draw) -> Losses:
@@ -112,13 +113,14 @@ def refining(
     small = unpack_video(clean.small, frames, height // 2, width // 2)
     with torch.no_grad():
         upscaled = pack_video(upscaler(small))
-    level = draw.shared.choice(REFINE[:-1])
+    levels = TINY.refine_sigmas
+    level = draw.shared.choice(levels[:-1])
     sigma = torch.full((LARGE_COUNT,), level)
     noise = torch.randn(clean.video.shape, generator=draw.torch)
     hiss = torch.randn(clean.audio.shape, generator=draw.torch)
     # What is left of the upscaled clip when the level is reached from the first one.
-    share = level / REFINE[0]
-    start = torch.lerp(upscaled, noise, REFINE[0])
+    share = level / levels[0]
+    start = torch.lerp(upscaled, noise, levels[0])
     seen = torch.lerp(clean.video, start, share)
     heard = torch.lerp(clean.audio, hiss, level)
     given = None

@@ -9,7 +9,7 @@ from ltx2.planner import plan
 from ltx2.request import Request
 from pipelines.geometry import conditioning_fps
 from pipelines.plan import Plan
-from pipelines.sigmas import REFINE, TEMPORAL_ROUND
+from pipelines.sigmas import REFINE, REFINE_TINY, TEMPORAL_ROUND
 
 MODELS = ("tiny", "ltx-2", "ltx-2.3", "ltx-2.5")
 
@@ -52,7 +52,7 @@ def test_doubled_frames_are_told_a_rate_the_model_knows_beside_the_whole_sound(f
     assert made.fps == 2 * fps
     assert part.fps == conditioning_fps(2 * fps) == 60
     assert part.sound == "held"
-    assert part.sigmas == REFINE
+    assert part.sigmas == REFINE_TINY
     # As long in the model's time as the frames are, whatever it is told.
     assert part.audio_latents == round(part.frames / part.fps * 25)
     assert made.base.audio_latents == planned(fps=fps, duration=2).base.audio_latents

@@ -13,7 +13,7 @@ from pipelines.geometry import Size, video_tokens
 from pipelines.models import CHECKPOINTS
 from pipelines.plan import GUIDANCE_OFF, Adapter, Guidance, Snap
 from pipelines.prompts import DEFAULT_NEGATIVE, NEGATIVE_TAGS, NEGATIVE_WORDS
-from pipelines.sigmas import DISTILLED, REFINE, anchor
+from pipelines.sigmas import DISTILLED, REFINE, REFINE_TINY, anchor
 
 URL = "https://example.com/picture.png"
 
@@ -191,7 +191,7 @@ def test_fast_is_the_distilled_model_in_two_passes_without_guidance(name):
     generation = CHECKPOINTS[name].generation
     assert made.base.variant == made.refine.variant == "distilled"
     assert made.base.sigmas == DISTILLED
-    assert made.refine.sigmas == REFINE
+    assert made.refine.sigmas == (REFINE_TINY if name == "tiny" else REFINE)
     assert (made.base.sampler, made.base.eta) == (
         ("ancestral_euler", 1.0) if name == "ltx-2.5" else ("euler", 0.0)
     )
@@ -222,7 +222,7 @@ def test_pro_is_the_guided_dev_model_then_the_distilled_lora(name, steps, block)
     assert base.video_guidance == Guidance(cfg=3, stg=1, modality=3, rescale=0.7)
     assert base.audio_guidance == Guidance(cfg=7, stg=1, modality=3, rescale=0.7)
     assert base.adapters == ()
-    assert refine.sigmas == REFINE
+    assert refine.sigmas == (REFINE_TINY if name == "tiny" else REFINE)
     assert refine.video_guidance == refine.audio_guidance == GUIDANCE_OFF
     assert refine.stg_blocks == ()
     assert refine.adapters == (Adapter(source="distilled", strength=1.0),)

@@ -15,7 +15,7 @@ from ltx2.video_request import VideoRequest
 from pipelines.geometry import Size, tile_spans
 from pipelines.models import CHECKPOINTS
 from pipelines.plan import RestorePlan
-from pipelines.sigmas import REFINE
+from pipelines.sigmas import REFINE, REFINE_TINY
 
 FILM = Fraction(24000, 1001)
 
@@ -133,7 +133,7 @@ def test_twice_the_frames_are_twice_the_rate_at_the_same_length():
 def test_refining_runs_the_distilled_model_or_the_dev_one_made_so(mode, variant, adapters, parts):
     plan = planned("upscale", mode=mode, prompt=" a cat ")
     part = plan.refine.denoise
-    assert (part.variant, part.sigmas, part.sound) == (variant, REFINE, "absent")
+    assert (part.variant, part.sigmas, part.sound) == (variant, REFINE_TINY, "absent")
     assert [(each.source, each.strength) for each in part.adapters] == adapters
     assert (part.width, part.height) == (640, 384)
     assert plan.wanted_parts == parts == request("upscale", mode=mode).parts

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from pipelines.sigmas import DISTILLED, REFINE, TERMINAL, anchor, shifted
+from pipelines.sigmas import DISTILLED, REFINE, REFINE_TINY, TERMINAL, anchor, shifted
 
 ANCHOR_40 = (
     "1 .99645 .99274 .98885 .98478 .98051 .97603 .97131 .96635 .96112 .95559 .94975 .94357 .93701 "
@@ -46,6 +46,12 @@ def test_the_distilled_tables_are_the_published_ones():
     assert DISTILLED == (1, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875, 0)
     assert REFINE == (0.909375, 0.725, 0.421875, 0)
     assert DISTILLED[-len(REFINE) :] == REFINE
+
+
+def test_the_toys_levels_hide_as_much_of_its_smaller_frames():
+    edges = (1280 * 704 / (320 * 192)) ** 0.5
+    for real, toy in zip(REFINE[:-1], REFINE_TINY[:-1], strict=True):
+        assert toy / (1 - toy) == pytest.approx(real / (1 - real) / edges, rel=0.02)
 
 
 def test_every_guided_schedule_falls_from_one_to_zero_in_its_steps():
