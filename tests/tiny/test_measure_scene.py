@@ -48,6 +48,16 @@ def test_every_format_is_read_and_quickly(size):
     assert {name: getattr(seen, name).name for name in ASKED} == filmed.truth
 
 
+@pytest.mark.parametrize(("filled", "name"), [(0.0, "ring"), (0.5, "ring"), (0.9, "circle")])
+def test_a_ring_is_what_has_a_hole_that_is_seen(filled, name):
+    ring, circle = (
+        film(2, move=None, shape=shape, motion="left", size=(160, 96)).frames.astype(np.float32)
+        for shape in ("ring", "circle")
+    )
+    frames = (ring + filled * (circle - ring)).round().astype(np.uint8)
+    assert subject.shape(frames).name == name
+
+
 @pytest.mark.parametrize(
     ("move", "opposite", "motion", "back"),
     [

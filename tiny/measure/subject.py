@@ -6,6 +6,7 @@ another colour's instead. All answers about a clip at once are quicker: `scene.r
 
 import math
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -22,7 +23,10 @@ VIEWS = 12  # frames that a shape is averaged over
 GRID = 32  # pixels of the picture that shapes are compared in
 REACH = 2.7  # standard deviations from the centroid to that picture's edge
 NEAR = 6  # pixels around a thing, which show the ground
-FITS = 0.6  # the least likeness of a shape; small worn rings have 0.7
+FITS = 0.6  # the least likeness of a shape; small worn ones have 0.7
+HOLE = 0.3  # of a thing's cover; a hole is that much deeper than what is around it
+HOLED = "ring"  # the one shape with a hole
+ROUND = 0.4  # the least likeness of a thing with a hole to it
 SIZES = (0.92, 0.96, 1.0, 1.04, 1.08)  # of a template, next to the thing's own
 RESTLESS = 8.0  # usual paths; a thing that bounces goes five
 MOVED = 0.4  # of a usual path, to count as that motion
@@ -37,8 +41,9 @@ def colour(frames: NDArray[np.uint8]) -> Reading:
 
 
 def shape(frames: NDArray[np.uint8], *, colour: str | None = None) -> Reading:
-    """One of `world.SHAPES`. Scores are likenesses, 1 for the true shape without any blur; no name
-    if it is like none of them, or never whole in the picture.
+    """One of `world.SHAPES`. Scores are likenesses, 1 for the true shape without any blur, and 0
+    for a ring where there is no hole, for the others where there is one; no name if it is like none
+    of them, or never whole in the picture.
     """
     found = things.labels(frames)
     return shape_of(frames, found, things.main(found, colour))
@@ -112,7 +117,29 @@ def shape_of(frames: NDArray[np.uint8], found: NDArray[np.int8], thing: Track | 
     images = small(frames[at])
     covers = [_view(*each) for each in zip(images, found[at], thing.mask[at], strict=True)]
     view = np.mean(covers, axis=0)
-    return best({name: _likeness(view, name) for name in world.SHAPES}, least=FITS)
+    holed = float(np.median([_hole(cover) for cover in covers])) >= HOLE
+    scores = {
+        name: _likeness(view, name) if (name == HOLED) == holed else 0.0 for name in world.SHAPES
+    }
+    return best(scores, least=ROUND if holed else FITS)
+
+
+def _hole(view: Floats) -> float:
+    """How much less the middle of a view is covered than the circle around it that is most: 0 for a
+    filled thing, 1 for a ring.
+    """
+    covered = [float(view[circle].mean()) for circle in _circles()]
+    around = 1 + int(np.argmax(covered[1:]))
+    return max(0.0, covered[around] - min(covered[: max(1, around - 1)]))
+
+
+@cache
+def _circles() -> tuple[NDArray[np.bool_], ...]:
+    """The points of a view by their distance from its middle, from inside to outside."""
+    line = np.linspace(-REACH, REACH, GRID)
+    away = np.hypot(line[:, None], line[None, :])
+    edges = np.arange(0.0, 2.4, 0.3)
+    return tuple((away >= inner) & (away < outer) for inner, outer in pairwise(edges))
 
 
 def _view(image: Floats, found: NDArray[np.int8], mask: NDArray[np.bool_]) -> Floats:
