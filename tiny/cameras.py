@@ -1,6 +1,7 @@
 """Seven camera LoRAs: the same worlds, filmed with one move each."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tiny import adapters
@@ -9,7 +10,7 @@ from tiny.sizes import LORA_RANKS
 from tiny.transformer import Captions, Clips, Generator, batch, flow, load
 
 RECIPE = Recipe(
-    steps=100, rate=0.02, other_rate=1e-3, warm_up=20, evaluate=50, save=50, average=0.98
+    steps=200, rate=0.02, other_rate=1e-3, warm_up=20, evaluate=50, save=50, average=0.98
 )
 COUNT = 32  # clips in a batch
 
@@ -23,7 +24,8 @@ def losses(
     *,
     count: int = COUNT,
 ) -> Losses:
-    clean = batch(draw.plain, clips, captions, move, "small", count)
+    # The ground shows where the camera goes: it counts as much as things do.
+    clean = replace(batch(draw.plain, clips, captions, move, "small", count), weight=None)
     found = flow(model, clean, draw, refined=False, isolated=0, perturbed=0, last=0, held=0)
     return {"video": found["video"]}
 
