@@ -31,6 +31,7 @@ from tiny.transformer import (
     load,
     seen_error,
     velocity,
+    with_first_frame,
 )
 from tiny.upscalers import Scaled
 
@@ -58,9 +59,7 @@ def ahead(model: Generator, clips: Clips, texts: Captions, draw: Draw) -> Losses
     audio = torch.lerp(clean.audio, hiss, sigma[:, None, None])
     given = None
     if draw.shared.random() < ANIMATED:
-        given = torch.ones(video.shape[:2])
-        given[:, : clean.grid[1] * clean.grid[2]] = 0
-        video = torch.where(given[..., None] == 0, clean.video, video)
+        video, given = with_first_frame(clean, video)
     ends = guided(model, clean, texts, (video, audio), sigma, following, given)
     whole = (following - sigma)[:, None, None]
     wanted = [(end - begin) / whole for end, begin in zip(ends, (video, audio), strict=True)]
@@ -125,9 +124,7 @@ def refining(
     heard = torch.lerp(clean.audio, hiss, level)
     given = None
     if draw.shared.random() < ANIMATED:
-        given = torch.ones(clean.video.shape[:2])
-        given[:, : height * width] = 0
-        seen = torch.where(given[..., None] == 0, clean.video, seen)
+        seen, given = with_first_frame(clean, seen)
     way, sound = velocity(model, clean, seen, heard, sigma, given=given)
     return {
         "refined": seen_error(way, (seen - clean.video) / level, clean.weight, given),

@@ -259,6 +259,13 @@ def velocity(
     return answer[:, :tokens], sound
 
 
+def with_first_frame(clean: Batch, video: Tensor) -> tuple[Tensor, Tensor]:
+    """Noisy tokens with the first frame as it is, and where they are given: 0, elsewhere 1."""
+    given = torch.ones(video.shape[:2])
+    given[:, : clean.grid[1] * clean.grid[2]] = 0
+    return torch.where(given[..., None] == 0, clean.video, video), given
+
+
 def seen_error(
     answer: Tensor, wanted: Tensor, weight: Tensor | None, given: Tensor | None
 ) -> Tensor:
@@ -301,7 +308,7 @@ def flow(
     """Mean square error of the velocity at random noise levels; things count more than the ground,
     what is given does not count.
     """
-    count, tokens = clean.video.shape[:2]
+    count = len(clean.video)
     sigma = sigmas(draw.torch, count, refined=refined)
     level = sigma[:, None, None]
     noise = torch.randn(clean.video.shape, generator=draw.torch)
@@ -310,9 +317,7 @@ def flow(
     audio = torch.lerp(clean.audio, hiss, level)
     given = None
     if draw.shared.random() < first_frame:
-        given = torch.ones(count, tokens)
-        given[:, : clean.grid[1] * clean.grid[2]] = 0
-        video = torch.where(given[..., None] == 0, clean.video, video)
+        video, given = with_first_frame(clean, video)
     kept = None
     if perturbed and draw.shared.random() < 0.25:
         kept = (torch.rand(count, generator=draw.torch) >= 4 * perturbed).float()
