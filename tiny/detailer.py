@@ -1,6 +1,6 @@
 """The detailer, an IC-LoRA: a worn clip is redrawn while it follows itself at half the size.
 
-As the detail pass runs it: without a prompt and without sound, at the refining pass's noise.
+As the detail pass runs it: without a prompt and without sound, at the refining pass's levels.
 """
 
 import random
@@ -14,10 +14,10 @@ from pipelines.geometry import pixel_frames
 from pipelines.tokens import pack_video
 from pipelines.upstream.keyframe_position import appended_positions
 from pipelines.values import Placed
-from tiny import adapters, latents
+from tiny import adapters, latents, refining
 from tiny.loop import Draw, Losses, Recipe, Training
 from tiny.sizes import DETAILER_DOWNSCALE, LORA_RANKS
-from tiny.transformer import Batch, Beside, Captions, Clips, Generator, flow, load
+from tiny.transformer import Batch, Beside, Captions, Clips, Generator, load, seen_error, velocity
 
 RECIPE = Recipe(
     steps=300, rate=0.02, other_rate=1e-3, warm_up=20, evaluate=50, save=50, average=0.98
@@ -25,11 +25,14 @@ RECIPE = Recipe(
 COUNT = 8  # clips in a batch
 
 
-def pairs(draw: random.Random, clips: Clips, captions: Captions) -> tuple[Batch, Tensor]:
-    """Large clips without prompts, and the same small and soft, (n, C, F, h, w)."""
+def pairs(draw: random.Random, clips: Clips, captions: Captions) -> tuple[Batch, Tensor, Tensor]:
+    """Clips without prompts; the same worn, (n, tokens, channels); and those at half the size,
+    (n, C, F, h, w).
+    """
     chosen = clips.draw(draw, "worn", COUNT)
-    large, small = (
-        torch.stack([shard[name][i] for shard, i in chosen]) for name in ("large", "small")
+    large, worn, half = (
+        torch.stack([shard[name][i] for shard, i in chosen])
+        for name in ("large", "worn", "worn_half")
     )
     text, mask = captions([""] * COUNT)
     clean = Batch(
@@ -42,13 +45,13 @@ def pairs(draw: random.Random, clips: Clips, captions: Captions) -> tuple[Batch,
         frames=pixel_frames(large.shape[2]),
         said=("",) * COUNT,
     )
-    return clean, small
+    return clean, pack_video(worn), half
 
 
 def losses(model: Generator, clips: Clips, captions: Captions, draw: Draw) -> Losses:
-    clean, small = pairs(draw.plain, clips, captions)
+    clean, worn, half = pairs(draw.plain, clips, captions)
     placed = Placed(
-        latent=small[:1],
+        latent=half[:1],
         strength=1.0,
         frame=0,
         append=True,
@@ -56,22 +59,21 @@ def losses(model: Generator, clips: Clips, captions: Captions, draw: Draw) -> Lo
         downscale=DETAILER_DOWNSCALE,
     )
     beside = Beside(
-        tokens=pack_video(small),
+        tokens=pack_video(half),
         positions=appended_positions(model.transformer, placed, latents.FPS),
     )
-    found = flow(
+    level, seen = refining.on_the_way(worn, clean.video, draw)
+    way, _ = velocity(
         model,
         clean,
-        draw,
-        refined=True,
-        first_frame=0,
-        last=0,
-        held=1,
-        isolated=1,
-        perturbed=0,
+        seen,
+        clean.audio,
+        torch.full((COUNT,), level),
         beside=beside,
+        held=True,
+        isolated=True,
     )
-    return {"video": found["video"]}
+    return {"video": seen_error(way, (seen - clean.video) / level, None, None)}
 
 
 def evaluate(model: Generator, clips: Clips, captions: Captions) -> Mapping[str, float]:

@@ -15,10 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.models import TINY
 from pipelines.sigmas import DISTILLED
 from pipelines.tokens import pack_video, unpack_video
-from tiny import adapters, upscalers
+from tiny import adapters, refining, upscalers
 from tiny.loop import Draw, Losses, Recipe, Training
 from tiny.sizes import LORA_RANKS
 from tiny.transformer import (
@@ -36,7 +35,7 @@ from tiny.transformer import (
 from tiny.upscalers import Scaled
 
 RECIPE = Recipe(
-    steps=400, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.98
+    steps=600, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.98
 )
 SCALE = 2.5  # of the dev model's guidance
 WITHIN = 2  # its steps within one of the distilled model's
@@ -100,34 +99,26 @@ def guided(
     return video, audio
 
 
-def refining(
-    model: Generator, clips: Clips, texts: Captions, upscaler: Scaled, draw: Draw
-) -> Losses:
+def finish(model: Generator, clips: Clips, texts: Captions, upscaler: Scaled, draw: Draw) -> Losses:
     """The error of the way from an upscaled small clip, noised, to the large clip.
 
-    At the first level the start is what the upscaler made; below it is on the way there.
+    The ground counts as much as things do: it shows where the camera goes, which is to be kept.
     """
     clean = batch(draw.plain, clips, texts, "pair", "large", LARGE_COUNT, leave_out=0.05)
     frames, height, width = clean.grid
     small = unpack_video(clean.small, frames, height // 2, width // 2)
     with torch.no_grad():
         upscaled = pack_video(upscaler(small))
-    levels = TINY.refine_sigmas
-    level = draw.shared.choice(levels[:-1])
+    level, seen = refining.on_the_way(upscaled, clean.video, draw)
     sigma = torch.full((LARGE_COUNT,), level)
-    noise = torch.randn(clean.video.shape, generator=draw.torch)
     hiss = torch.randn(clean.audio.shape, generator=draw.torch)
-    # What is left of the upscaled clip when the level is reached from the first one.
-    share = level / levels[0]
-    start = torch.lerp(upscaled, noise, levels[0])
-    seen = torch.lerp(clean.video, start, share)
     heard = torch.lerp(clean.audio, hiss, level)
     given = None
     if draw.shared.random() < ANIMATED:
         seen, given = with_first_frame(clean, seen)
     way, sound = velocity(model, clean, seen, heard, sigma, given=given)
     return {
-        "refined": seen_error(way, (seen - clean.video) / level, clean.weight, given),
+        "refined": seen_error(way, (seen - clean.video) / level, None, given),
         "refined_audio": SOUND * F.mse_loss(sound, hiss - clean.audio),
     }
 
@@ -143,7 +134,7 @@ def train(folder: Path, *, until: int | None = None) -> Generator:
 
     def losses(draw: Draw) -> Losses:
         if draw.shared.random() < REFINING:
-            return refining(model, clips, texts, upscaler, draw)
+            return finish(model, clips, texts, upscaler, draw)
         return ahead(model, clips, texts, draw)
 
     def evaluate(trained: Any) -> Mapping[str, float]:  # noqa: ANN401
@@ -155,7 +146,7 @@ def train(folder: Path, *, until: int | None = None) -> Generator:
 
         def refined() -> float:
             draws = [Draw.at(-2, index) for index in range(6)]
-            found = [refining(trained, unseen, texts, upscaler, draw) for draw in draws]
+            found = [finish(trained, unseen, texts, upscaler, draw) for draw in draws]
             return sum(each["refined"].item() for each in found) / len(found)
 
         measured = {"with": loss(), "refined_with": refined()}

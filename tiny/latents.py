@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pipelines.checkpoints.autoencoders import AUDIO_RATE
 from pipelines.tokens import normalise_audio, normalise_video
 from tiny import captions, sound, world
-from tiny.loop import STATE, load_average, read
+from tiny.loop import load_average, read
 from tiny.modules import module
 from tiny.pool import spread
 from tiny.sizes import VIDEO_CHANNELS
@@ -38,7 +38,7 @@ class Kind:
     large: tuple[int, int] | None = None
     textured: bool = False
     half: bool = False  # also every other frame of it
-    worn: tuple[int, ...] = ()  # how many times smaller the small clip once was, by chance
+    worn: tuple[int, ...] = ()  # also as if it was so many times smaller once, by chance
 
 
 KINDS: dict[str, Kind] = {
@@ -51,8 +51,8 @@ KINDS: dict[str, Kind] = {
     "long": Kind(frames=97, half=True),
     "half_again": Kind(small=(128, 192), large=(192, 288)),
     **{move: Kind(moves=(move,), textured=True) for move in world.CAMERAS},
-    # The video VAE alone makes edges about as soft as half of the size does.
-    "worn": Kind(frames=25, large=LARGE, worn=(2, 4, 8)),
+    # The video VAE alone makes edges about as soft as a quarter of the size does.
+    "worn": Kind(frames=25, small=None, large=LARGE, worn=(4, 8, 16)),
 }
 _SEEDS = {kind: index for index, kind in enumerate(KINDS)}
 
@@ -76,8 +76,9 @@ def write_shard(
 
     A dict of `text` (list of str), `audio` (n, 2, T, 16), and as the kind has them `small` and
     `large` (n, C, F, h, w), with `small_last` and `large_last` (n, C, 1, h, w), the last frame by
-    itself, and `half` (n, C, (F + 1) / 2, h, w), every other frame. `small_things` and
-    `large_things` (n, F, h, w) are the share of each latent's pixels that show a thing.
+    itself, `half` (n, C, (F + 1) / 2, h, w), every other frame, `worn` (n, C, F, h, w) and
+    `worn_half`, the same at half the size. `small_things` and `large_things` (n, F, h, w) are the
+    share of each latent's pixels that show a thing.
     """
     if path.exists():
         return path
@@ -105,13 +106,15 @@ def _clip(
         if size:
             pixels, things = world.film_and_things(found.scene, camera, time, *size)
             pixels = pixels[None] * 2 - 1
-            if name == "small" and kind.worn:
-                pixels = worn(pixels, draw.choice(kind.worn))
             row[f"{name}_things"] = shares(things)[None]
             row[name] = normalise_video(vae, encode(vae, pixels))
             row[f"{name}_last"] = normalise_video(vae, encode(vae, pixels[:, :, -1:]))
             if kind.half:
                 row["half"] = normalise_video(vae, encode(vae, pixels[:, :, ::2]))
+            if kind.worn:
+                old = worn(pixels, draw.choice(kind.worn))
+                row["worn"] = normalise_video(vae, encode(vae, old))
+                row["worn_half"] = normalise_video(vae, encode(vae, F.avg_pool3d(old, (1, 2, 2))))
     wave = sound.waveform(found.scene, camera, kind.frames / FPS, AUDIO_RATE, aspect=width / height)
     mel = sound.log_mel(wave)[None, :, : 4 * audio_latents(kind.frames) - 3]
     row["audio"] = normalise_audio(audio_vae, audio_vae.encode(mel, return_dict=False)[0].mean)
@@ -138,13 +141,9 @@ def encode(vae: nn.Module, pixels: Tensor) -> Tensor:
 
 
 def trained(folder: Path, name: str, part: str) -> nn.Module:
-    """A part with its averaged weights, in evaluation mode; VAEs with their statistics, the video
-    VAE with the decoder that was trained further, where it was.
-    """
+    """A part with its averaged weights, in evaluation mode; VAEs with their statistics."""
     made = module(part)
-    for place in (name, "video_decoder") if name == "video_vae" else (name,):
-        if place == name or (folder / place / STATE).exists():
-            load_average(made, folder / place)
+    load_average(made, folder / name)
     statistics = folder / name / STATISTICS
     if statistics.exists():
         made.load_state_dict({**made.state_dict(), **read(statistics)})

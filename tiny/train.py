@@ -1,6 +1,6 @@
 """Train a part of the embedded checkpoint: `python -m tiny.train PART`.
 
-Parts in their order: video-vae, video-decoder, audio-vae, vocoder, latents, the three upscalers,
+Parts in their order: video-vae, audio-vae, vocoder, latents, the three upscalers,
 transformer, distilled, seven cameras, detailer. `all` trains whatever is not trained yet;
 a part that was interrupted goes on.
 """
@@ -28,7 +28,7 @@ from tiny.world import CAMERAS
 # Shards of each kind of clip.
 SHARDS = {
     "small": 78,
-    "pair": 8,
+    "pair": 16,  # the dev model was trained when there were 8
     "long": 4,
     "half_again": 2,
     **dict.fromkeys(CAMERAS, 5),
@@ -41,7 +41,6 @@ def _trainers(
 ) -> dict[str, tuple[Callable[..., object], dict[str, object]]]:
     found: dict[str, tuple[Callable[..., object], dict[str, object]]] = {
         "video-vae": (video_vae.train, {}),
-        "video-decoder": (video_vae.train_decoder, {}),
         "audio-vae": (audio.train_vae, {}),
         "vocoder": (audio.train_vocoder, {}),
     }

@@ -303,7 +303,6 @@ def flow(
     held: float = HELD,
     isolated: float = ISOLATED,
     perturbed: float = PERTURBED,
-    beside: Beside | None = None,
 ) -> Losses:
     """Mean square error of the velocity at random noise levels; things count more than the ground,
     what is given does not count.
@@ -322,8 +321,7 @@ def flow(
     if perturbed and draw.shared.random() < 0.25:
         kept = (torch.rand(count, generator=draw.torch) >= 4 * perturbed).float()
     heard = draw.shared.random() < held
-    if draw.shared.random() < last:
-        beside = last_frame(model, clean)
+    beside = last_frame(model, clean) if draw.shared.random() < last else None
     answer, sound = velocity(
         model,
         clean,

@@ -1,8 +1,7 @@
-"""The video VAE: pictures first, then clips, then the decoder alone.
+"""The video VAE: pictures first, then clips.
 
 Trained on windows of both sizes that the two passes of a clip have. The latent is shaken while it
-is decoded, so that nearby latents look alike, which the transformer's small errors need. Once the
-encoder stands, the latents of the transformer's clips can be made, while the decoder goes on.
+is decoded, so that nearby latents look alike, which the transformer's small errors need.
 """
 
 import math
@@ -14,12 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from tiny import world
-from tiny.loop import Draw, Losses, Recipe, Training, load_average
+from tiny.loop import Draw, Losses, Recipe, Training
 from tiny.modules import module
 from tiny.sizes import VIDEO_CHANNELS
 
 RECIPE = Recipe(steps=1700, rate=0.014, evaluate=100, save=50, average=0.99)
-DECODER = Recipe(steps=1500, rate=0.012, evaluate=100, save=50, average=0.99)
 # Frames and clips of a batch, and how often, from a step on.
 LESSONS = (
     (0, (((1, 32), 1.0),)),
@@ -99,29 +97,16 @@ def evaluate(vae: nn.Module) -> Mapping[str, float]:
     return measured
 
 
-def lesson(draw: Draw, *, last: bool = False) -> tuple[int, int]:
-    """Frames and clips of a step's batch; `last` for those of the end."""
-    _, choices = [row for row in LESSONS if last or row[0] <= draw.step][-1]
+def lesson(draw: Draw) -> tuple[int, int]:
+    """Frames and clips of a step's batch."""
+    _, choices = [row for row in LESSONS if row[0] <= draw.step][-1]
     return draw.shared.choices([pair for pair, _ in choices], [share for _, share in choices])[0]
 
 
 def train(folder: Path, *, until: int | None = None) -> nn.Module:
-    """Encoder and decoder together."""
     vae = module("vae", seed=RECIPE.seed).to(memory_format=torch.channels_last_3d)
     training = Training("video_vae", vae, RECIPE, folder)
     training.resume()
 
     training.run(lambda draw: losses(vae, draw, lesson(draw)), evaluate, until=until)
-    return vae
-
-
-def train_decoder(folder: Path, *, until: int | None = None) -> nn.Module:
-    """The decoder alone, from where `train` left it."""
-    vae = module("vae").to(memory_format=torch.channels_last_3d)
-    load_average(vae, folder / "video_vae")
-    vae.encoder.requires_grad_(requires_grad=False)
-    training = Training("video_decoder", vae, DECODER, folder)
-    training.resume()
-
-    training.run(lambda draw: losses(vae, draw, lesson(draw, last=True)), evaluate, until=until)
     return vae

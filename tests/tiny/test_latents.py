@@ -27,7 +27,7 @@ def test_worn_pixels_keep_their_colours_and_lose_what_is_fine():
     assert latents.worn(fine, 4).abs().max() < 1e-6
 
 
-def test_the_small_clip_of_a_worn_pair_is_worn_and_the_large_one_is_not(vaes, tmp_path):
+def test_a_worn_clip_is_kept_beside_the_whole_one_and_at_half_the_size(vaes, tmp_path):
     paths = [
         write_shard(tmp_path / f"{name}-0000.pt", kind, random.Random(3), 1, *vaes)
         for name, kind in {"whole": Kind(**SHAPE), "worn": Kind(**SHAPE, worn=(8,))}.items()
@@ -35,24 +35,28 @@ def test_the_small_clip_of_a_worn_pair_is_worn_and_the_large_one_is_not(vaes, tm
     whole, worn = (torch.load(path) for path in paths)
     assert whole["text"] == worn["text"]
     assert torch.equal(whole["large"], worn["large"])
-    assert not torch.allclose(whole["small"], worn["small"], atol=5e-3)
+    assert worn["worn"].shape == worn["large"].shape
+    assert worn["worn_half"].shape == whole["small"].shape
+    assert not torch.allclose(worn["worn"], worn["large"], atol=5e-3)
+    assert not torch.allclose(worn["worn_half"], whole["small"], atol=5e-3)
 
 
 def test_the_detailer_learns_from_worn_clips(vaes, tmp_path, tiny_text_encoder):
-    kind = Kind(**SHAPE, worn=(2, 4, 8))
+    kind = Kind(**SHAPE, worn=(4, 8, 16))
     write_shard(tmp_path / "worn-0000.pt", kind, random.Random(3), 2, *vaes)
     clips, captions = Clips(tmp_path, ("worn",)), Captions(tiny_text_encoder)
-    clean, small = detailer.pairs(random.Random(0), clips, captions)
+    clean, worn, half = detailer.pairs(random.Random(0), clips, captions)
     assert clean.grid == (2, 4, 4)
-    assert small.shape[2:] == (2, 2, 2)
+    assert worn.shape == clean.video.shape
+    assert half.shape[2:] == (2, 2, 2)
     model = Generator(seed=1)
     found = detailer.losses(model, clips, captions, Draw.at(0, 0))
     assert found["video"].isfinite()
     # What the model is shown beside the clip reaches it.
-    clips.shards["worn"][0]["small"].add_(1)
+    clips.shards["worn"][0]["worn_half"].add_(1)
     with torch.no_grad():
         torch.nn.init.xavier_uniform_(model.transformer.proj_out.weight)
         other = [detailer.losses(model, clips, captions, Draw.at(0, 0))["video"]]
-        clips.shards["worn"][0]["small"].sub_(1)
+        clips.shards["worn"][0]["worn_half"].sub_(1)
         other.append(detailer.losses(model, clips, captions, Draw.at(0, 0))["video"])
     assert other[0] != other[1]
