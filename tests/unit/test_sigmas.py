@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from pipelines.geometry import video_tokens
 from pipelines.sigmas import DISTILLED, REFINE, REFINE_TINY, TERMINAL, anchor, shifted
 
 ANCHOR_40 = (
@@ -48,10 +49,11 @@ def test_the_distilled_tables_are_the_published_ones():
     assert DISTILLED[-len(REFINE) :] == REFINE
 
 
-def test_the_toys_levels_hide_as_much_of_its_smaller_frames():
-    areas = 1280 * 704 / (320 * 192)
+def test_the_toys_levels_hide_as_much_of_its_shorter_clips():
+    usual, toy_usual = video_tokens(1280, 704, 121), video_tokens(320, 192, 49)
     for real, toy in zip(REFINE[:-1], REFINE_TINY[:-1], strict=True):
-        assert toy / (1 - toy) == pytest.approx(real / (1 - real) / areas, rel=0.02)
+        wanted = real / (1 - real) * toy_usual / usual
+        assert toy / (1 - toy) == pytest.approx(wanted, rel=0.005)
 
 
 def test_every_guided_schedule_falls_from_one_to_zero_in_its_steps():
