@@ -10,6 +10,7 @@ import torch
 
 from ltx2.progress import Progress
 from pipelines.plan import Guidance
+from pipelines.sigmas import REFINE_TINY
 from pipelines.stages.denoise import denoise
 from pipelines.stages.prompt import encode_prompts
 from pipelines.values import Latents, Placed
@@ -80,7 +81,7 @@ def test_a_refine_pass_starts_from_the_upscaled_clip_under_its_first_sigma(tiny_
     drawn = torch.randn(1, 24, 128, generator=noise)
     drawn_audio = torch.randn(1, 18, 128, generator=noise)
     level = plan.refine.sigmas[0]
-    assert level == plan.refine.noise_scale == 0.725
+    assert level == plan.refine.noise_scale == REFINE_TINY[0]
     video = init.video.flatten(2).transpose(1, 2)
     torch.testing.assert_close(seen[0]["hidden_states"], level * drawn + (1 - level) * video)
     audio = init.audio.transpose(1, 2).flatten(2)
