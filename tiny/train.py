@@ -27,11 +27,11 @@ from tiny.world import CAMERAS
 
 # Shards of each kind of clip.
 SHARDS = {
-    "small": 78,
-    "pair": 16,  # the dev model was trained when there were 8
+    "small": 64,
+    "pair": 12,
     "long": 4,
-    "half_again": 2,
-    **dict.fromkeys(CAMERAS, 5),
+    "half_again": 4,
+    **dict.fromkeys(CAMERAS, 8),
     "worn": 4,
 }
 
