@@ -29,7 +29,7 @@ AUDIO_BASE = 16 * AUDIO_CHANNELS  # the packed audio latent has this many channe
 VOCODER_CHANNELS = 64
 # Two a group: group norm refuses a single value, which 64x64 pixels for one frame would give.
 UPSCALER_CHANNELS = 64
-LORA_RANKS = {"camera": 4, "detailer": 8, "distilled": 16}
+LORA_RANKS = {"camera": 8, "detailer": 8, "distilled": 16}
 # How far a LoRA moves a layer, next to the layer's own unit size. The camera moves act on a few
 # layers only and must be seen; the distilled one acts on all of them.
 LORA_UP = {"camera": 0.8, "detailer": 0.8, "distilled": 0.1}
@@ -162,8 +162,8 @@ ORIGINAL: dict[str, Any] = {
 UPSCALERS: dict[str, dict[str, Any]] = {
     name: {
         "in_channels": VIDEO_CHANNELS,
-        # The 1.5-fold one serves existing videos alone: smaller still, and flat.
-        "mid_channels": UPSCALER_CHANNELS // (2 if name == "spatial_upscaler_x1.5" else 1),
+        # All clips go through the twofold one. That for 1.5 is flat, too.
+        "mid_channels": UPSCALER_CHANNELS // (1 if name == "spatial_upscaler" else 2),
         "num_blocks_per_stage": 1,
         "dims": 2 if name == "spatial_upscaler_x1.5" else 3,
         "spatial_upsample": name != "temporal_upscaler",
