@@ -21,6 +21,7 @@ from tiny import adapters, half, refining, upscalers
 from tiny.loop import Draw, Losses, Recipe, Training
 from tiny.sizes import LORA_RANKS
 from tiny.transformer import (
+    DIRECTED,
     SOUND,
     Batch,
     Captions,
@@ -33,6 +34,7 @@ from tiny.transformer import (
     with_first_frame,
 )
 from tiny.upscalers import Scaled
+from tiny.world import CAMERAS
 
 RECIPE = Recipe(
     steps=400, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.98
@@ -42,6 +44,7 @@ WITHIN = 2  # its steps within one of the distilled model's
 ANIMATED = 0.25  # share of batches whose first frame is given
 COUNT, LARGE_COUNT = 32, 16  # clips of a step
 REFINING = 0.4  # share of batches that are of the refining pass
+MOVED = 0.4  # of the others, share whose camera makes a move: a camera's LoRA will ask for it
 
 
 def ahead(model: Generator, clips: Clips, texts: Captions, draw: Draw) -> Losses:
@@ -49,7 +52,10 @@ def ahead(model: Generator, clips: Clips, texts: Captions, draw: Draw) -> Losses
     guided dev model comes to in `WITHIN` steps.
     """
     count = draw.mine(COUNT)
-    clean = batch(draw.plain, clips, texts, "small", "small", count, leave_out=0.05)
+    kind = DIRECTED if draw.shared.random() < MOVED else "small"
+    clean = batch(draw.plain, clips, texts, kind, "small", count, leave_out=0.05)
+    if kind == DIRECTED:
+        clean = replace(clean, weight=None)
     levels = torch.tensor(DISTILLED)
     at = torch.randint(0, len(levels) - 1, (count,), generator=draw.torch)
     sigma, following = levels[at], levels[at + 1]
@@ -129,7 +135,7 @@ def train(folder: Path, *, until: int | None = None) -> Generator:
     """Train the LoRA on the dev model."""
     model = load(folder)
     texts = Captions(folder / "text_encoder")
-    clips, unseen = Clips(folder / "latents", ("small", "pair")).split()
+    clips, unseen = Clips(folder / "latents", ("small", "pair", *CAMERAS)).split()
     upscaler = upscalers.load(folder, "spatial_upscaler")
     adapters.add(model.transformer, LORA_RANKS["distilled"], everything=True, seed=RECIPE.seed)
     model.connectors.requires_grad_(requires_grad=False)
