@@ -23,7 +23,7 @@ from ltx2.second_try import tried_twice
 from ltx2.session import complete
 from ltx2.settings import Settings
 from ltx2.video_session import detailer_downscale
-from ltx2.weights import Resolved, parts_for, resolve
+from ltx2.weights import Resolved, note, parts_for, resolve
 from pipelines.checkpoints.files import find
 from pipelines.checkpoints.headers import CheckpointError
 from pipelines.checkpoints.load import refuse_twice
@@ -105,12 +105,12 @@ class Engine:
         resolved = resolve(wanted, settings, mode=mode, parts=parts)
         chosen = wanted == "auto"
         logger.log(
-            logging.WARNING if chosen or resolved.random_weights else logging.INFO,
+            logging.WARNING if chosen or resolved.embedded else logging.INFO,
             "checkpoint %s%s: %s%s",
             resolved.name,
             " (auto)" if chosen else "",
             resolved.reason,
-            "; its weights are random" if resolved.random_weights else "",
+            "" if (told := note(resolved.row)) is None else f"; {told}",
         )
         return cls.open(resolved, settings, device=device, dtype=dtype)
 

@@ -64,7 +64,9 @@ def write_text_encoder(folder: Path) -> None:
         _released(name): value.to(torch.bfloat16).contiguous()
         for name, value in _weights(Gemma3ForConditionalGeneration(config)).items()
     }
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    path = folder / "model.safetensors"
+    save_file(tensors, path, {"format": "pt"})
+    path.chmod(0o644)  # as in `tiny.export`
 
 
 @torch.no_grad()
