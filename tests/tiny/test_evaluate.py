@@ -138,10 +138,10 @@ def test_a_detailer_sharpens_and_moves_nothing(flaw, wrong):
 
 def test_a_detailer_that_redraws_one_clip_always_does_not_follow():
     rows = [
-        videos.Sharpened(regained=1.0, moved=0.0, gained=1.0, like=likeness)
+        videos.Sharpened(regained=1.0, moved=0.0, gained=1.0, masked=0.2, like=likeness)
         for likeness in (30.0, 14.0, 13.0)
     ]
-    off = [videos.Sharpened(regained=0.0, moved=0.0, gained=0.0, like=30.0)]
+    off = [videos.Sharpened(regained=0.0, moved=0.0, gained=0.0, masked=0.0, like=30.0)]
     assert failing(videos.judge_detailer(rows, off, [14.0, 13.0, 30.0])) == [
         "detailer follows its clip (dB)"
     ]
