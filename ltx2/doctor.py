@@ -225,9 +225,6 @@ def _memory(settings: "Settings", name: str | None) -> Memory:
         else:
             chosen = resolve(wanted, settings, prepare=False)
             row = chosen.row
-            if not chosen.path.exists():
-                other = f"for a model that is not here: ltx2 doctor --checkpoint {REAL[0]}"
-                return Memory(checkpoint=chosen.name, room=f"{room.described()}; {other}")
             fit = Engine.open(chosen, settings).fit
         found = tuple(rows(fit, row, room))
     except BadRequest:
