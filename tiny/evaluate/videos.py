@@ -16,7 +16,7 @@ from tiny.evaluate.measures import Measure, share
 from tiny.evaluate.studio import Frames, Studio, asked, filmed
 from tiny.latents import LARGE, SMALL
 from tiny.measure import sharpness, things
-from tiny.measure.picture import blur
+from tiny.measure.picture import blur, views
 
 # How many times smaller a clip once was that is to be sharpened. The video VAE alone makes edges
 # about as soft as half and a quarter of the size do, so that these would show nothing.
@@ -66,11 +66,13 @@ def compared(made: Frames, sharp: Frames, best: Frames, plain: Frames, given: Fr
     soft one, all of one shape.
     """
     steep, most, least = (sharpness.steepness(each) for each in (made, best, plain))
+    at = views(len(plain), sharpness.VIEWS)  # of which the steepness is, too
+    masked = as_steep(plain[at], steep)
     return Sharpened(
         regained=(steep - least) / max(most - least, 1e-6),
         moved=float(np.hypot(*sharpness.shift(sharp, made))),
         gained=sharpness.psnr(made, sharp) - sharpness.psnr(plain, sharp),
-        masked=sharpness.psnr(as_steep(plain, steep), sharp) - sharpness.psnr(plain, sharp),
+        masked=sharpness.psnr(masked, sharp[at]) - sharpness.psnr(plain[at], sharp[at]),
         like=sharpness.psnr(made, given),
     )
 
@@ -238,22 +240,14 @@ def soft(frames: Frames, times: int) -> Frames:
 
 def as_steep(frames: Frames, steep: float) -> Frames:
     """A clip under the weakest unsharp mask that makes its slopes so steep, or the strongest."""
+    given = frames.astype(np.float32)
+    taken = given - np.stack([blur(given[..., k], RADIUS) for k in range(3)], axis=-1)
     masked = frames
     for amount in AMOUNTS:
-        masked = unsharp(frames, amount)
+        masked = (given + amount * taken).clip(0, 255).round().astype(np.uint8)
         if sharpness.steepness(masked) >= steep:
             break
     return masked
-
-
-def unsharp(frames: Frames, amount: float) -> Frames:
-    """A clip with what a blur takes from it added so many times."""
-    sharpened = np.empty_like(frames)
-    for channel in range(3):
-        images = frames[..., channel].astype(np.float32)
-        images += amount * (images - blur(images, RADIUS))
-        sharpened[..., channel] = images.clip(0, 255).round()
-    return sharpened
 
 
 def larger(frames: NDArray[np.generic], times: int) -> Frames:
