@@ -124,16 +124,29 @@ def test_a_clip_that_another_run_does_not_give_again_is_noticed(clips):
     assert failing(prompts.judge_seeds(made, again)) == ["seeds differ in place, size or ground"]
 
 
-@pytest.mark.parametrize(
-    ("flaw", "wrong"),
-    [
-        (None, []),
-        ("soft", ["detailer sharpens in place"]),
-        ("place", ["detailer sharpens in place"]),
-    ],
-)
-def test_a_detailer_sharpens_and_moves_nothing(flaw, wrong):
-    assert failing(videos.detailer(flawed(flaw), 2)) == wrong
+def test_a_detailer_sharpens_and_moves_nothing():
+    assert failing(videos.detailer(PERFECT, 2)) == []
+
+
+@pytest.mark.parametrize("flaw", ["soft", "place"])
+def test_a_detailer_that_leaves_clips_soft_or_moves_them_is_noticed(flaw):
+    assert "detailer sharpens in place" in failing(videos.detailer(flawed(flaw), 2))
+
+
+def test_a_detailer_that_an_unsharp_mask_beats_is_noticed():
+    made = videos.Sharpened(regained=1.0, moved=0.0, gained=0.4, masked=0.5, like=30.0)
+    off = videos.Sharpened(regained=0.0, moved=0.0, gained=0.0, masked=0.0, like=30.0)
+    assert failing(videos.judge_detailer([made], [off], [14.0])) == [
+        "detailer comes nearer to the sharp clip (dB)"
+    ]
+
+
+def test_an_unsharp_mask_is_as_steep_as_it_is_to_be_and_not_much_more():
+    sharp = filmed(asked(1), 1, (192, 320), frames=1)
+    softened = videos.soft(sharp, 16)
+    least, most = (videos.sharpness.steepness(each) for each in (softened, sharp))
+    masked = videos.as_steep(softened, (least + most) / 2)
+    assert videos.sharpness.steepness(masked) > least
 
 
 def test_a_detailer_that_redraws_one_clip_always_does_not_follow():
