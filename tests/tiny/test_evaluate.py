@@ -141,7 +141,7 @@ def test_a_detailer_that_an_unsharp_mask_beats_is_noticed():
     ]
 
 
-def test_an_unsharp_mask_is_as_steep_as_it_is_to_be_and_not_much_more():
+def test_an_unsharp_mask_makes_slopes_steeper():
     sharp = filmed(asked(1), 1, (192, 320), frames=1)
     softened = videos.soft(sharp, 16)
     least, most = (videos.sharpness.steepness(each) for each in (softened, sharp))
