@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from tiny import adapters
+from tiny import adapters, half
 from tiny.loop import Draw, Losses, Recipe, Training
 from tiny.sizes import LORA_RANKS
 from tiny.transformer import Captions, Clips, Generator, batch, flow, load
@@ -12,7 +12,7 @@ from tiny.transformer import Captions, Clips, Generator, batch, flow, load
 RECIPE = Recipe(
     steps=200, rate=0.02, other_rate=1e-3, warm_up=20, evaluate=50, save=50, average=0.98
 )
-COUNT = 32  # clips in a batch
+COUNT = 64  # clips of a step
 
 
 def losses(
@@ -25,7 +25,8 @@ def losses(
     count: int = COUNT,
 ) -> Losses:
     # The ground shows where the camera goes: it counts as much as things do.
-    clean = replace(batch(draw.plain, clips, captions, move, "small", count), weight=None)
+    mine = draw.mine(count)
+    clean = replace(batch(draw.plain, clips, captions, move, "small", mine), weight=None)
     found = flow(model, clean, draw, refined=False, isolated=0, perturbed=0, last=0, held=0)
     return {"video": found["video"]}
 
@@ -45,9 +46,8 @@ def train(folder: Path, move: str, *, until: int | None = None) -> Generator:
     """Train the LoRA of `move` on the dev model."""
     model = load(folder)
     captions = Captions(folder / "text_encoder")
-    clips = Clips(folder / "latents", (move,))
-    part = f"camera_{move}"
-    learn(model, captions, (clips, clips), move, part, folder, until=until)
+    clips = Clips(folder / "latents", (move,)).split()
+    learn(model, captions, clips, move, f"camera_{move}", folder, until=until)
     return model
 
 
@@ -65,13 +65,14 @@ def learn(
 ) -> None:
     """Put a LoRA on the model and train it on clips of `move`, evaluated on the second of `clips`.
 
-    `part` is what it is called in `folder`, `count` the clips in a batch.
+    `part` is what it is called in `folder`, `count` the clips of a step.
     """
     seen, unseen = clips
     adapters.add(model.transformer, LORA_RANKS["camera"], everything=False, seed=recipe.seed)
     model.connectors.requires_grad_(requires_grad=False)
     training = Training(part, model, recipe, folder)
     training.resume()
+    half.linears(model)
     training.run(
         lambda draw: losses(model, seen, captions, move, draw, count=count),
         lambda trained: evaluate(trained, unseen, captions, move),  # pyright: ignore

@@ -21,6 +21,16 @@ MOTIONS: dict[str, tuple[str, ...]] = {
     "bouncing": ("bouncing", "bouncing up and down", "that bounces"),
     "growing": ("growing", "growing larger", "that grows"),
 }
+# What is said of the camera, where a LoRA does not move it.
+CAMERA: dict[str, str] = {
+    "dolly_in": "dolly in",
+    "dolly_out": "dolly out",
+    "dolly_left": "dolly left",
+    "dolly_right": "dolly right",
+    "jib_up": "jib up",
+    "jib_down": "jib down",
+    "static": "static camera",
+}
 SILENCE = (", in silence", " without a sound")
 HELD_OUT = 5  # one of so many combinations of colour, shape and motion is never trained on
 TWO = 0.2  # share of scenes with two things
@@ -74,6 +84,12 @@ def draw_scene(
     if draw.random() < 0.5:
         text = text[0].upper() + text[1:]
     return Captioned(text=text + ("." if draw.random() < 0.3 else ""), scene=scene)
+
+
+def directed(text: str, move: str) -> str:
+    """A caption, and what the camera does."""
+    said = CAMERA[move]
+    return f"{text[:-1]}, {said}." if text.endswith(".") else f"{text}, {said}"
 
 
 def _ground(draw: random.Random, scene: Scene) -> str:

@@ -14,7 +14,7 @@ from pipelines.geometry import pixel_frames
 from pipelines.tokens import pack_video
 from pipelines.upstream.keyframe_position import appended_positions
 from pipelines.values import Placed
-from tiny import adapters, latents, refining
+from tiny import adapters, half, latents, refining
 from tiny.loop import Draw, Losses, Recipe, Training
 from tiny.sizes import DETAILER_DOWNSCALE, LORA_RANKS
 from tiny.transformer import Batch, Beside, Captions, Clips, Generator, load, seen_error, velocity
@@ -22,36 +22,38 @@ from tiny.transformer import Batch, Beside, Captions, Clips, Generator, load, se
 RECIPE = Recipe(
     steps=300, rate=0.02, other_rate=1e-3, warm_up=20, evaluate=50, save=50, average=0.98
 )
-COUNT = 8  # clips in a batch
+COUNT = 16  # clips of a step
 
 
-def pairs(draw: random.Random, clips: Clips, captions: Captions) -> tuple[Batch, Tensor, Tensor]:
-    """Clips without prompts; the same worn, (n, tokens, channels); and those at half the size,
-    (n, C, F, h, w).
+def pairs(
+    draw: random.Random, clips: Clips, captions: Captions, count: int
+) -> tuple[Batch, Tensor, Tensor]:
+    """`count` clips without prompts; the same worn, (n, tokens, channels); and those at half the
+    size, (n, C, F, h, w).
     """
-    chosen = clips.draw(draw, "worn", COUNT)
-    large, worn, half = (
+    chosen = clips.draw(draw, "worn", count)
+    large, worn, small = (
         torch.stack([shard[name][i] for shard, i in chosen])
         for name in ("large", "worn", "worn_half")
     )
-    text, mask = captions([""] * COUNT)
+    text, mask = captions([""] * count)
     clean = Batch(
         video=pack_video(large),
-        audio=torch.zeros(COUNT, 1, chosen[0][0]["audio"].shape[1] * 16),
+        audio=torch.zeros(count, 1, chosen[0][0]["audio"].shape[1] * 16),
         text=text,
         mask=mask,
         grid=(large.shape[2], large.shape[3], large.shape[4]),
         last=pack_video(large[:, :, -1:]),
         frames=pixel_frames(large.shape[2]),
-        said=("",) * COUNT,
+        said=("",) * count,
     )
-    return clean, pack_video(worn), half
+    return clean, pack_video(worn), small
 
 
 def losses(model: Generator, clips: Clips, captions: Captions, draw: Draw) -> Losses:
-    clean, worn, half = pairs(draw.plain, clips, captions)
+    clean, worn, small = pairs(draw.plain, clips, captions, draw.mine(COUNT))
     placed = Placed(
-        latent=half[:1],
+        latent=small[:1],
         strength=1.0,
         frame=0,
         append=True,
@@ -59,7 +61,7 @@ def losses(model: Generator, clips: Clips, captions: Captions, draw: Draw) -> Lo
         downscale=DETAILER_DOWNSCALE,
     )
     beside = Beside(
-        tokens=pack_video(half),
+        tokens=pack_video(small),
         positions=appended_positions(model.transformer, placed, latents.FPS),
     )
     level, seen = refining.on_the_way(worn, clean.video, draw)
@@ -68,7 +70,7 @@ def losses(model: Generator, clips: Clips, captions: Captions, draw: Draw) -> Lo
         clean,
         seen,
         clean.audio,
-        torch.full((COUNT,), level),
+        torch.full((len(seen),), level),
         beside=beside,
         held=True,
         isolated=True,
@@ -93,12 +95,13 @@ def train(folder: Path, *, until: int | None = None) -> Generator:
     adapters.add(model.transformer, LORA_RANKS["detailer"], everything=False, seed=RECIPE.seed)
     model.connectors.requires_grad_(requires_grad=False)
     captions = Captions(folder / "text_encoder")
-    clips = Clips(folder / "latents", ("worn",))
+    clips, unseen = Clips(folder / "latents", ("worn",)).split()
     training = Training("detailer", model, RECIPE, folder)
     training.resume()
+    half.linears(model)
     training.run(
         lambda draw: losses(model, clips, captions, draw),
-        lambda trained: evaluate(trained, clips, captions),  # pyright: ignore
+        lambda trained: evaluate(trained, unseen, captions),  # pyright: ignore
         until=until,
     )
     return model

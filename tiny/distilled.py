@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pipelines.sigmas import DISTILLED
 from pipelines.tokens import pack_video, unpack_video
-from tiny import adapters, refining, upscalers
+from tiny import adapters, half, refining, upscalers
 from tiny.loop import Draw, Losses, Recipe, Training
 from tiny.sizes import LORA_RANKS
 from tiny.transformer import (
@@ -40,7 +40,7 @@ RECIPE = Recipe(
 SCALE = 2.5  # of the dev model's guidance
 WITHIN = 2  # its steps within one of the distilled model's
 ANIMATED = 0.25  # share of batches whose first frame is given
-COUNT, LARGE_COUNT = 16, 8  # clips in a batch
+COUNT, LARGE_COUNT = 32, 16  # clips of a step
 REFINING = 0.4  # share of batches that are of the refining pass
 
 
@@ -48,9 +48,10 @@ def ahead(model: Generator, clips: Clips, texts: Captions, draw: Draw) -> Losses
     """The error of the way from a level of the distilled schedule to the next, beside where the
     guided dev model comes to in `WITHIN` steps.
     """
-    clean = batch(draw.plain, clips, texts, "small", "small", COUNT, leave_out=0.05)
+    count = draw.mine(COUNT)
+    clean = batch(draw.plain, clips, texts, "small", "small", count, leave_out=0.05)
     levels = torch.tensor(DISTILLED)
-    at = torch.randint(0, len(levels) - 1, (COUNT,), generator=draw.torch)
+    at = torch.randint(0, len(levels) - 1, (count,), generator=draw.torch)
     sigma, following = levels[at], levels[at + 1]
     noise = torch.randn(clean.video.shape, generator=draw.torch)
     hiss = torch.randn(clean.audio.shape, generator=draw.torch)
@@ -80,7 +81,7 @@ def guided(
     given: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Where the guided dev model comes to from `begin`, video and audio, between two levels."""
-    text, mask = (value.expand(COUNT, *value.shape[1:]) for value in texts([""]))
+    text, mask = (value.expand(len(sigma), *value.shape[1:]) for value in texts([""]))
     unsaid = replace(clean, text=text, mask=mask)
     video, audio = begin
     step = (following - sigma) / WITHIN
@@ -104,13 +105,14 @@ def finish(model: Generator, clips: Clips, texts: Captions, upscaler: Scaled, dr
 
     The ground counts as much as things do: it shows where the camera goes, which is to be kept.
     """
-    clean = batch(draw.plain, clips, texts, "pair", "large", LARGE_COUNT, leave_out=0.05)
+    count = draw.mine(LARGE_COUNT)
+    clean = batch(draw.plain, clips, texts, "pair", "large", count, leave_out=0.05)
     frames, height, width = clean.grid
     small = unpack_video(clean.small, frames, height // 2, width // 2)
     with torch.no_grad():
         upscaled = pack_video(upscaler(small))
     level, seen = refining.on_the_way(upscaled, clean.video, draw)
-    sigma = torch.full((LARGE_COUNT,), level)
+    sigma = torch.full((count,), level)
     hiss = torch.randn(clean.audio.shape, generator=draw.torch)
     heard = torch.lerp(clean.audio, hiss, level)
     given = None
@@ -155,5 +157,6 @@ def train(folder: Path, *, until: int | None = None) -> Generator:
 
     training = Training("distilled", model, RECIPE, folder)
     training.resume()
+    half.linears(model)
     training.run(losses, evaluate, until=until)
     return model

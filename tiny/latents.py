@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pipelines.checkpoints.autoencoders import AUDIO_RATE
 from pipelines.tokens import normalise_audio, normalise_video
-from tiny import captions, sound, world
+from tiny import captions, half, sound, world
 from tiny.loop import load_average, read
 from tiny.modules import module
 from tiny.pool import spread
@@ -137,7 +137,9 @@ def shares(things: Tensor) -> Tensor:
 
 def encode(vae: nn.Module, pixels: Tensor) -> Tensor:
     """(1, 3, n, h, w), -1 to 1, to the mean of the latent, as the VAE gives it."""
-    return vae.encoder(pixels.contiguous(memory_format=torch.channels_last_3d))[:, :VIDEO_CHANNELS]
+    with half.convolutions():
+        latent = vae.encoder(pixels.contiguous(memory_format=torch.channels_last_3d))
+    return latent[:, :VIDEO_CHANNELS].float()
 
 
 def trained(folder: Path, name: str, part: str) -> nn.Module:
@@ -157,7 +159,7 @@ def measure(folder: Path, *, clips: int = 24) -> None:
     for part in (vae, audio_vae):
         part.latents_mean.zero_()
         part.latents_std.fill_(1.0)
-    draw = random.Random(-2)
+    draw = random.Random("statistics")
     rows = [_clip(draw, KINDS["pair"], vae, audio_vae) for _ in range(clips)]
     video = torch.cat([row[key][0].flatten(1) for row in rows for key in ("small", "large")], dim=1)
     audio = torch.cat([row["audio"][0].transpose(0, 1).flatten(1) for row in rows])

@@ -57,17 +57,25 @@ class Draw:
     shared: random.Random
     plain: random.Random
     torch: torch.Generator
+    rank: int = 0
+    processes: int = 1
 
     @classmethod
     def at(cls, seed: int, step: int, *, rank: int = 0, processes: int = 1) -> "Draw":
         """The draws of a step's `rank`-th process."""
         value = seed * 1_000_003 + step * processes + rank
         return cls(
+            rank=rank,
+            processes=processes,
             step=step,
             shared=random.Random(seed * 1_000_003 + step),
             plain=random.Random(value),
             torch=torch.Generator(torch.get_default_device()).manual_seed(value),
         )
+
+    def mine(self, count: int) -> int:
+        """This process's part of `count` clips of a step, one at least."""
+        return max(1, (count + self.processes - 1 - self.rank) // self.processes)
 
 
 def read(path: Path) -> Any:  # noqa: ANN401
@@ -157,8 +165,7 @@ class Training:
         rank, processes = 0, 1
         if dist.is_initialized():
             rank, processes = dist.get_rank(), dist.get_world_size()
-        sums: dict[str, float] = {}
-        counted = 0
+        sums: dict[str, list[float]] = {}
         while self.step < end:
             begun = time.monotonic()
             found = losses(Draw.at(recipe.seed, self.step, rank=rank, processes=processes))
@@ -175,9 +182,8 @@ class Training:
                     self.mean[key].lerp_(value, 1 - keep)
             self.step += 1
             self.seconds += time.monotonic() - begun
-            counted += 1
             for key, value in found.items():
-                sums[key] = sums.get(key, 0.0) + value.item()
+                sums.setdefault(key, []).append(value.item())
             last = self.step == end
             if rank:
                 continue
@@ -186,8 +192,9 @@ class Training:
                     module.eval()
                     measured = evaluate(module)
                     module.train()
-                self._log({key: value / counted for key, value in sums.items()}, measured)
-                sums, counted = {}, 0
+                # Of the steps that had it: batches are of several kinds.
+                self._log({key: sum(value) / len(value) for key, value in sums.items()}, measured)
+                sums = {}
             if self.step % recipe.save == 0 or last:
                 self.save()
         self._load(self.mean)

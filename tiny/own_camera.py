@@ -33,7 +33,7 @@ from tiny.sizes import LORA_RANKS
 from tiny.transformer import Captions, Clips
 
 CLIPS, STEPS = 384, 120
-BATCH = 32  # clips of a step, all processes together
+BATCH = 32  # clips of a step
 FILES = 8  # that the clips are kept in; the first is for evaluation
 PROMPT = "a large red square standing still on a gray checked ground"
 SEED = 7
@@ -94,8 +94,7 @@ def make(task: Task, folder: Path, *, processes: int, settings: Settings) -> Pat
     file = folder / f"{task.name}.safetensors"
     if not file.exists():
         film(folder, task, processes, settings)
-        parallel = min(processes, task.batch)
-        run(train, folder, parallel, task=task, count=task.batch // parallel, settings=settings)
+        run(train, folder, min(processes, task.batch), task=task, settings=settings)
         working = file.with_suffix(".new")
         save_lora(working, learnt(folder, task, settings), {})
         working.replace(file)
@@ -145,13 +144,13 @@ def _maker(task: Task, settings: Settings, folder: Path) -> Callable[[int, int],
     return shoot
 
 
-def train(folder: Path, *, task: Task, count: int, settings: Settings) -> None:
-    """Train the LoRA, with `count` clips in this process's batch; a run that was cut goes on."""
+def train(folder: Path, *, task: Task, settings: Settings) -> None:
+    """Train the LoRA; a run that was cut goes on."""
     weights = shipped.weights_of(task.checkpoint, settings)
     captions = Captions(shipped.text_encoder(weights))
     clips = Clips(folder / "latents", (KIND,)).split()
     model = shipped.generator(weights)
-    cameras.learn(model, captions, clips, KIND, PART, folder, recipe=task.recipe, count=count)
+    cameras.learn(model, captions, clips, KIND, PART, folder, recipe=task.recipe, count=task.batch)
 
 
 def learnt(folder: Path, task: Task, settings: Settings) -> dict[str, torch.Tensor]:

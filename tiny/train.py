@@ -27,10 +27,10 @@ from tiny.world import CAMERAS
 
 # Shards of each kind of clip.
 SHARDS = {
-    "small": 78,
-    "pair": 16,  # the dev model was trained when there were 8
+    "small": 48,
+    "pair": 10,
     "long": 4,
-    "half_again": 2,
+    "half_again": 4,
     **dict.fromkeys(CAMERAS, 5),
     "worn": 4,
 }

@@ -10,8 +10,9 @@ import os
 import random
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -28,19 +29,30 @@ from pipelines.upstream.cross_modal_gate import cross_modal_gate
 from pipelines.upstream.keyframe_position import appended_positions
 from pipelines.upstream.prompt_tokens import prompt_tokens
 from pipelines.values import Placed
-from tiny import latents, sizes
+from tiny import half, latents, sizes
+from tiny.captions import directed
 from tiny.loop import Draw, Losses, Recipe, Training, load_average, read
 from tiny.modules import module
 from tiny.text_encoder import write_text_encoder
+from tiny.world import CAMERAS
 
 RECIPE = Recipe(
-    steps=4600, rate=0.01, other_rate=1e-3, warm_up=200, evaluate=100, save=50, average=0.998
+    steps=3600,
+    rate=0.01,
+    other_rate=1e-3,
+    warm_up=200,
+    evaluate=100,
+    save=50,
+    average=0.998,
 )
-# What a batch is of, from a step on: kind of clip, size of the latent, clips, and how often.
+DIRECTED = "directed"  # clips of every camera's move, which the caption then says
+# What a step is of, from a step on: kind of clip, size of the latent, clips, and how often.
 LESSONS = (
-    (0, (("small", "small", 32, 1.0),)),
-    (3400, (("small", "small", 32, 0.75), ("pair", "large", 8, 0.25))),
-    (3700, (("small", "small", 32, 0.5), ("pair", "large", 8, 0.5))),
+    (0, (("small", "small", 64, 0.65), (DIRECTED, "small", 64, 0.35))),
+    (
+        2500,
+        (("small", "small", 64, 0.35), (DIRECTED, "small", 64, 0.35), ("pair", "large", 16, 0.3)),
+    ),
 )
 NO_PROMPT = 0.12  # share of captions that are left out
 NONSENSE = 0.3  # of them, share that is random letters instead of nothing
@@ -172,11 +184,17 @@ def no_prompt(draw: random.Random) -> str:
 
 def batch(draw: random.Random, clips: Clips, captions: Captions, kind: str, size: str, count: int,
           *, leave_out: float = NO_PROMPT) -> Batch:  # fmt: skip
-    """Clean clips of a kind; `leave_out` is the share without a prompt."""
-    chosen = clips.draw(draw, kind, count)
-    texts = [
-        no_prompt(draw) if draw.random() < leave_out else shard["text"][i] for shard, i in chosen
-    ]
+    """Clean clips of a kind, or `DIRECTED`; `leave_out` is the share without a prompt."""
+    moves = draw.choices(CAMERAS, k=count) if kind == DIRECTED else []
+    chosen = (
+        [found for move in moves for found in clips.draw(draw, move, 1)]
+        if moves
+        else clips.draw(draw, kind, count)
+    )
+    texts = [shard["text"][i] for shard, i in chosen]
+    if moves:
+        texts = [directed(text, move) for text, move in zip(texts, moves, strict=True)]
+    texts = [no_prompt(draw) if draw.random() < leave_out else text for text in texts]
     video = torch.stack([shard[size][i] for shard, i in chosen])
     audio = torch.stack([shard["audio"][i] for shard, i in chosen])
     text, mask = captions(texts)
@@ -239,7 +257,10 @@ def velocity(
         given = torch.cat((given, shown.new_zeros(shown.shape[:2])), dim=1)
         video = torch.cat((video, shown), dim=1)
         positions = torch.cat((positions, beside.positions), dim=2)
-    with cross_modal_gate(transformer):
+    # Compiled is what most steps are: every other way would take a minute to compile.
+    seldom = isolated or perturbed is not None or beside is not None or not torch.is_grad_enabled()
+    stance = torch.compiler.set_stance("force_eager") if seldom else nullcontext()
+    with cross_modal_gate(transformer), stance:
         answer, sound = transformer(
             hidden_states=video,
             audio_hidden_states=audio,
@@ -344,9 +365,12 @@ def losses(model: Generator, clips: Clips, captions: Captions, draw: Draw) -> Lo
     _, batches = [row for row in LESSONS if row[0] <= draw.step][-1]
     kinds = [(kind, size, count) for kind, size, count, _ in batches]
     kind, size, count = draw.shared.choices(kinds, [share for *_, share in batches])[0]
-    clean = batch(draw.plain, clips, captions, kind, size, count)
+    clean = batch(draw.plain, clips, captions, kind, size, draw.mine(count))
+    if kind == DIRECTED:
+        # The ground shows where the camera goes: it counts as much as things do.
+        clean = replace(clean, weight=None)
     found = flow(model, clean, draw, refined=size == "large")
-    return {f"{key}_{size}": value for key, value in found.items()}
+    return {f"{key}_{kind}": value for key, value in found.items()}
 
 
 def evaluate(model: Generator, clips: Clips, captions: Captions) -> Mapping[str, float]:
@@ -379,9 +403,7 @@ def evaluate(model: Generator, clips: Clips, captions: Captions) -> Mapping[str,
 
 
 def compile_blocks(model: Generator) -> None:
-    """Compile the transformer's blocks, each way that training calls them: a fifth faster on a
-    CPU, after some minutes.
-    """
+    """Compile the transformer's blocks: a third faster on a CPU, after some minutes."""
     torch._dynamo.config.recompile_limit = 64
     for block in model.transformer.transformer_blocks.children():
         block.compile(dynamic=False)
@@ -394,9 +416,12 @@ def train(folder: Path, *, until: int | None = None, compiled: bool = False) -> 
     end = RECIPE.steps if until is None else until
     reached = [batches for step, batches in LESSONS if step < end]
     kinds = {kind for batches in reached for kind, *_ in batches}
+    if DIRECTED in kinds:
+        kinds = {*kinds - {DIRECTED}, *CAMERAS}
     clips, unseen = Clips(folder / "latents", kinds).split()
     training = Training("transformer", model, RECIPE, folder)
     training.resume()
+    half.linears(model)
     if compiled:
         compile_blocks(model)
     training.run(

@@ -15,7 +15,7 @@ from tiny.modules import module
 from tiny.transformer import Clips
 
 RECIPE = Recipe(steps=800, rate=0.01, warm_up=30, evaluate=100, save=100, average=0.98)
-COUNT = 8  # clips in a batch
+COUNT = 16  # clips of a step
 SHAKE = 0.08  # standard deviation of the noise on what is upscaled, in the transformer's scale
 
 
@@ -56,7 +56,7 @@ def _pairs(draw: random.Random, clips: Clips, task: Task, count: int) -> tuple[T
 
 
 def losses(model: nn.Module, clips: Clips, task: Task, draw: Draw) -> Losses:
-    source, target = _pairs(draw.plain, clips, task, COUNT)
+    source, target = _pairs(draw.plain, clips, task, draw.mine(COUNT))
     noise = torch.randn(source.shape, generator=draw.torch)
     made = model(source + SHAKE * noise)
     return {"square": F.mse_loss(made, target)}
@@ -64,7 +64,7 @@ def losses(model: nn.Module, clips: Clips, task: Task, draw: Draw) -> Losses:
 
 def evaluate(model: nn.Module, clips: Clips, task: Task) -> Mapping[str, float]:
     """Error on clips that training does not see, next to that of plain interpolation."""
-    source, target = _pairs(random.Random(-1), clips, task, 24)
+    source, target = _pairs(random.Random("unseen"), clips, task, 24)
     plain = F.interpolate(source, size=target.shape[2:], mode="trilinear")
     return {
         "error": F.mse_loss(model(source), target).item(),

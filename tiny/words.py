@@ -19,6 +19,7 @@ def words() -> tuple[str, ...]:
         *world.GROUNDS,
         *world.TEXTURES,
         *(phrase for way in captions.MOTIONS.values() for phrase in way),
+        *captions.CAMERA.values(),
         *captions.SILENCE,
         _SAID,
     ]

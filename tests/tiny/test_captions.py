@@ -86,3 +86,10 @@ def test_captions_are_separable_through_the_text_encoder(encoder):
         )
         right = (features[half:] @ weights).argmax(dim=1) == labels[half:]
         assert right.float().mean() > 0.9
+
+
+def test_a_caption_can_say_what_the_camera_does():
+    assert captions.directed("A red ring growing.", "dolly_in") == "A red ring growing, dolly in."
+    assert captions.directed("a red ring growing", "static") == "a red ring growing, static camera"
+    assert set(captions.CAMERA) == set(world.CAMERAS)
+    assert {word for said in captions.CAMERA.values() for word in said.split()} <= set(words())

@@ -45,7 +45,7 @@ def test_the_detailer_learns_from_worn_clips(vaes, tmp_path, tiny_text_encoder):
     kind = Kind(**SHAPE, worn=(4, 8, 16))
     write_shard(tmp_path / "worn-0000.pt", kind, random.Random(3), 2, *vaes)
     clips, captions = Clips(tmp_path, ("worn",)), Captions(tiny_text_encoder)
-    clean, worn, half = detailer.pairs(random.Random(0), clips, captions)
+    clean, worn, half = detailer.pairs(random.Random(0), clips, captions, 8)
     assert clean.grid == (2, 4, 4)
     assert worn.shape == clean.video.shape
     assert half.shape[2:] == (2, 2, 2)

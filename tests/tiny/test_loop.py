@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tiny.loop import Recipe, Training
+from tiny.loop import Draw, Recipe, Training
 from tiny.muon import Muon, orthogonal
 
 RECIPE = Recipe(steps=60, rate=0.02, warm_up=5, evaluate=20, save=10, average=0.9)
@@ -103,3 +103,24 @@ def test_the_optimiser_leaves_untouched_weights_alone():
     assert first.grad is None
     assert not torch.equal(first, torch.ones(3, 3))
     assert torch.equal(second, torch.ones(3, 3))
+
+
+def test_processes_share_the_clips_of_a_step():
+    for processes in (1, 2, 3):
+        draws = [Draw.at(0, 0, rank=rank, processes=processes) for rank in range(processes)]
+        parts = [draw.mine(20) for draw in draws]
+        assert sum(parts) == 20
+        assert max(parts) - min(parts) <= 1
+    assert Draw.at(0, 0, rank=2, processes=3).mine(1) == 1
+
+
+def test_a_loss_that_only_some_steps_have_is_logged_as_the_mean_over_those(tmp_path):
+    module = network()
+
+    def losses(draw):
+        found = losses_of(module)(draw)
+        return {**found, "seldom": torch.tensor(3.0)} if draw.step % 4 == 0 else found
+
+    Training("part", module, RECIPE, tmp_path).run(losses, evaluate, until=20)
+    row = json.loads((tmp_path / "part/log.jsonl").read_text().splitlines()[0])
+    assert row["seldom"] == pytest.approx(3.0)
