@@ -35,7 +35,7 @@ from tiny.transformer import (
 from tiny.upscalers import Scaled
 
 RECIPE = Recipe(
-    steps=600, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.98
+    steps=400, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.98
 )
 SCALE = 2.5  # of the dev model's guidance
 WITHIN = 2  # its steps within one of the distilled model's

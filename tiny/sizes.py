@@ -29,7 +29,7 @@ AUDIO_BASE = 16 * AUDIO_CHANNELS  # the packed audio latent has this many channe
 VOCODER_CHANNELS = 64
 # Two a group: group norm refuses a single value, which 64x64 pixels for one frame would give.
 UPSCALER_CHANNELS = 64
-LORA_RANKS = {"camera": 4, "detailer": 8, "distilled": 16}
+LORA_RANKS = {"camera": 8, "detailer": 8, "distilled": 16}
 DETAILER_DOWNSCALE = 2
 
 GEMMA_TEXT: dict[str, Any] = {
@@ -159,8 +159,8 @@ ORIGINAL: dict[str, Any] = {
 UPSCALERS: dict[str, dict[str, Any]] = {
     name: {
         "in_channels": VIDEO_CHANNELS,
-        # The 1.5-fold one serves existing videos alone: smaller still, and flat.
-        "mid_channels": UPSCALER_CHANNELS // (2 if name == "spatial_upscaler_x1.5" else 1),
+        # All clips go through the twofold one. That for 1.5 is flat, too.
+        "mid_channels": UPSCALER_CHANNELS // (1 if name == "spatial_upscaler" else 2),
         "num_blocks_per_stage": 1,
         "dims": 2 if name == "spatial_upscaler_x1.5" else 3,
         "spatial_upsample": name != "temporal_upscaler",
