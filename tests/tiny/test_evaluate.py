@@ -64,6 +64,19 @@ def test_true_clips_reach_a_measure_and_its_flaw_is_noticed(flaw):
     assert failing(FLAWS[flaw](flawed(flaw)))
 
 
+def test_a_camera_that_never_moves_is_not_static_by_its_lora():
+    still = {move: ["static"] * 4 for move in world.CAMERAS}
+    right = {move: [move] * 4 for move in world.CAMERAS}
+    assert failing(steering.judge_cameras(right, [None] * 4)) == []
+    assert failing(steering.judge_cameras(right, [None, None, "static", "static"])) == [
+        "camera static"
+    ]
+    assert failing(steering.judge_cameras(still, [None] * 4)) == [
+        *(f"camera {move}" for move in world.CAMERAS if move != "static"),
+        "camera static, not another LoRA's",
+    ]
+
+
 def test_true_clips_show_what_prompts_say(clips):
     true, deaf = clips
     assert failing(prompts.judge_prompts(true, deaf)) == []

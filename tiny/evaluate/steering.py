@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,30 +18,40 @@ from tiny.measure import sharpness
 def cameras(studio: Studio, shots: int) -> list[Measure]:
     """`judge_cameras` of clips of each move and of none, from the same prompts and seeds."""
     wanted = [asked(seed, held=False, textured=True) for seed in range(shots)]
-    plain = [studio.make(each, seed) for seed, each in enumerate(wanted)]
-    measures = []
-    for move in world.CAMERAS:
-        moved = [studio.make(each, seed, camera_motion=move) for seed, each in enumerate(wanted)]
-        measures += judge_cameras({move: moved}, plain)
-    return measures
+
+    def seen(**options: Any) -> list[str | None]:  # noqa: ANN401 - fields of the request
+        clips = (studio.make(each, seed, **options) for seed, each in enumerate(wanted))
+        return [each.seen.camera.name for each in clips]
+
+    return judge_cameras({move: seen(camera_motion=move) for move in world.CAMERAS}, seen())
 
 
-def judge_cameras(moved: Mapping[str, Sequence[Made]], plain: Sequence[Made]) -> list[Measure]:
-    """Each camera LoRA's move, read from the ground, with its sign, and with the zoom of the
-    dollies; the control is `plain` clips, made without it.
+def judge_cameras(
+    moved: Mapping[str, Sequence[str | None]], plain: Sequence[str | None]
+) -> list[Measure]:
+    """Each camera LoRA's move, by the moves that were read from the ground of its clips, with their
+    sign. The control are `plain` clips, made without a LoRA. A hand that shakes little is now and
+    then as good as none, so `static` has the clips of the other LoRAs as a second one.
     """
-    return [
-        Measure(
-            name=f"camera {move}",
-            value=share([each.seen.camera.name == move for each in made]),
+
+    def measure(move: str, name: str, others: Sequence[str | None], most: float) -> Measure:
+        read = moved[move]
+        return Measure(
+            name=name,
+            value=share([each == move for each in read]),
             least=0.95 if move == "static" else 0.90,
-            control=share([each.seen.camera.name == move for each in plain]),
-            # A hand that shakes little is now and then as good as none.
-            most=0.5 if move == "static" else 0.2,
-            of=len(made),
+            control=share([each == move for each in others]),
+            most=most,
+            of=len(read),
         )
-        for move, made in moved.items()
+
+    measures = [
+        measure(move, f"camera {move}", plain, 0.5 if move == "static" else 0.2) for move in moved
     ]
+    others = [each for move, read in moved.items() if move != "static" for each in read]
+    if "static" in moved and others:
+        measures.append(measure("static", "camera static, not another LoRA's", others, 0.2))
+    return measures
 
 
 def pictures(studio: Studio, clips: int) -> list[Measure]:
