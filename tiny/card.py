@@ -14,6 +14,7 @@ from pipelines.tiny import WEIGHTS
 from tiny import captions, records, sizes, world
 from tiny.evaluate import report
 from tiny.evaluate.report import DamagedReport, Report
+from tiny.latents import LARGE
 from tiny.records import Record
 
 FILE = "README.md"
@@ -55,9 +56,10 @@ Prompts are of this form; "a" thing or two of them, and whatever is not said is 
 | camera (a LoRA each) | {cameras} |
 
 The colour is the pitch, the place on the screen the side of the sound, the motion its loudness;
-"{silence}" makes it silent. Words that are not here are read letter by letter and mean nothing to
-it. Clips are {width}x{height} pixels, 49 frames at 24 a second; longer or larger ones it has
-hardly seen. One of {held} combinations of colour, shape and motion was left out of training, and
+"{silence}" makes it silent. After a comma a prompt may say what the camera does: {directions}.
+Words that are not here are read letter by letter and mean nothing to it. Clips are {width}x{height}
+pixels, 49 frames at 24 a second; longer or larger ones it has hardly seen. One of {held}
+combinations of colour, shape and motion was left out of all captions that were trained on, and
 prompts are measured on these alone.
 """
 USE = """## Use
@@ -92,6 +94,7 @@ def text(folder: Path, found: Report, trained: Mapping[str, Record]) -> str:
 
 
 def _world() -> str:
+    height, width = LARGE
     return WORLD.format(
         example=EXAMPLE,
         colours=", ".join(world.COLOURS),
@@ -102,8 +105,9 @@ def _world() -> str:
         textures=", ".join(world.TEXTURES),
         cameras=", ".join(world.CAMERAS),
         silence=captions.SILENCE[0].strip(", "),
-        width=320,
-        height=192,
+        directions=", ".join(f'"{said}"' for said in captions.CAMERA.values()),
+        width=width,
+        height=height,
         held=captions.HELD_OUT,
     )
 

@@ -4,7 +4,7 @@ import pytest
 
 from pipelines.tiny import WEIGHTS
 from tests.rules.tree import ROOT
-from tiny import card, records
+from tiny import captions, card, records
 from tiny.evaluate import report
 from tiny.evaluate.measures import Measure
 from tiny.evaluate.report import Report
@@ -30,6 +30,8 @@ def test_a_card_says_what_was_measured_trained_and_written(untrained_family):
     assert "| video VAE | 0 |" not in text
     assert "license: apache-2.0" in text
     assert all(colour in text for colour in ("red", "purple", "white"))
+    assert "Clips are 320x192" in text
+    assert all(f'"{said}"' in text for said in captions.CAMERA.values())
 
 
 def test_a_report_of_other_weights_makes_no_card(untrained_family):

@@ -9,7 +9,7 @@ from ltx2.cli import build_parser, main
 from ltx2.flags import read_request
 from ltx2.media.video import probe
 from tests.rules.tree import ROOT
-from tiny import layout, own_camera, pictures
+from tiny import captions, layout, own_camera, pictures, world
 from tiny.evaluate import __main__ as evaluation
 
 PAGE = (ROOT / "docs/tiny.md").read_text(encoding="utf-8")
@@ -48,6 +48,20 @@ def test_cameras_are_trained_and_used_as_the_page_says(tmp_path, monkeypatch, ca
 def test_clips_of_the_page_can_be_asked_for(line):
     arguments = build_parser().parse_args(shlex.split(line)[1:])
     assert read_request(arguments).prompt in PAGE
+
+
+def test_the_page_lists_every_word_of_the_grammar():
+    told = " ".join(PAGE.split())
+    names = (*world.COLOURS, *world.SHAPES, *world.SIZES, *world.GROUNDS, *world.TEXTURES)
+    said = (*captions.CAMERA.values(), captions.SILENCE[0].removeprefix(", "))
+    missing = [word for word in names if not re.search(rf"\b{word}\b", told)]
+    assert missing + [phrase for phrase in said if f'"{phrase}"' not in told] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tiny.md"])
+def test_no_number_of_a_page_waits_to_be_measured(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert re.findall("«.*?»", text, re.DOTALL) == []
 
 
 def test_the_page_shows_every_picture_and_no_other():
