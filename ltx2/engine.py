@@ -90,7 +90,7 @@ class Engine:
 
         `checkpoint` is "auto", a name of the model table, a folder, a file or a hub repository;
         None leaves it to the settings. What it became is logged, as a warning where "auto" chose or
-        where the weights are random. `device` defaults to the GPU where there is one; `dtype` to
+        where it is the embedded toy. `device` defaults to the GPU where there is one; `dtype` to
         bfloat16 on a GPU and float32 on a CPU. `mode` and the upscalers decide which weights
         must be there; others load when they are asked for. `quantise` "fp8" or "int8" rounds the
         weights of transformer and text encoder as they load, "none" neither; None leaves it to the

@@ -100,7 +100,7 @@ def test_no_sound_when_none_was_asked_for(engine, tmp_path):
 def test_the_first_frame_is_held(engine, picture):
     """The latent tells: it is the picture's at full strength.
 
-    Random weights decode to anything, so the pixels would not.
+    Pixels would also tell how good the VAE is, which `tests/tiny` measures.
     """
     prepared = prepare(
         request(image=picture, spatial_upscaler=False),
