@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -39,6 +40,16 @@ def test_a_group_is_replaced_by_as_many_clips_or_more_and_never_by_fewer(tmp_pat
         "seeds": (2, 0.94),
     }
     assert [counted(name, 200, 50) for name in ("prompts", "cameras")] == [200, 50]
+
+
+def test_groups_that_are_measured_at_the_same_time_are_all_kept(tmp_path):
+    path = tmp_path / report.FILE
+    names = [f"group {index}" for index in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        kept = pool.map(lambda name: keep(path, "a", name, 2, [measure()]), names)
+        assert all(kept)
+    assert set(report.read(path).groups) == set(names)
+    assert [each.name for each in tmp_path.iterdir()] == [report.FILE]
 
 
 def test_measures_of_other_weights_are_dropped(tmp_path):

@@ -59,12 +59,13 @@ def keep(path: Path, weights: str, name: str, clips: int, measures: list[Measure
 
     The report is read again each time: other processes may measure other groups meanwhile.
     """
-    known = report.begun(path, weights)
-    changed = known.with_group(name, clips, measures)
-    if changed is known:
-        return False
-    report.write(path, changed)
-    return True
+    with report.alone(path):
+        known = report.begun(path, weights)
+        changed = known.with_group(name, clips, measures)
+        if changed is known:
+            return False
+        report.write(path, changed)
+        return True
 
 
 def main() -> None:

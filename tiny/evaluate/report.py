@@ -4,9 +4,12 @@ Measures come in groups. A group's are replaced by ones from as many clips or mo
 from fewer, and those of other weights are dropped.
 """
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -101,6 +104,17 @@ def begun(path: Path, weights: str) -> Report:
     """The report at `path` where it is of these weights, else an empty one."""
     found = read(path) if path.exists() else None
     return found if found is not None and found.weights == weights else Report(weights=weights)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """No other process is inside this `with` for a report of the same folder."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def write(path: Path, report: Report) -> None:
