@@ -39,11 +39,19 @@ def grid(pictures: Mapping[str, Image.Image], columns: int) -> Image.Image:
 def animated(
     path: Path, clips: Mapping[str, Frames], *, columns: int, size: tuple[int, int], every: int
 ) -> Path:
-    """Clips as one animation, each shown at `size`, width and height; of clips of other lengths,
-    the last frame stays.
+    """Clips as one animation, each shown at `size`, width and height."""
+    pictures = moments(clips, columns=columns, size=size, every=every)
+    return save(path, pictures, frame_seconds=every / FPS)
+
+
+def moments(
+    clips: Mapping[str, Frames], *, columns: int, size: tuple[int, int], every: int
+) -> list[Image.Image]:
+    """Every so many frames of all clips, at one time each; of clips of other lengths, the last
+    frame stays.
     """
     count = max(len(frames) for frames in clips.values())
-    moments = [
+    return [
         grid(
             {
                 name: shown(frames[min(index, len(frames) - 1)], size)
@@ -53,20 +61,24 @@ def animated(
         )
         for index in range(0, count, every)
     ]
-    return save(path, moments, frame_seconds=every / FPS)
 
 
 def strips(
     path: Path, clips: Mapping[str, Sequence[NDArray[np.uint8]]], *, size: tuple[int, int]
 ) -> Path:
-    """Some frames of each clip in a row of its own, each shown at `size`, as one still picture."""
-    rows = {}
+    """Some frames of each clip as one still picture, each shown at `size`."""
+    return save(path, [rows(clips, size=size)])
+
+
+def rows(clips: Mapping[str, Sequence[NDArray[np.uint8]]], *, size: tuple[int, int]) -> Image.Image:
+    """Some frames of each clip in a row of its own."""
+    drawn = {}
     for name, frames in clips.items():
         row = Image.new("RGB", (len(frames) * (size[0] + GAP) - GAP, size[1]), PAPER)
         for place, frame in enumerate(frames):
             row.paste(shown(frame, size), (place * (size[0] + GAP), 0))
-        rows[name] = row
-    return save(path, [grid(rows, 1)])
+        drawn[name] = row
+    return grid(drawn, 1)
 
 
 def shown(frame: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
