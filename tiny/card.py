@@ -201,8 +201,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         found = report.read(given.weights / report.FILE)
-        written = text(given.weights, found, records.read(given.records))
-    except (OSError, DamagedReport, OtherWeights) as error:
+        written = text(given.weights, found, records.read_all(given.records))
+    except (OSError, DamagedReport, OtherWeights, records.NotTrained) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     (given.weights / FILE).write_text(written, encoding="utf-8")

@@ -87,6 +87,18 @@ def keep(folder: Path, to: Path) -> None:
         curves.draw(part, rows).save(record / CURVE, optimize=True)
 
 
+def read_all(folder: Path) -> dict[str, Record]:
+    """The same of every part. Raises NotTrained where some are not there."""
+    found = read(folder)
+    missing = [part for part in recipes() if part not in found]
+    if missing:
+        raise NotTrained(
+            f"{folder} has no record of {', '.join(missing)}; python -m tiny.export writes them"
+            " with --records"
+        )
+    return found
+
+
 def read(folder: Path) -> dict[str, Record]:
     """The records that `keep` wrote, by part, in the order of training."""
     found = {}

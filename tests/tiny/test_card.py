@@ -1,5 +1,7 @@
 """The model card: what it says of measures, records and files, and that the shipped one is true."""
 
+import shutil
+
 import pytest
 
 from pipelines.tiny import WEIGHTS
@@ -43,6 +45,21 @@ def test_the_command_says_what_is_missing_and_writes_nothing(tmp_path, capsys):
     assert card.main(["--weights", str(tmp_path), "--records", str(tmp_path)]) == 2
     assert report.FILE in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_card_is_not_written_without_the_records_of_every_part(
+    untrained_family, tmp_path, capsys
+):
+    weights = shutil.copytree(untrained_family, tmp_path / "weights")
+    report.write(weights / report.FILE, Report(weights=report.digest(weights)))
+    (tmp_path / "vocoder").mkdir()
+    (tmp_path / "vocoder" / records.RECIPE).write_text("{}")
+    (tmp_path / "vocoder" / records.LOG).write_text('{"step": 1, "seconds": 2}\n')
+    assert card.main(["--weights", str(weights), "--records", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "camera_jib_up" in said
+    assert "vocoder" not in said
+    assert not (weights / card.FILE).exists()
 
 
 def test_the_shipped_card_is_what_the_shipped_files_and_records_say():
