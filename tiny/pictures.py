@@ -33,7 +33,7 @@ from tiny.measure import sharpness
 
 FOLDER = Path("docs/images/tiny")
 SEED = 7
-# One of each colour, shape and pattern, moving in every way.
+# Each shape once, no two of one colour, motion or ground.
 START = (
     "a large red square moving left on a gray checked ground",
     "a small yellow ring bouncing on a navy striped ground",
