@@ -71,12 +71,15 @@ def write_text_encoder(folder: Path) -> None:
 
 @torch.no_grad()
 def _weights(model: torch.nn.Module) -> dict[str, Tensor]:
-    """Every tensor of the model by its name: outputs as large as inputs, norms as they are."""
+    """Every tensor of the model by its name: outputs as large as inputs, norms as they are, biases
+    zero. The class draws some of these anew each time.
+    """
     draw = torch.Generator("cpu").manual_seed(SEED)
     tensors: dict[str, Tensor] = {}
     for name, value in sorted(model.state_dict().items()):
         if value.ndim < 2:
-            tensors[name] = value.cpu()
+            kept = torch.zeros_like(value) if name.endswith(".bias") else value
+            tensors[name] = kept.cpu()
             continue
         drawn = torch.randn(value.shape, generator=draw, device="cpu")
         tensors[name] = drawn / value[0].numel() ** 0.5

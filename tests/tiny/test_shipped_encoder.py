@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 
 from pipelines.tiny import WEIGHTS
 from tiny import sizes
+from tiny.text_encoder import write_text_encoder
 
 SHIPPED = WEIGHTS / sizes.TEXT_ENCODER
 
@@ -39,6 +40,13 @@ def test_its_weights_are_those_that_the_code_draws(tiny_text_encoder):
     for name, value in written.items():
         # Processors differ in the last bit of what they draw.
         torch.testing.assert_close(shipped[name], value, rtol=0.01, atol=1e-6, msg=name)
+
+
+def test_the_code_writes_the_same_bytes_each_time(tiny_text_encoder, tmp_path):
+    torch.manual_seed(1234)
+    write_text_encoder(tmp_path / "again")
+    for path in tiny_text_encoder.iterdir():
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 def test_a_word_that_moved_in_the_vocabulary_is_noticed(tiny_text_encoder, tmp_path):
