@@ -19,6 +19,7 @@ PERFECT = WorldStudio()
 FLAWS = {
     "camera_motion": lambda studio: steering.cameras(studio, 1),
     "image": lambda studio: steering.pictures(studio, 2),
+    "onward": lambda studio: steering.pictures(studio, 2),
     "side": lambda studio: sounds.judge_sides(crossing(studio), crossing(flawed("side"))),
     "length": lambda studio: sounds.judge_lengths(crossing(studio), half(studio)),
     "silence": lambda studio: sounds.judge_silence(silent(studio), crossing(PERFECT)),

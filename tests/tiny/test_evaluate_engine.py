@@ -53,7 +53,7 @@ def test_a_clip_of_the_engine_lasts_as_long_as_its_frames(made):
 
 def test_untrained_weights_do_not_keep_a_picture(untrained, tmp_path):
     measures = steering.pictures(untrained, 1)
-    assert [measure.holds for measure in measures] == [False]
+    assert [measure.holds for measure in measures] == [False, False]
 
 
 def test_a_detailer_that_has_learnt_nothing_is_as_good_as_off(untrained, soft):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tiny import world
 from tiny.evaluate.measures import Measure, share
-from tiny.evaluate.studio import Made, Studio, asked, filmed
+from tiny.evaluate.studio import EARLY, Frames, Made, Studio, asked, filmed
 from tiny.latents import LARGE
 from tiny.measure import sharpness
 
@@ -56,38 +56,50 @@ def judge_cameras(
 
 def pictures(studio: Studio, clips: int) -> list[Measure]:
     """`judge_pictures` of clips that begin with a true picture of the prompt's scene."""
-    given, made, plain = [], [], []
+    true, made, plain = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(clips):
             found = asked(seed)
-            picture = filmed(found, seed, LARGE, frames=1)[0]
+            film = filmed(found, seed, LARGE)[: EARLY + 1]
             path = Path(folder) / f"{seed}.png"
-            Image.fromarray(picture).save(path)
-            given.append(picture)
+            Image.fromarray(film[0]).save(path)
+            true.append(film)
             made.append(studio.make(found, seed, image=str(path)))
             plain.append(studio.make(found, seed))
-    return judge_pictures(given, made, plain)
+    return judge_pictures(true, made, plain)
 
 
 def judge_pictures(
-    given: Sequence[np.ndarray], made: Sequence[Made], plain: Sequence[Made]
+    true: Sequence[Frames], made: Sequence[Made], plain: Sequence[Made]
 ) -> list[Measure]:
-    """How like the given pictures, (height, width, 3), the first frames are, in decibels. The
-    control is `plain` clips, of the same prompts and seeds without a picture.
+    """How like the given pictures the first frames are, in decibels; and how like the clips that
+    they are from, (EARLY + 1, height, width, 3), the clips are a moment later, since a first frame
+    is held whatever the model does. The control is `plain` clips, of the same prompts and seeds
+    without a picture.
     """
+    given, later = [film[0] for film in true], [film[EARLY] for film in true]
+    went = _likeness(later, [each.early for each in made])
     return [
         Measure(
             name="first frame of a picture (dB)",
-            value=_likeness(given, made),
+            value=_likeness(given, [each.first for each in made]),
             least=25.0,
-            control=_likeness(given, plain),
+            control=_likeness(given, [each.first for each in plain]),
             most=20.0,
             of=len(made),
-        )
+        ),
+        Measure(
+            name="a clip goes on from its picture (dB)",
+            value=went,
+            least=16.0,
+            control=_likeness(later, [each.early for each in plain]),
+            most=went - 3.0,
+            of=len(made),
+        ),
     ]
 
 
-def _likeness(given: Sequence[np.ndarray], made: Sequence[Made]) -> float:
+def _likeness(given: Sequence[np.ndarray], made: Sequence[np.ndarray]) -> float:
     pairs = zip(given, made, strict=True)
     # The same picture has no finite likeness.
-    return float(np.mean([min(99.0, sharpness.psnr(each.first, one)) for one, each in pairs]))
+    return float(np.mean([min(99.0, sharpness.psnr(one, other)) for one, other in pairs]))
