@@ -48,12 +48,11 @@ def test_pro_shows_the_same_as_fast(studio, fast):
     assert not prompts.alike(fast[0], pro[1])
 
 
-def test_cameras_move_as_they_are_asked_to(studio):
+def test_cameras_move_as_they_are_asked_to(studio, fast):
     found = asked(SHOT, held=False, textured=True)
-    plain = studio.make(found, SHOT)
     seen = {move: studio.make(found, SHOT, camera_motion=move).seen.camera.name for move in MOVES}
     assert sum(name == move for move, name in seen.items()) >= len(MOVES) - 1, seen
-    assert plain.seen.camera.name not in MOVES
+    assert sum(each.seen.camera.name in MOVES for each in fast) <= 1  # without a LoRA
 
 
 def test_a_clip_begins_with_the_picture_that_it_is_given(studio):
@@ -70,7 +69,7 @@ def test_the_sound_goes_where_the_thing_goes_and_is_silent_if_asked(studio):
 
 
 def test_the_detailer_brings_a_soft_clip_nearer_to_the_sharp_one(studio):
-    sharp = filmed(asked(0), 0, LARGE, frames=25)
+    sharp = filmed(asked(0), 0, LARGE, frames=17)
     given = videos.soft(sharp, videos.SOFTENED)
     best, plain = studio.through(sharp), studio.through(given)
     made = studio.restored(given, task="detail", seed=0)
