@@ -6,6 +6,7 @@ That is the embedded checkpoint; `--untrained` writes the same files before any 
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tiny import adapters, records, sizes, upscalers
 from tiny.latents import trained
 from tiny.loop import load_average
 from tiny.modules import module
-from tiny.text_encoder import write_text_encoder
+from tiny.text_encoder import same_words, write_text_encoder
 from tiny.transformer import Generator
 from tiny.transformer import load as load_generator
 
@@ -31,9 +32,11 @@ _PARTS = {"vae": "video_vae", "audio_vae": "audio_vae", "vocoder": "vocoder"}
 def export(folder: Path, to: Path) -> None:
     """Write the whole family into the new folder `to`, from the trained parts in `folder`.
 
-    Raises NotTrained where a part is missing, before anything is written.
+    Raises NotTrained where a part is missing, or was trained with another text encoder than the one
+    that is written, before anything is.
     """
     records.require(folder)
+    _require_same_words(folder / "text_encoder")
     to.mkdir(parents=True)
     parts = {part: trained(folder, name, part) for part, name in _PARTS.items()}
     generator = load_generator(folder)
@@ -48,6 +51,19 @@ def export(folder: Path, to: Path) -> None:
             lora = _loaded_lora(folder, name, everything=False)
         _write_lora(to / entry.file, entry, adapters.tensors(lora.transformer))
     write_text_encoder(to / sizes.TEXT_ENCODER)
+
+
+def _require_same_words(trained_with: Path) -> None:
+    if not trained_with.is_dir():
+        raise records.NotTrained(f"{trained_with} is missing, the text encoder of the training")
+    with tempfile.TemporaryDirectory() as place:
+        written = Path(place) / "text_encoder"
+        write_text_encoder(written)
+        if not same_words(trained_with, written):
+            raise records.NotTrained(
+                f"{trained_with} is not what the code writes now: the transformer and all after it "
+                "have learnt another one's words; train them anew in another --folder"
+            )
 
 
 def export_untrained(to: Path) -> None:

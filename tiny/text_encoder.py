@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
     Gemma3Config,
@@ -67,6 +67,21 @@ def write_text_encoder(folder: Path) -> None:
     path = folder / "model.safetensors"
     save_file(tensors, path, {"format": "pt"})
     path.chmod(0o644)  # as in `tiny.export`
+
+
+def same_words(one: Path, other: Path) -> bool:
+    """Whether two such folders read a prompt alike; the tower for pictures does not count."""
+    said = [(folder / "tokenizer.json").read_bytes() for folder in (one, other)]
+    first, second = (load_file(folder / "model.safetensors") for folder in (one, other))
+    return (
+        said[0] == said[1]
+        and set(first) == set(second)
+        and all(
+            torch.equal(value, second[name])
+            for name, value in first.items()
+            if name.startswith("language_model.")
+        )
+    )
 
 
 @torch.no_grad()

@@ -1,11 +1,12 @@
 """Writing the family: from parts that are all trained, with their records, or untrained."""
 
 import json
+import shutil
 import stat
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from pipelines.checkpoints.files import find
 from pipelines.checkpoints.load import load
@@ -32,9 +33,10 @@ DONE = [(10, 3.0), (20, 2.0), (20, 1.0)]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, tiny_text_encoder):
     """Every part as it began, but for the distilled LoRA, which does something."""
     folder = tmp_path_factory.mktemp("trained")
+    shutil.copytree(tiny_text_encoder, folder / "text_encoder")
     for name, part in PARTS.items():
         made = module(name, seed=3)
         finish(folder, part, made.state_dict())
@@ -121,6 +123,26 @@ def test_nothing_is_written_while_a_part_is_missing_and_all_are_named(trained, t
         assert missing in said
     assert "detailer" not in said
     assert [path.name for path in tmp_path.iterdir()] == ["half"]
+
+
+def test_parts_that_learnt_another_text_encoders_words_are_not_exported(
+    trained, tiny_text_encoder, tmp_path, capsys
+):
+    for path in trained.iterdir():
+        (tmp_path / "other").mkdir(exist_ok=True)
+        if path.name != "text_encoder":
+            (tmp_path / "other" / path.name).symlink_to(path)
+    arguments = [str(tmp_path / "new"), "--folder", str(tmp_path / "other")]
+    assert export.main(arguments) == 2
+    assert "text_encoder is missing" in capsys.readouterr().err
+    encoder = shutil.copytree(tiny_text_encoder, tmp_path / "other" / "text_encoder")
+    file = encoder / "model.safetensors"
+    tensors = load_file(file)
+    name = "language_model.model.embed_tokens.weight"
+    save_file({**tensors, name: tensors[name].roll(1, 0)}, file, {"format": "pt"})
+    assert export.main(arguments) == 2
+    assert "another one's words" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_that_is_there_is_not_written_into(tmp_path, capsys):
