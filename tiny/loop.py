@@ -68,7 +68,8 @@ class Draw:
             rank=rank,
             processes=processes,
             step=step,
-            shared=random.Random(seed * 1_000_003 + step),
+            # Of its own: one process alone would draw the same twice.
+            shared=random.Random(f"shared {seed} {step}"),
             plain=random.Random(value),
             torch=torch.Generator(torch.get_default_device()).manual_seed(value),
         )
@@ -200,11 +201,15 @@ class Training:
         self._load(self.mean)
 
     def _average_gradients(self, processes: int) -> None:
-        """The mean over all processes; where one's batch did not touch a weight, its part is 0."""
+        """The mean over all processes; where one's batch did not touch a weight, its part is 0, and
+        where none did, there is no gradient: momentum alone makes no step.
+        """
         weights = list(self.weights.values())
         parts = [w.grad if w.grad is not None else torch.zeros_like(w) for w in weights]
-        for weight, part in zip(weights, summed(parts), strict=True):
-            weight.grad = part / processes
+        touched = torch.tensor([float(weight.grad is not None) for weight in weights])
+        *parts, touched = summed([*parts, touched])
+        for weight, part, count in zip(weights, parts, touched.tolist(), strict=True):
+            weight.grad = part / processes if count else None
 
     def _log(self, losses: Mapping[str, float], measured: Mapping[str, float]) -> None:
         row = {"step": self.step, "seconds": round(self.seconds, 1), **losses, **measured}

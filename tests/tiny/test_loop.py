@@ -124,3 +124,8 @@ def test_a_loss_that_only_some_steps_have_is_logged_as_the_mean_over_those(tmp_p
     Training("part", module, RECIPE, tmp_path).run(losses, evaluate, until=20)
     row = json.loads((tmp_path / "part/log.jsonl").read_text().splitlines()[0])
     assert row["seldom"] == pytest.approx(3.0)
+
+
+def test_a_process_alone_draws_its_clips_apart_from_what_all_share():
+    draw = Draw.at(0, 5)
+    assert draw.shared.random() != draw.plain.random()
