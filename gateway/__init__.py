@@ -1,1 +1,1 @@
-"""The gateway: accounts, credits and generations in front of a worker, as an API and a web studio."""
+"""The gateway: accounts, credits and generations in front of a worker; an API and a web studio."""

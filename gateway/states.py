@@ -86,7 +86,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """No video in time; the credits are back. `late` is one that came after we gave up, for free."""
+    """No video in time; the credits are back. `late` came after we gave up, for free."""
 
     at: datetime
     began: datetime | None
