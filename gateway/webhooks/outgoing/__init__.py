@@ -1,1 +1,1 @@
-"""Our own webhooks, as Standard Webhooks has them: signed, repeated, and never to a private host."""
+"""Our own webhooks, after Standard Webhooks: signed, repeated, and never to a private host."""
