@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from gateway.desk import Form
 from gateway.offer_view import ModeOffer, Offer
@@ -138,7 +137,7 @@ def _mode(offer: Offer, values: Mapping[str, str]) -> ModeOffer | None:
     return model.mode(values.get("mode", offer.default.mode)) if model else None
 
 
-def _written(value: Any) -> str:
+def _written(value: object) -> str:
     """A JSON value as a field shows it: 3.0 is 3."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from gateway.desk import EntryKind
-from gateway.states import ErrorType, Phase, Progress
+from gateway.states import CostState, ErrorType, Phase, Progress
 
 PHASES: dict[Phase, str] = {
     "loading": "Loading model",
@@ -109,14 +109,12 @@ def ago(at: datetime, now: datetime) -> str:
     return f"{at.day} {at:%b %Y}"
 
 
-def cost_words(credits: int, state: str) -> str:
+def cost_words(count: int, state: CostState) -> str:
     """What became of the credits, in a sentence."""
     match state:
         case "held":
-            return f"{credit_words(credits)} set aside"
+            return f"{credit_words(count)} set aside"
         case "captured":
-            return f"{credit_words(credits)} paid"
+            return f"{credit_words(count)} paid"
         case "released":
-            return f"{credit_words(credits)} returned"
-        case _:
-            raise ValueError(f"no such state of a cost: {state}")
+            return f"{credit_words(count)} returned"

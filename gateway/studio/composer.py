@@ -1,0 +1,304 @@
+"""The form of the studio: what it offers, as a template reads it, with the price on its button."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import median
+
+from gateway.desk import Page, Quote
+from gateway.offer_view import ModeOffer, Offer
+from gateway.states import Done
+from gateway.studio import wording
+from gateway.studio.draft import SWITCHES, Draft, can
+
+EXAMPLES: tuple[tuple[str, str], ...] = (
+    (
+        "Heron at dawn",
+        "A grey heron stands in a shallow misty lake at dawn. It bends its knees and lifts off "
+        "with slow, heavy wing beats, water dripping from its feet. The camera glides low over "
+        "the water and follows it. Warm light breaks through the fog behind a line of reeds. "
+        "Wings beat, water drips, a distant loon calls.",
+    ),
+    (
+        "Street-food stall",
+        "Night on a narrow rain-wet street. A cook at a small noodle stall tosses vegetables in "
+        "a flaming wok, and sparks rise past red paper lanterns. The camera pushes in slowly "
+        "from the street to the pan. Steam drifts across the lens. Oil sizzles, rain patters on "
+        "the awning, people murmur.",
+    ),
+    (
+        "Paper boat",
+        "Macro shot of a small paper boat that drifts down a rain-filled gutter. It turns around "
+        "a leaf, catches the current and speeds up. The camera stays low at the water line and "
+        "moves alongside. Soft overcast light, ripples spread behind it. Water gurgles.",
+    ),
+    (
+        "Lighthouse storm",
+        "A white lighthouse on a black cliff at dusk while a storm comes in. Waves break high "
+        "against the rocks, and the beam sweeps through the spray. The camera rises slowly until "
+        "the horizon shows. Cold blue light, one warm lamp. Wind howls, surf thunders.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A value to choose. One that the present settings rule out says why."""
+
+    value: str
+    label: str
+    chosen: bool
+    reason: str = ""  # why it cannot be chosen now
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """Something to turn on, with what it does and costs."""
+
+    name: str
+    label: str
+    note: str
+    price: str
+    on: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Button:
+    """The price on the button, and the lines around it."""
+
+    label: str
+    credits: int | None  # None: no price for what the form says
+    after: str
+    makes: str
+    enough: bool
+    notes: tuple[str, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """The same in JSON types."""
+        return {
+            "label": self.label,
+            "credits": self.credits,
+            "after": self.after,
+            "makes": self.makes,
+            "enough": self.enough,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composer:
+    """Everything of the form but the draft's own texts."""
+
+    models: tuple[Choice, ...]
+    modes: tuple[Choice, ...]
+    resolutions: tuple[Choice, ...]
+    shapes: tuple[Choice, ...]
+    durations: tuple[Choice, ...]
+    rates: tuple[Choice, ...]
+    cameras: tuple[Choice, ...]
+    switches: tuple[Switch, ...]
+    pro_only: str  # why the guided settings cannot be used now; "" where they can
+    last_frame: bool
+    pictures: bool
+    enhance: bool
+    max_prompt: int
+    max_upload: str
+    max_upload_bytes: int
+    upload_types: str
+    steps: int
+    random_weights: bool
+    matrix: Mapping[str, object]  # what the script needs to rule out the same combinations
+
+
+_SWITCH_WORDS = {
+    "generate_audio": ("Sound", "Speech, ambience and effects that fit the picture."),
+    "spatial_upscaler": ("Two passes", "Composes small, then refines at full size."),
+    "temporal_upscaler": ("Double frame rate", "Smoother motion, twice the frames."),
+    "detailer": ("Detailer", "One more pass for texture and fine lines."),
+    "enhance_prompt": ("Enrich prompt", "A language model rewrites it just before generating."),
+}
+
+
+def composer(offer: Offer, draft: Draft, usual: Mapping[str, float]) -> Composer:
+    """The form for a draft. `usual` has the seconds that a mode took lately."""
+    model = offer.model(draft.value("model")) or offer.models[0]
+    mode = model.mode(draft.value("mode")) or model.modes[0]
+    size = mode.resolution(draft.value("resolution")) or mode.resolutions[0]
+    rate = int(draft.value("fps")) if draft.value("fps").isdecimal() else offer.default.fps
+    able = mode.capabilities
+    return Composer(
+        models=tuple(_chosen(each.id, each.id, model.id) for each in offer.models),
+        modes=tuple(
+            Choice(
+                value=each.mode,
+                label=each.label,
+                chosen=each.mode == mode.mode,
+                note=_mode_note(each, usual),
+            )
+            for each in model.modes
+        ),
+        resolutions=tuple(
+            Choice(
+                value=name,
+                label=name,
+                chosen=name == size.id,
+                reason="" if mode.resolution(name) else f"Not in {mode.label}.",
+                note=_rate_note(mode, name),
+            )
+            for name in _in_order(r.id for each in model.modes for r in each.resolutions)
+        ),
+        shapes=tuple(
+            _chosen(name, "Auto" if name == "auto" else name, draft.value("aspect_ratio"))
+            for name in ("auto", *size.sizes)
+        ),
+        durations=tuple(
+            Choice(
+                value=str(seconds),
+                label=str(seconds),
+                chosen=str(seconds) == draft.value("duration"),
+                reason=""
+                if seconds in size.fps_durations.get(rate, ())
+                else f"Not in {mode.label} at {size.id}.",
+            )
+            for seconds in _durations(model.modes)
+        ),
+        rates=tuple(
+            _chosen(str(each), f"{each} fps", str(rate)) for each in sorted(size.fps_durations)
+        ),
+        cameras=tuple(
+            Choice(
+                value=move.name,
+                label=move.title,
+                chosen=move.name == (draft.value("camera_motion") or "none"),
+                reason=""
+                if move.name == "none" or move.name in able.camera_motion
+                else f"Not with {model.id} in {mode.label}.",
+            )
+            for move in offer.cameras
+        ),
+        switches=tuple(
+            Switch(
+                name=name,
+                label=_SWITCH_WORDS[name][0],
+                note=_SWITCH_WORDS[name][1],
+                price=f"+{offer.surcharges[name]}%" if offer.surcharges.get(name) else "",
+                on=draft.on(name) and can(mode, name),
+                reason="" if can(mode, name) else f"Not in {mode.label}.",
+            )
+            for name in SWITCHES
+            if any(can(each, name) for each in model.modes)
+        ),
+        pro_only="" if able.guidance else _guided_words(model.modes),
+        last_frame=any(each.capabilities.last_frame for each in model.modes),
+        pictures=any(each.capabilities.i2v for each in model.modes),
+        enhance=any(each.capabilities.enhance_prompt for each in model.modes),
+        max_prompt=offer.max_prompt,
+        max_upload=wording.size_words(offer.max_upload_bytes),
+        max_upload_bytes=offer.max_upload_bytes,
+        upload_types=",".join(offer.upload_types),
+        steps=mode.steps,
+        random_weights=model.random_weights,
+        matrix=_matrix(offer),
+    )
+
+
+def button(quote: Quote | None, available: int, *, busy: str = "Generate") -> Button:
+    """What the button says; without a quote, only what it does."""
+    if quote is None:
+        return Button(
+            label=busy,
+            credits=None,
+            after=f"{wording.credit_words(available)} available",
+            makes="",
+            enough=True,
+            notes=(),
+        )
+    if quote.sufficient:
+        after = f"{wording.credit_words(quote.available_after)} left afterwards"
+    else:
+        missing = wording.credit_words(-quote.available_after)
+        after = f"{missing} short: you have {quote.available:,}"
+    return Button(
+        label=f"{busy} · {wording.credit_words(quote.credits)}",
+        credits=quote.credits,
+        after=after,
+        makes=f"{quote.width} × {quote.height} · {wording.number_words(quote.seconds)} s · "
+        f"{quote.fps} fps · ${quote.usd}",
+        enough=quote.sufficient,
+        notes=quote.notes,
+    )
+
+
+def usual_seconds(page: Page) -> dict[str, float]:
+    """How long the modes took lately, by mode: the median of what a page of them says."""
+    seen: dict[str, list[float]] = {}
+    for job in page.items:
+        if isinstance(job.state, Done) and job.execution_ms is not None:
+            seen.setdefault(str(job.form.get("mode")), []).append(job.execution_ms / 1000)
+    return {mode: median(seconds) for mode, seconds in seen.items()}
+
+
+def _chosen(value: str, label: str, chosen: str) -> Choice:
+    return Choice(value=value, label=label, chosen=value == chosen)
+
+
+def _mode_note(mode: ModeOffer, usual: Mapping[str, float]) -> str:
+    if mode.mode not in usual:
+        return mode.note
+    return f"{mode.note}. Lately about {wording.roughly(usual[mode.mode])}"
+
+
+def _rate_note(mode: ModeOffer, resolution: str) -> str:
+    row = mode.resolution(resolution)
+    return f"{row.credits_per_second}/s" if row else ""
+
+
+def _guided_words(modes: tuple[ModeOffer, ...]) -> str:
+    names = [each.label for each in modes if each.capabilities.guidance]
+    return f"Only in {' or '.join(names)}." if names else "Not with this model."
+
+
+def _durations(modes: tuple[ModeOffer, ...]) -> list[int]:
+    return sorted(
+        {
+            seconds
+            for mode in modes
+            for size in mode.resolutions
+            for each in size.fps_durations.values()
+            for seconds in each
+        }
+    )
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _matrix(offer: Offer) -> dict[str, object]:
+    """Which values go together: by model and mode, in JSON types."""
+    return {
+        model.id: {
+            mode.mode: {
+                "label": mode.label,
+                "steps": mode.steps,
+                "guidance": mode.capabilities.guidance,
+                "last_frame": mode.capabilities.last_frame,
+                "pictures": mode.capabilities.i2v,
+                "cameras": ["none", *mode.capabilities.camera_motion],
+                "switches": {name: can(mode, name) for name in SWITCHES},
+                "resolutions": {
+                    size.id: {
+                        "rate": size.credits_per_second,
+                        "shapes": ["auto", *size.sizes],
+                        "durations": {
+                            str(rate): list(each) for rate, each in size.fps_durations.items()
+                        },
+                    }
+                    for size in mode.resolutions
+                },
+            }
+            for mode in model.modes
+        }
+        for model in offer.models
+    }
