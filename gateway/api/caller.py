@@ -1,0 +1,90 @@
+"""Who calls: an API key, or the studio's cookie with its token against forged forms."""
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from starlette.requests import Request
+
+from gateway import cookies, logs
+from gateway.api.limits import Buckets
+from gateway.api.reception import Reception
+from gateway.desk import Account, Session
+from gateway.metrics import Metrics
+from gateway.refusals import Limited, Refusal, Unauthorised
+
+CSRF_HEADER = "x-csrf-token"
+_SAFE = ("GET", "HEAD", "OPTIONS")
+T = TypeVar("T")
+_HOW = "send Authorization: Bearer and an API key"
+
+
+class Forged(Refusal):
+    """A call with a cookie that did not come from our own pages."""
+
+    type = "permission_error"
+    status = 403
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guards:
+    """What stands at the API's door. `strangers` counts failed keys by address."""
+
+    desk: Reception
+    accounts: Buckets
+    strangers: Buckets
+    metrics: Metrics
+
+
+def caller_of(guards: Guards) -> Callable[[Request], Account]:
+    """The dependency that says who calls. It runs on a thread, as the desk asks a database."""
+
+    def caller(request: Request) -> Account:
+        try:
+            account = _account(request, guards)
+            guards.accounts.take(account.id)
+        except Limited as error:
+            guards.metrics.limited(error.type)
+            raise
+        asking = logs.current.get()
+        if asking is not None:
+            asking.account = account.id
+        return account
+
+    return caller
+
+
+def _account(request: Request, guards: Guards) -> Account:
+    header = request.headers.get("authorization")
+    if header is not None:
+        scheme, _, key = header.partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            raise Unauthorised(_HOW)
+        return _unless_guessing(request, guards, lambda: guards.desk.account(key.strip()))
+    token = cookies.login_token(request.cookies)
+    if token is None:
+        raise Unauthorised(_HOW)
+    session = _unless_guessing(request, guards, lambda: guards.desk.session(token))
+    if request.method not in _SAFE:
+        refuse_forged(request, session, request.headers.get(CSRF_HEADER, ""))
+    return session.account
+
+
+def _unless_guessing(request: Request, guards: Guards, look: Callable[[], T]) -> T:
+    """What `look` finds; an address that fails too often is not looked up any more."""
+    address = request.client.host if request.client else "unknown"
+    guards.strangers.ask(address)
+    try:
+        return look()
+    except Unauthorised:
+        guards.strangers.take(address)
+        raise
+
+
+def refuse_forged(request: Request, session: Session, given: str) -> None:
+    """Raise Forged unless a changing call with a cookie brings the session's own token."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise Forged("this call came from another site")
+    if not hmac.compare_digest(given.encode(), session.csrf.encode()):
+        raise Forged(f"send the page's token as {CSRF_HEADER}; reload the page to get a new one")
