@@ -2,14 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from gateway.api import bodies, views
-from gateway.api.caller import Guards, caller_of
+from gateway.api.caller import Caller, Guards
 from gateway.api.documented import json_body, refused
 from gateway.api.json_body import read_object
-from gateway.desk import Account
 from gateway.refusals import Problem, Problems
 
 
@@ -17,7 +16,6 @@ def router(guards: Guards) -> APIRouter:
     """The routes, over one desk."""
     api = APIRouter(prefix="/api", tags=["account"])
     desk = guards.desk
-    Caller = Annotated[Account, Depends(caller_of(guards))]  # noqa: N806 - a type
 
     @api.get("/models")
     def models() -> bodies.ModelsBody:

@@ -133,8 +133,8 @@ class ProgressBody(BaseModel):
     step: int | None = None
     steps: int | None = None
     percent: int = Field(ge=0, le=100)
-    queue_position: int | None = Field(None, description="1 is next.")
-    eta_seconds: float | None = Field(None, description="Until its end; null: not known.")
+    queue_position: int | None = Field(default=None, description="1 is next.")
+    eta_seconds: float | None = Field(default=None, description="Until its end; null: not known.")
 
 
 class OutputBody(BaseModel):
@@ -207,7 +207,7 @@ class GenerationBody(BaseModel):
     started_at: datetime | None
     completed_at: datetime | None
     urls: UrlsBody
-    message: str | None = Field(None, description="What a cancel does, in a sentence.")
+    message: str | None = Field(default=None, description="What a cancel does, in a sentence.")
 
 
 class GenerationsBody(BaseModel):

@@ -3,8 +3,9 @@
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, TypeVar, cast
 
+from fastapi import Depends
 from starlette.requests import Request
 
 from gateway import cookies, logs
@@ -29,7 +30,10 @@ class Forged(Refusal):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guards:
-    """What stands at the API's door. `strangers` counts failed keys by address."""
+    """What stands at the API's door; the app keeps it as `state.guards`.
+
+    `strangers` counts failed keys by address.
+    """
 
     desk: Reception
     accounts: Buckets
@@ -37,22 +41,23 @@ class Guards:
     metrics: Metrics
 
 
-def caller_of(guards: Guards) -> Callable[[Request], Account]:
-    """The dependency that says who calls. It runs on a thread, as the desk asks a database."""
+def caller(request: Request) -> Account:
+    """Who calls. Runs on a thread, as the desk asks a database. Raises Unauthorised, Limited."""
+    guards = cast("Guards", request.app.state.guards)
+    try:
+        account = _account(request, guards)
+        guards.accounts.take(account.id)
+    except Limited as error:
+        guards.metrics.limited(error.type)
+        raise
+    asking = logs.current.get()
+    if asking is not None:
+        asking.account = account.id
+    return account
 
-    def caller(request: Request) -> Account:
-        try:
-            account = _account(request, guards)
-            guards.accounts.take(account.id)
-        except Limited as error:
-            guards.metrics.limited(error.type)
-            raise
-        asking = logs.current.get()
-        if asking is not None:
-            asking.account = account.id
-        return account
 
-    return caller
+# What a route takes that needs an account.
+Caller = Annotated[Account, Depends(caller)]
 
 
 def _account(request: Request, guards: Guards) -> Account:

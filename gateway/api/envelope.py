@@ -30,7 +30,9 @@ class Fault(BaseModel):
 
     param: str | None = Field(description="The field; null for the request as a whole.")
     message: str = Field(description="What is wrong and what would be accepted.")
-    allowed: list[str | int] | None = Field(None, description="The values that are accepted.")
+    allowed: list[str | int] | None = Field(
+        default=None, description="The values that are accepted."
+    )
 
 
 class ErrorDetail(BaseModel):
@@ -38,11 +40,11 @@ class ErrorDetail(BaseModel):
 
     type: ErrorType
     message: str
-    param: str | None = Field(None, description="The field of the first problem.")
-    allowed: list[str | int] | None = Field(None, description="What that field accepts.")
-    problems: list[Fault] | None = Field(None, description="Every problem of a form.")
-    required: int | None = Field(None, description="Credits that are needed.")
-    available: int | None = Field(None, description="Credits that are there.")
+    param: str | None = Field(default=None, description="The field of the first problem.")
+    allowed: list[str | int] | None = Field(default=None, description="What that field accepts.")
+    problems: list[Fault] | None = Field(default=None, description="Every problem of a form.")
+    required: int | None = Field(default=None, description="Credits that are needed.")
+    available: int | None = Field(default=None, description="Credits that are there.")
 
 
 class ErrorBody(BaseModel):

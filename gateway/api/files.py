@@ -4,19 +4,18 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from gateway.api import bodies, events, views
-from gateway.api.caller import Guards, caller_of
+from gateway.api.caller import Caller, Guards
 from gateway.api.documented import refused
 from gateway.api.limits import Seats
 from gateway.api.picture_body import MULTIPART, read_picture
 from gateway.api.ranges import content_response
 from gateway.api.reception import Variant
-from gateway.desk import Account
 
 STREAMS = 20  # open streams of one account: a browser opens six to a host
 
@@ -40,7 +39,6 @@ def router(guards: Guards) -> APIRouter:
     """The routes, over one desk."""
     api = APIRouter(prefix="/api")
     desk, streams = guards.desk, Seats(STREAMS, "streams of events")
-    Caller = Annotated[Account, Depends(caller_of(guards))]  # noqa: N806 - a type
 
     @api.get(
         "/generations/{generation_id}/events",

@@ -2,16 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from gateway.api import bodies, views
-from gateway.api.caller import Guards, caller_of
+from gateway.api.caller import Caller, Guards
 from gateway.api.documented import form_body, json_body, refused
 from gateway.api.json_body import SMALL_BYTES, read_object
-from gateway.desk import Account
 from gateway.refusals import Limited, Problem, Problems
 from gateway.states import Cancelling, Status
 
@@ -28,7 +27,6 @@ def router(guards: Guards) -> APIRouter:
 
 def _add_making(api: APIRouter, guards: Guards) -> None:
     desk = guards.desk
-    Caller = Annotated[Account, Depends(caller_of(guards))]  # noqa: N806 - a type
 
     @api.post("/estimate", responses=refused(400, 413, 415), openapi_extra=form_body(prompt=False))
     async def estimate(request: Request, account: Caller) -> bodies.EstimateBody:
@@ -73,7 +71,6 @@ def _add_making(api: APIRouter, guards: Guards) -> None:
 
 def _add_keeping(api: APIRouter, guards: Guards) -> None:
     desk = guards.desk
-    Caller = Annotated[Account, Depends(caller_of(guards))]  # noqa: N806 - a type
 
     @api.get("", responses=refused(400))
     def listed(

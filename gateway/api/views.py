@@ -239,7 +239,7 @@ def page(given: Page) -> bodies.GenerationsBody:
     )
 
 
-def credits(given: Credits) -> bodies.CreditsBody:  # noqa: A001 - the field's word
+def credits(given: Credits) -> bodies.CreditsBody:
     """Balance and entries."""
     return bodies.CreditsBody(
         available=given.available,

@@ -3,19 +3,18 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from gateway.api.caller import Guards, caller_of
+from gateway.api.caller import Caller, Guards
 from gateway.api.documented import refused
 from gateway.api.json_body import FORM_BYTES, read_object
 from gateway.api.picture_body import refuse_long, too_large
 from gateway.api.ranges import content_response
 from gateway.api.reception import Variant
-from gateway.desk import Account
 from gateway.facade.words import Video, VideoDeleted, Videos, form_of, from_strings, video
 from gateway.refusals import Limited, Problem, Problems
 
@@ -35,7 +34,6 @@ def router(guards: Guards) -> APIRouter:
 
 def _add_create(api: APIRouter, guards: Guards) -> None:
     desk = guards.desk
-    Caller = Annotated[Account, Depends(caller_of(guards))]  # noqa: N806 - a type
 
     @api.post(
         "",
@@ -65,7 +63,6 @@ def _add_create(api: APIRouter, guards: Guards) -> None:
 
 def _add_others(api: APIRouter, guards: Guards) -> None:
     desk = guards.desk
-    Caller = Annotated[Account, Depends(caller_of(guards))]  # noqa: N806 - a type
 
     @api.get("", responses=refused(400))
     def listed(

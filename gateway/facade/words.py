@@ -4,14 +4,14 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, assert_never
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from gateway.desk import Form
 from gateway.offer_view import ModeOffer, Offer
 from gateway.refusals import Problem, Problems
-from gateway.states import Cancelled, Failed, Generation, Status
+from gateway.states import Cancelled, Done, Failed, Generation, Status
 from ltx2.request import Request
 
 # How far an edge may be from the asked one: 1280x720 is made at 1280x704, 1792x1024 at 1920x1088.
@@ -103,15 +103,14 @@ def from_strings(given: Mapping[str, str]) -> dict[str, Any]:
 def video(given: Generation, offer: Offer) -> Video:
     """A generation in their words."""
     form, output = given.form, given.output
-    done = given.status == "completed"
-    made = output if done else None
+    made = output if given.status == "completed" else None
     return Video(
         id=given.id,
         model=f"{form['model']}-{form['mode']}",
         status=_status(given.status),
         progress=_percent(given),
         created_at=int(given.created_at.timestamp()),
-        completed_at=int(given.state.at.timestamp()) if done and given.ended else None,
+        completed_at=_completed(given),
         size=_size_of(given, offer),
         seconds=str(form["duration"]),
         prompt=str(form["prompt"]),
@@ -209,6 +208,10 @@ def _percent(given: Generation) -> int:
         return 100
     progress = getattr(given.state, "progress", None)
     return 0 if progress is None else int(progress.percent)
+
+
+def _completed(given: Generation) -> int | None:
+    return int(given.state.at.timestamp()) if isinstance(given.state, Done) else None
 
 
 def _error(given: Generation) -> VideoError | None:
