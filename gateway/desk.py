@@ -137,7 +137,7 @@ class Desk(Protocol):
         self, account: Account, form: Form, idempotency_key: str | None = None
     ) -> Generation:
         """Hold the credits and queue the generation; the same key and form give the same one again
-        (`replayed`). Raises Problems, Unaffordable, KeyReused, InProgress, Limited.
+        (`replayed`). Raises Problems, Unaffordable, KeyReused, Limited.
         """
         ...
 

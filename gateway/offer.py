@@ -187,7 +187,7 @@ def _fits(
                     fps=fps,  # pyright: ignore[reportArgumentType]
                     seed=0,
                     **request_size(name, sizes, shape),
-                ),  # fmt: skip
+                ),
                 checkpoint=worker.checkpoint,
                 limits=worker.limits,
             )

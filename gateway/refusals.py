@@ -6,7 +6,6 @@ Refusal
 ├── Unaffordable   insufficient_funds_error 402 the credits do not suffice
 ├── NotFound       not_found_error        404   not there, or another account's
 ├── Conflict       conflict_error         409   not in this state
-├── InProgress     conflict_error         409   the same idempotency key is being worked on
 ├── TooLarge       request_too_large      413   more bytes than are taken
 ├── KeyReused      idempotency_error      422   the same idempotency key with another form
 ├── Limited        rate_limit_error or concurrency_limit_error 429  too often, or too many at once
@@ -77,10 +76,6 @@ class Conflict(Refusal):
 
     type = "conflict_error"
     status = 409
-
-
-class InProgress(Conflict):
-    """The first call with this idempotency key is not answered yet."""
 
 
 class TooLarge(Refusal):

@@ -53,9 +53,10 @@ class Queued:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """Given to the worker, which has not begun."""
+    """Given to the worker, which has not begun. `position` counts what was given to it before."""
 
     at: datetime
+    position: int | None = None  # 1 is next; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

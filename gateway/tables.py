@@ -155,6 +155,7 @@ class GenerationRow(Table):
     ended_at: Mapped[datetime | None]
     deadline_at: Mapped[datetime | None]  # when waiting for the worker is over
     next_check_at: Mapped[datetime]  # when something is to be done for it
+    hinted_at: Mapped[datetime | None] = mapped_column(index=True)  # a webhook came, not looked at
     checks: Mapped[int] = mapped_column(default=0)  # without news, for the pause between two
     troubled_at: Mapped[datetime | None]  # since when its result cannot be had
 

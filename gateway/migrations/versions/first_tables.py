@@ -62,6 +62,7 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("deadline_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("next_check_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("hinted_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("checks", sa.Integer(), nullable=False),
         sa.Column("troubled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("progress", sa.JSON(none_as_null=True), nullable=True),
@@ -95,6 +96,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_generations_account_id_id", "generations", ["account_id", "id"], unique=False
     )
+    op.create_index(op.f("ix_generations_hinted_at"), "generations", ["hinted_at"], unique=False)
     op.create_index(op.f("ix_generations_job_id"), "generations", ["job_id"], unique=False)
     op.create_index(
         "ix_generations_live",
