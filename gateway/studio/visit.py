@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse
 from gateway import cookies
 from gateway.desk import Account, Desk, Session
 from gateway.refusals import NotFound, Refusal, TooLarge, Unauthorised
-from gateway.studio import assets
+from gateway.studio.assets import Assets, load
 from gateway.studio.rendering import environment
 
 Theme = Literal["system", "light", "dark"]
@@ -43,7 +43,7 @@ class House:
     now: Callable[[], datetime]
     secure: bool
     local_key: str | None
-    assets: assets.Assets = field(default_factory=assets.load)
+    assets: Assets = field(default_factory=load)
     templates: jinja2.Environment = field(default_factory=environment)
 
     def session(self, request: Request) -> Session:
