@@ -38,21 +38,20 @@ class Disabled:
 Outcome = Again | GivenUp | Taken | Disabled
 
 
-def outcome(
-    status: int | None, *, tries: int, now: datetime, failing_since: datetime | None
-) -> Outcome:
+def outcome(status: int | None, *, tries: int, now: datetime, failing_since: datetime) -> Outcome:
     """What follows from a try.
 
     `status` is what the receiver answered, None where it did not; only 2xx is success, so that a
     redirect, which could lead anywhere, is a failure. `tries` counts this one. `failing_since` is
-    the first failure since the receiver last took anything.
+    the first event that the receiver did not take since it last took one; it counts when all tries
+    are over, so that one bad day after a quiet week disables nobody.
     """
     if status is not None and 200 <= status < 300:
         return Taken()
     if status == GONE:
         return Disabled("the receiver answered 410: it wants no more")
-    if failing_since is not None and now - failing_since >= DISABLED_AFTER:
-        return Disabled(f"nothing was taken for {DISABLED_AFTER.days} days")
-    if tries >= len(PAUSES):
-        return GivenUp()
-    return Again(now + timedelta(seconds=PAUSES[tries]))
+    if tries < len(PAUSES):
+        return Again(now + timedelta(seconds=PAUSES[tries]))
+    if now - failing_since >= DISABLED_AFTER:
+        return Disabled(f"the receiver took nothing for {DISABLED_AFTER.days} days")
+    return GivenUp()
