@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from gateway import logs
+from gateway.api.ranges import Unsatisfiable
 from gateway.refusals import Limited, Problems, Refusal, TooLarge, Unaffordable
 
 ErrorType = Literal[
@@ -75,6 +76,8 @@ def refusal_response(refusal: Refusal) -> JSONResponse:
             detail |= {"required": required, "available": available}
         case Limited(retry_after=seconds):
             headers["retry-after"] = str(seconds)
+        case Unsatisfiable(size=size):
+            headers["content-range"] = f"bytes */{size}"
         case TooLarge():
             headers["connection"] = "close"  # what is still to come is not read
         case _:
@@ -87,7 +90,7 @@ def refusal_response(refusal: Refusal) -> JSONResponse:
 def error_response(
     status: int, detail: Mapping[str, Any], headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """An error's envelope. Plain ASCII would not matter: JSONResponse writes valid UTF-8."""
+    """An error's envelope."""
     asking = logs.current.get()
     body = {
         "type": "error",

@@ -43,7 +43,7 @@ def router(guards: Guards) -> APIRouter:
     @api.get(
         "/generations/{generation_id}/events",
         tags=["generations"],
-        response_class=_Held,
+        response_class=StreamingResponse,
         responses={
             **refused(404),
             200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
@@ -82,6 +82,10 @@ def router(guards: Guards) -> APIRouter:
         """The video, whole or by Range, or its thumbnail."""
         found = desk.content(account, generation_id, variant)
         return content_response(request, found, download=download)
+
+    api.add_api_route(
+        "/generations/{generation_id}/content", content, methods=["HEAD"], include_in_schema=False
+    )
 
     @api.post(
         "/uploads",

@@ -1,17 +1,18 @@
-"""A video from this machine's disk, whole or a part, as players and downloads ask for it."""
+"""A file through the gateway, whole or a part, as players and downloads ask for it."""
 
 import re
+from collections.abc import Iterator
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from gateway.api.reception import Content, Elsewhere, OnDisk
-from gateway.refusals import NotFound, Refusal
+from gateway.api.reception import Content, Elsewhere, Stored
+from gateway.refusals import Refusal
 
 # Long enough to watch a clip to its end; the file of an id never changes.
 _CACHE = "private, max-age=3600"
 _UNSAFE_NAME = re.compile(r"[^A-Za-z0-9._-]")
-_RANGE = re.compile(rb"bytes=\s*(\d{1,18}-\d{0,18}|-\d{1,18})\s*", re.IGNORECASE)
+_RANGE = re.compile(r"bytes=\s*(\d{1,18})?-(\d{1,18})?\s*", re.IGNORECASE)
 
 
 class Unsatisfiable(Refusal):
@@ -22,48 +23,76 @@ class Unsatisfiable(Refusal):
 
     def __init__(self, size: int) -> None:
         self.size = size
-        super().__init__(f"the video has {size:,} bytes; ask for a part of them")
+        super().__init__(f"the file has {size:,} bytes; ask for a part of them")
 
 
 def content_response(request: Request, content: Content, *, download: bool) -> Response:
-    """The file with Range (206) and If-Range, or a 307 to the store's signed link.
+    """The file with Range (206), If-Range and If-None-Match (304), or a 307 to the store's link.
 
     `download` makes browsers save it instead of showing it; the name is there either way. A range
     that cannot be read, or that names several parts, is passed over, as HTTP has it. Raises
-    Unsatisfiable, and NotFound for a file that is gone.
+    Unsatisfiable, and what reading the first piece raises.
     """
     match content:
         case Elsewhere(url=url):
             return RedirectResponse(url, 307, headers={"cache-control": "no-store"})
-        case OnDisk():
-            return _from_disk(request, content, download=download)
+        case Stored():
+            return _stored(request, content, download=download)
 
 
-def _from_disk(request: Request, content: OnDisk, *, download: bool) -> FileResponse:
-    try:
-        about = content.path.stat()
-    except FileNotFoundError as error:
-        raise NotFound("the file of this generation is gone") from error
-    _judge_range(request, about.st_size)
-    return FileResponse(
-        content.path,
-        media_type=content.content_type,
-        filename=_UNSAFE_NAME.sub("_", content.name),
-        content_disposition_type="attachment" if download else "inline",
-        stat_result=about,
-        headers={"cache-control": _CACHE},
-    )
+def _stored(request: Request, content: Stored, *, download: bool) -> Response:
+    tag = f'"{content.tag}"'
+    kind = "attachment" if download else "inline"
+    headers = {
+        "accept-ranges": "bytes",
+        "cache-control": _CACHE,
+        "content-disposition": f'{kind}; filename="{_UNSAFE_NAME.sub("_", content.name)}"',
+        "etag": tag,
+    }
+    if tag in [each.strip() for each in request.headers.get("if-none-match", "").split(",")]:
+        return Response(status_code=304, headers=headers)
+    asked = request.headers.get("range")
+    if asked is None or request.headers.get("if-range", tag) != tag:
+        part = None
+    else:
+        part = part_of(asked, content.size)
+    first, last = part or (0, content.size - 1)
+    if part is not None:
+        headers["content-range"] = f"bytes {first}-{last}/{content.size}"
+    headers["content-length"] = str(last - first + 1)
+    status = 200 if part is None else 206
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers, media_type=content.content_type)
+    pieces = _begun(content.read(first, last - first + 1))
+    return StreamingResponse(pieces, status, headers, media_type=content.content_type)
 
 
-def _judge_range(request: Request, size: int) -> None:
-    """Take a range off the request that is to be passed over. Raises Unsatisfiable."""
-    given = [value for name, value in request.scope["headers"] if name == b"range"]
-    if not given:
-        return
-    found = _RANGE.fullmatch(given[0]) if len(given) == 1 else None
-    first, _, last = found[1].partition(b"-") if found else (b"", b"", b"")
-    if found is None or (first and last and int(last) < int(first)):
-        headers = request.scope["headers"]
-        request.scope["headers"] = [pair for pair in headers if pair[0] != b"range"]
-    elif "if-range" not in request.headers and (int(first) >= size if first else not int(last)):
+def part_of(asked: str, size: int) -> tuple[int, int] | None:
+    """First and last byte of a Range header; None for one that is passed over.
+
+    Raises Unsatisfiable.
+    """
+    found = _RANGE.fullmatch(asked)
+    if found is None or found.group(1, 2) == (None, None):
+        return None
+    first, last = found.group(1, 2)
+    if first is None:
+        if not int(last):
+            raise Unsatisfiable(size)
+        return max(0, size - int(last)), size - 1
+    if last is not None and int(last) < int(first):
+        return None
+    if int(first) >= size:
         raise Unsatisfiable(size)
+    return int(first), size - 1 if last is None else min(int(last), size - 1)
+
+
+def _begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces, the first of them read now: what cannot be read is refused with a status."""
+    piece = next(pieces, b"")
+
+    def all_of_them() -> Iterator[bytes]:
+        yield piece
+        yield from pieces
+
+    return all_of_them()

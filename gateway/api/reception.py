@@ -1,8 +1,7 @@
 """What the API needs of the gateway beside the desk: keys, files, and how it is doing."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 from gateway.desk import Account, Desk
@@ -12,12 +11,14 @@ Variant = Literal["video", "thumbnail"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OnDisk:
-    """A file of this machine."""
+class Stored:
+    """A file that is read through the gateway."""
 
-    path: Path
+    size: int  # bytes
+    read: Callable[[int, int], Iterator[bytes]]  # from which byte on, how many
     content_type: str
     name: str  # as a download should be called
+    tag: str  # other bytes have another one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,7 @@ class Elsewhere:
     url: str
 
 
-Content = OnDisk | Elsewhere
+Content = Stored | Elsewhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,6 +105,8 @@ def _add_others(api: APIRouter, guards: Guards) -> None:
         found = desk.content(account, video_id, variant)
         return content_response(request, found, download=True)
 
+    api.add_api_route("/{video_id}/content", content, methods=["HEAD"], include_in_schema=False)
+
     @api.delete("/{video_id}", responses=refused(404, 409))
     def delete(account: Caller, video_id: str) -> VideoDeleted:
         """Take it out of the list, with its files."""
