@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +39,28 @@ def take(store: Store, generation_id: str, result: Mapping[str, Any]) -> Output:
     """
     known = stored(store, generation_id)
     if known is not None and known.sha256 == result.get("sha256", known.sha256):
+        with suppress(StoreFailed):  # a list without a picture is no reason to keep anyone waiting
+            _still(store, generation_id, known)
         return known
     output = output_of(result)
     try:
         with tempfile.TemporaryDirectory(prefix="ltx2-") as folder:
             video = save(result, Path(folder) / "video.mp4", timeout=FETCH_SECONDS)
-            still = make_thumbnail(video, seconds=output.duration)
-            if still is not None:
-                store.put(generation_id, THUMBNAIL, still, "image/jpeg")
             store.keep(generation_id, video, result)
+            _still(store, generation_id, output)
     except (ServiceError, DeliveryFailed, StoreFailed) as error:
         raise Unfetched(str(error)) from error
     return output
+
+
+def _still(store: Store, generation_id: str, output: Output) -> None:
+    """Make the still of a video that is stored, once. Raises StoreFailed."""
+    name = f"{generation_id}.jpg"
+    if store.file(generation_id, THUMBNAIL, download_as=name) is None:
+        video = store.video(generation_id, download_as=name)
+        still = make_thumbnail(video, seconds=output.duration)
+        if still is not None:
+            store.put(generation_id, THUMBNAIL, still, "image/jpeg")
 
 
 def output_of(result: Mapping[str, Any]) -> Output:

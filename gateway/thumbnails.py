@@ -1,4 +1,4 @@
-"""A still picture of a video, for lists: the frame at a third of it, by the encoder's own ffmpeg."""
+"""A still picture of a video, for lists: the frame at a third of it, by the encoder's ffmpeg."""
 
 import logging
 import subprocess
@@ -10,8 +10,8 @@ WIDTH = 480  # pixels
 SECONDS = 60.0  # that it may take
 
 
-def make_thumbnail(video: Path, *, seconds: float) -> bytes | None:
-    """A JPEG; None, with a line in the log, where none can be made of the file."""
+def make_thumbnail(video: Path | str, *, seconds: float) -> bytes | None:
+    """A JPEG of a file or a link; None, with a line in the log, where none can be made of it."""
     from imageio_ffmpeg import get_ffmpeg_exe
 
     with tempfile.TemporaryDirectory(prefix="ltx2-") as folder:

@@ -59,6 +59,18 @@ def submission_accepted(
     return row.job_id == job_id
 
 
+def job_revealed(row: GenerationRow, job_id: str, now: datetime, *, ttl: timedelta) -> None:
+    """A webhook names the job of an attempt whose answer did not come, or has not come yet."""
+    if row.job_id is not None or row.attempts == 0:
+        return
+    if row.state == "queued":  # given back meanwhile: what runs already need not run twice
+        row.state = "submitted"
+        row.submitted_at = now
+        row.deadline_at = now + ttl
+        _changed(row)
+    row.job_id = job_id
+
+
 def began(row: GenerationRow, at: datetime) -> None:
     """The worker is at it."""
     if row.state in LIVE and row.began_at is None:

@@ -29,8 +29,8 @@ class GatewaySettings:
     database: str | None = row(
         "LTX2_GATEWAY_DATABASE",
         str,
-        "`sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`. A second gateway process needs "
-        "PostgreSQL.",
+        "`sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`. A second gateway process "
+        "needs PostgreSQL.",
         shown="`gateway.db` in `LTX2_GATEWAY_FOLDER`",
         secret=True,
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-THUMBNAIL = "thumbnail.jpg"
+THUMBNAIL, PICTURE = "thumbnail.jpg", "picture.jpg"
 
 
 class StoreFailed(Exception):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.stores import THUMBNAIL, StoreFailed
+from gateway.stores import PICTURE, THUMBNAIL, StoreFailed
 from ltx2.delivery.keys import METADATA, VIDEO, object_key
 from ltx2.delivery.s3 import S3Config
 from ltx2.delivery.s3 import S3Store as Clips
@@ -14,8 +14,6 @@ from ltx2.errors import ConfigError, Ltx2Error
 from ltx2.media.upload import Times
 
 LINK_SECONDS = 600
-MOST_BYTES = 32 * 2**20  # of a small file
-UPLOAD = "picture"
 Made = TypeVar("Made")
 
 
@@ -69,7 +67,7 @@ class S3Store:
 
     def delete(self, folder: str) -> None:
         """A generation's or an upload's files, the record first."""
-        for name in (METADATA, THUMBNAIL, UPLOAD, VIDEO):
+        for name in (METADATA, THUMBNAIL, PICTURE, VIDEO):
             self._do("delete_object", Key=self._key(folder, name))
 
     def check(self) -> None:
