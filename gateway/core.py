@@ -139,6 +139,7 @@ def build(
             offer=offer,
             prices=prices,
             limits=limits,
+            private_webhooks=settings.private_webhooks,
             fake=fake,
         ),
         submitter=Submitter(database, backend, uploads, clock, offer=offer, times=times, hook=hook),

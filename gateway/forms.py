@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from gateway.offer import request_size
 from gateway.offer_view import ModeOffer, Offer, ResolutionOffer
 from gateway.refusals import Problem, Problems
+from gateway.webhooks.outgoing.post import target_refusal
 from ltx2.errors import BadRequest, Ltx2Error
 from ltx2.extent import Limits, PictureFacts
 from ltx2.forms import shown
@@ -78,17 +79,19 @@ def read_order(
     pictures: Mapping[str, PictureFacts],
     seed: int,
     estimate: bool = False,
+    private_webhooks: bool = False,
 ) -> Order:
     """Judge a form. `pictures` are the facts of the uploads, by their `upload://` address.
 
-    `seed` is taken where the form has none. Raises Problems with everything that is wrong.
+    `seed` is taken where the form has none. `private_webhooks` lets receivers be on this machine.
+    Raises Problems with everything that is wrong.
     """
     given, problems = _spelled(form)
     if estimate and given.get("prompt") in (None, ""):
         given["prompt"] = PLACEHOLDER
     mode, resolution = _choice(given, offer, problems)
     problems += _picture_problems(given, pictures)
-    problems += _webhook_problems(given)
+    problems += _webhook_problems(given, allow_private=private_webhooks)
     asked = {name: given.get(name) for name in PICTURES}
     facts = {
         name: pictures[value]
@@ -245,11 +248,14 @@ def _picture_problems(
     return problems
 
 
-def _webhook_problems(given: Mapping[str, Any]) -> list[Problem]:
+def _webhook_problems(given: Mapping[str, Any], *, allow_private: bool) -> list[Problem]:
     url = given.get("webhook_url")
-    if url is None or (isinstance(url, str) and _https(url)):
+    if url is None:
         return []
-    return [Problem(field="webhook_url", message="webhook_url must be an https URL")]
+    if not isinstance(url, str):
+        return [Problem(field="webhook_url", message="webhook_url must be an https URL")]
+    told = target_refusal(url, allow_private=allow_private)
+    return [Problem(field="webhook_url", message=f"webhook_url {told}")] if told else []
 
 
 def _https(text: str) -> bool:

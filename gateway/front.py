@@ -49,6 +49,7 @@ class Front:
         offer: Offer,
         prices: Prices,
         limits: Limits,
+        private_webhooks: bool = False,
         fake: bool = False,
     ) -> None:
         self._database = database
@@ -61,6 +62,7 @@ class Front:
         self._offer = offer
         self._prices = prices
         self._limits = limits
+        self._private_webhooks = private_webhooks
         self._fake = fake
 
     def offer(self) -> Offer:
@@ -238,6 +240,10 @@ class Front:
             generations=found, oldest_seconds=age.total_seconds(), webhooks_waiting=waiting or 0
         )
 
+    def ready(self) -> bool:
+        """Whether the database can be used."""
+        return self._database_check() == "ok"
+
     def health(self) -> Health:
         """Looks at the database, the worker and the store."""
         return Health(
@@ -276,6 +282,7 @@ class Front:
             pictures=self._uploads.facts(account, form.values()),
             seed=draw_seed(),
             estimate=estimate,
+            private_webhooks=self._private_webhooks,
         )
 
     def _price(self, order: Order) -> Price:

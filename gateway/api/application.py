@@ -79,7 +79,9 @@ def api_app(
         generations.router(guards),
         files.router(guards),
         facade.router(guards),
-        health.router(desk, metrics, metrics_key=house.metrics_key, version=house.version),
+        health.router(
+            desk, metrics, metrics_key=house.metrics_key, version=house.version, clock=clock
+        ),
         *more,
     ):
         app.include_router(router)

@@ -59,6 +59,10 @@ class Reception(Desk, Protocol):
         """What stands in the database now."""
         ...
 
+    def ready(self) -> bool:
+        """Whether the database can be used."""
+        ...
+
     def health(self) -> Health:
         """Looks at the database, the worker and the store."""
         ...
