@@ -1,6 +1,6 @@
 """The form of the studio: what it offers, as a template reads it, with the price on its button."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -42,12 +42,11 @@ EXAMPLES: tuple[tuple[str, str], ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A value to choose. One that the present settings rule out says why."""
+    """A value to choose. The script rules out those that do not go with the others."""
 
     value: str
     label: str
     chosen: bool
-    reason: str = ""  # why it cannot be chosen now
     note: str = ""
 
 
@@ -60,7 +59,7 @@ class Switch:
     note: str
     price: str
     on: bool
-    reason: str = ""
+    only: str  # which modes have it; "" where all do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +97,8 @@ class Composer:
     rates: tuple[Choice, ...]
     cameras: tuple[Choice, ...]
     switches: tuple[Switch, ...]
-    pro_only: str  # why the guided settings cannot be used now; "" where they can
+    guided: bool  # whether any mode has guidance, steps and a negative prompt
+    guided_only: str  # which modes; "" where all do
     last_frame: bool
     pictures: bool
     enhance: bool
@@ -126,7 +126,6 @@ def composer(offer: Offer, draft: Draft, usual: Mapping[str, float]) -> Composer
     mode = model.mode(draft.value("mode")) or model.modes[0]
     size = mode.resolution(draft.value("resolution")) or mode.resolutions[0]
     rate = int(draft.value("fps")) if draft.value("fps").isdecimal() else offer.default.fps
-    able = mode.capabilities
     return Composer(
         models=tuple(_chosen(each.id, each.id, model.id) for each in offer.models),
         modes=tuple(
@@ -143,7 +142,6 @@ def composer(offer: Offer, draft: Draft, usual: Mapping[str, float]) -> Composer
                 value=name,
                 label=name,
                 chosen=name == size.id,
-                reason="" if mode.resolution(name) else f"Not in {mode.label}.",
                 note=_rate_note(mode, name),
             )
             for name in _in_order(r.id for each in model.modes for r in each.resolutions)
@@ -153,14 +151,7 @@ def composer(offer: Offer, draft: Draft, usual: Mapping[str, float]) -> Composer
             for name in ("auto", *size.sizes)
         ),
         durations=tuple(
-            Choice(
-                value=str(seconds),
-                label=str(seconds),
-                chosen=str(seconds) == draft.value("duration"),
-                reason=""
-                if seconds in size.fps_durations.get(rate, ())
-                else f"Not in {mode.label} at {size.id}.",
-            )
+            _chosen(str(seconds), str(seconds), draft.value("duration"))
             for seconds in _durations(model.modes)
         ),
         rates=tuple(
@@ -171,9 +162,13 @@ def composer(offer: Offer, draft: Draft, usual: Mapping[str, float]) -> Composer
                 value=move.name,
                 label=move.title,
                 chosen=move.name == (draft.value("camera_motion") or "none"),
-                reason=""
-                if move.name == "none" or move.name in able.camera_motion
-                else f"Not with {model.id} in {mode.label}.",
+                note=_only(
+                    model.modes,
+                    [
+                        move.name in ("none", *each.capabilities.camera_motion)
+                        for each in model.modes
+                    ],
+                ),
             )
             for move in offer.cameras
         ),
@@ -184,12 +179,13 @@ def composer(offer: Offer, draft: Draft, usual: Mapping[str, float]) -> Composer
                 note=_SWITCH_WORDS[name][1],
                 price=f"+{offer.surcharges[name]}%" if offer.surcharges.get(name) else "",
                 on=draft.on(name) and can(mode, name),
-                reason="" if can(mode, name) else f"Not in {mode.label}.",
+                only=_only(model.modes, [can(each, name) for each in model.modes]),
             )
             for name in SWITCHES
             if any(can(each, name) for each in model.modes)
         ),
-        pro_only="" if able.guidance else _guided_words(model.modes),
+        guided=any(each.capabilities.guidance for each in model.modes),
+        guided_only=_only(model.modes, [each.capabilities.guidance for each in model.modes]),
         last_frame=any(each.capabilities.last_frame for each in model.modes),
         pictures=any(each.capabilities.i2v for each in model.modes),
         enhance=any(each.capabilities.enhance_prompt for each in model.modes),
@@ -254,9 +250,12 @@ def _rate_note(mode: ModeOffer, resolution: str) -> str:
     return f"{row.credits_per_second}/s" if row else ""
 
 
-def _guided_words(modes: tuple[ModeOffer, ...]) -> str:
-    names = [each.label for each in modes if each.capabilities.guidance]
-    return f"Only in {' or '.join(names)}." if names else "Not with this model."
+def _only(modes: tuple[ModeOffer, ...], able: Sequence[bool]) -> str:
+    """Which modes have something, in words; nothing where all do."""
+    if all(able):
+        return ""
+    names = [mode.label for mode, has in zip(modes, able, strict=True) if has]
+    return f"Only in {' or '.join(names)}" if names else "Not with this model"
 
 
 def _durations(modes: tuple[ModeOffer, ...]) -> list[int]:

@@ -107,6 +107,13 @@ def live_routes(house: House) -> APIRouter:
         house.checked(request, data)
         return _with_prompt(house, request, data, "enhanced", undo=text(data, "prompt"))
 
+    @routes.post("/studio/remove")
+    def remove(request: Request, data: Posted) -> Response:
+        house.checked(request, data)
+        kept = texts(data)
+        kept.pop(kept.get("remove", ""), None)
+        return compose_page(house, request, draft.filled(kept))
+
     @routes.post("/studio/undo")
     def undo(request: Request, data: Posted) -> Response:
         house.checked(request, data)

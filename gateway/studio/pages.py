@@ -42,10 +42,13 @@ def page_routes(house: House) -> APIRouter:
         request: Request,
         source: Annotated[str | None, Query(alias="from")] = None,
         vary: bool = False,
+        example: int | None = None,
     ) -> Response:
         account = house.account(request)
         offer = desk.offer()
         shown = draft.fresh(offer)
+        if example is not None and 0 <= example < len(composer.EXAMPLES):
+            shown = draft.Draft({**shown.values, "prompt": composer.EXAMPLES[example][1]})
         if source is not None:
             form = desk.generation(account, source).form
             shown = draft.again(offer, form, keep_seed=not vary)
