@@ -152,10 +152,7 @@ def _resolution(
     listed = facts["sizes"]["default" if toy(facts) else name]
     sizes = {shape: cast("tuple[int, int]", tuple(size)) for shape, size in listed.items()}
     lengths = _lengths(facts, mode, name)
-    durations = {
-        fps: tuple(seconds for seconds in lengths if _fits(worker, mode, name, sizes, fps, seconds))
-        for fps in FRAME_RATES
-    }
+    durations = {fps: _fitting(worker, mode, name, sizes, fps, lengths) for fps in FRAME_RATES}
     offered = {fps: seconds for fps, seconds in durations.items() if seconds}
     if not offered:
         return None
@@ -168,29 +165,30 @@ def _lengths(facts: Mapping[str, Any], mode: Mode, name: str) -> tuple[int, ...]
     return (*SHORT, *LONG) if mode == "fast" and name != "1080p" else SHORT
 
 
-def _fits(
+def _fitting(
     worker: Worker,
     mode: Mode,
     name: str,
     sizes: Mapping[str, tuple[int, int]],
     fps: int,
-    seconds: int,
-) -> bool:
-    """Whether the worker's planner takes it in every shape: the widest has the most pixels."""
-    try:
-        for shape in sizes:
-            plan(
-                Request(
-                    prompt="a",
-                    mode=mode,
-                    duration=seconds,
-                    fps=fps,  # pyright: ignore[reportArgumentType]
-                    seed=0,
-                    **request_size(name, sizes, shape),
-                ),
-                checkpoint=worker.checkpoint,
-                limits=worker.limits,
+    lengths: tuple[int, ...],
+) -> tuple[int, ...]:
+    """The lengths that the worker's planner takes, in the shape with the most pixels: what fits in
+    that fits in every other, and so does what is shorter.
+    """
+    largest = max(sizes, key=lambda shape: sizes[shape][0] * sizes[shape][1])
+    for count in range(len(lengths), 0, -1):
+        try:
+            request = Request(
+                prompt="a",
+                mode=mode,
+                duration=lengths[count - 1],
+                fps=fps,  # pyright: ignore[reportArgumentType]
+                seed=0,
+                **request_size(name, sizes, largest),
             )
-    except Ltx2Error:
-        return False
-    return True
+            plan(request, checkpoint=worker.checkpoint, limits=worker.limits)
+        except Ltx2Error:
+            continue
+        return lengths[:count]
+    return ()

