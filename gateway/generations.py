@@ -25,7 +25,7 @@ from gateway.rows import read_generation, seconds_left
 from gateway.states import Generation, Status
 from gateway.tables import LIVE, GenerationRow, IdempotencyRow
 
-KEY = re.compile(r"[\x21-\x7e]{1,255}")
+KEY = re.compile(r"[\x20-\x7e]{1,255}")
 CURSOR = re.compile(r"gen_[0-9A-Z]{26}")
 MOST_LISTED = 100
 SEEDS = 2**32  # of those drawn here: every language reads them without loss
@@ -61,7 +61,7 @@ class Generations:
         if key is None:
             return None
         if not KEY.fullmatch(key):
-            told = "Idempotency-Key must be 1 to 255 printable ASCII characters without spaces"
+            told = "Idempotency-Key must be 1 to 255 printable ASCII characters"
             raise Problems([Problem(field=None, message=told)])
         with self._database.read() as session:
             return self._replayed(session, account, form, key)
