@@ -14,7 +14,6 @@ from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.refusals import Unauthorised
 from ltx2.media.address import is_loopback
 
-
 LOOK_SECONDS = 10.0  # that what was found holds: anybody may ask, and the worker is far
 
 
