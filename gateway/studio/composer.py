@@ -48,6 +48,7 @@ class Choice:
     label: str
     chosen: bool
     note: str = ""
+    lately: str = ""  # how long it took lately
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +134,8 @@ def composer(offer: Offer, draft: Draft, usual: Mapping[str, float]) -> Composer
                 value=each.mode,
                 label=each.label,
                 chosen=each.mode == mode.mode,
-                note=_mode_note(each, usual),
+                note=each.note,
+                lately=f"Lately {wording.roughly(usual[each.mode])}" if each.mode in usual else "",
             )
             for each in model.modes
         ),
@@ -219,7 +221,7 @@ def button(quote: Quote | None, available: int, *, busy: str = "Generate") -> Bu
         label=f"{busy} · {wording.credit_words(quote.credits)}",
         credits=quote.credits,
         after=after,
-        makes=f"{quote.width} × {quote.height} · {wording.number_words(quote.seconds)} s · "
+        makes=f"{quote.width} × {quote.height} · {quote.seconds:.1f} s · "
         f"{quote.fps} fps · ${quote.usd}",
         enough=quote.sufficient,
         notes=quote.notes,
@@ -237,12 +239,6 @@ def usual_seconds(page: Page) -> dict[str, float]:
 
 def _chosen(value: str, label: str, chosen: str) -> Choice:
     return Choice(value=value, label=label, chosen=value == chosen)
-
-
-def _mode_note(mode: ModeOffer, usual: Mapping[str, float]) -> str:
-    if mode.mode not in usual:
-        return mode.note
-    return f"{mode.note}. Lately about {wording.roughly(usual[mode.mode])}"
 
 
 def _rate_note(mode: ModeOffer, resolution: str) -> str:

@@ -72,6 +72,7 @@ class JobView:
     ago: str
     summary: str
     asked: tuple[tuple[str, str], ...]
+    said: bool  # whether the title is not all that was said
     video: VideoView | None
 
     def live_part(self) -> dict[str, object]:
@@ -90,6 +91,7 @@ def job_view(job: Generation, now: datetime, cameras: dict[str, str]) -> JobView
     prompt = str(job.form.get("prompt", ""))
     tone, headline, detail = _state(job)
     progress, began = _progress(job)
+    title, video = _shortened(prompt), _video(job)
     return JobView(
         id=job.id,
         page=f"/g/{quote(job.id)}",
@@ -106,14 +108,15 @@ def job_view(job: Generation, now: datetime, cameras: dict[str, str]) -> JobView
         can_cancel=not job.ended and not isinstance(job.state, Cancelling),
         badge=_badge(job),
         prompt=prompt,
-        title=_shortened(prompt),
+        title=title,
         favourite=job.favourite,
         created=wording.moment(job.created_at),
         created_iso=job.created_at.isoformat(),
         ago=wording.ago(job.created_at, now),
         summary=_summary(job, cameras),
         asked=_asked(job, cameras),
-        video=_video(job),
+        said=title != prompt or (video is not None and video.rewritten),
+        video=video,
     )
 
 
@@ -186,7 +189,7 @@ def _timing(job: Generation, began: datetime | None, now: datetime) -> str:
     elapsed = wording.clock((now - (began or job.created_at)).total_seconds())
     if job.eta_seconds is None or isinstance(job.state, Cancelling):
         return elapsed
-    return f"{elapsed} · about {wording.roughly(job.eta_seconds)} left"
+    return f"{elapsed} · {wording.roughly(job.eta_seconds)} left"
 
 
 def _phases(job: Generation, progress: Progress | None) -> tuple[PhaseView, ...]:

@@ -63,14 +63,14 @@ def clock(seconds: float) -> str:
 
 
 def roughly(seconds: float) -> str:
-    """ "a few seconds", "25 s", "2 min": no more exact than a guess may be."""
+    """ "a few seconds", "about 25 s", "about 2 min": no more exact than a guess may be."""
     if seconds < 5:
         return "a few seconds"
     if seconds < 60:
-        return f"{5 * round(seconds / 5)} s"
+        return f"about {5 * round(seconds / 5)} s"
     if seconds < 3600:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"
+        return f"about {round(seconds / 60)} min"
+    return f"about {seconds / 3600:.1f} h"
 
 
 def size_words(count: int) -> str:
