@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import metadata
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
@@ -71,7 +70,6 @@ def create_app(
     app = api_app(
         core.front,
         House(
-            version=metadata.version("ltx2"),
             hosts=LOOPBACK if local_account is not None else (),
             media_hosts=media_hosts(store),
             metrics_key=settings.metrics_key,

@@ -24,12 +24,20 @@ class Site:
     def __init__(self, folder, **settings):
         self.runpod = FakeRunPod()
         self.clock = FakeClock()
+        try:
+            self._open(folder, settings)
+        except BaseException:
+            self.runpod.close()
+            raise
+
+    def _open(self, folder, settings):
         given = {"modes": "all", "public_url": PUBLIC, "queue": 5, "private_webhooks": True}
         options = {name: settings.pop(name) for name in ("local_account",) if name in settings}
+        keeper = settings.pop("keeper", None)
         self.app = create_app(
             GatewaySettings(folder=folder, **{**given, **settings}),
             backend=RunPod(self.runpod.url, self.runpod.key, timeout=5.0),
-            store=settings.get("keeper") or FolderStore(folder / "store"),
+            store=keeper or FolderStore(folder / "store"),
             clock=self.clock,
             limits=Limits(),
             fake=True,
