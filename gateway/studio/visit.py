@@ -1,7 +1,7 @@
 """Who visits a page: the session of the cookie, the theme, and that a form is one of ours."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, cast
@@ -101,15 +101,19 @@ class House:
             raise NotOurs("This page is from before your last sign-in. Reload it and try again.")
         return session.account
 
-    async def posted(self, request: Request) -> FormData:
-        """The fields of a form, of a size that is known before it is read."""
+    async def posted(self, request: Request) -> AsyncIterator[FormData]:
+        """The fields of a form, of a size that is known before it is read. Its files are closed
+        when the request is answered.
+        """
         most = 2 * self.desk.offer().max_upload_bytes + _FORM_BYTES
         length = request.headers.get("content-length", "")
         if not length.isdecimal():
             raise NotOurs("A form has to say how long it is.")
         if int(length) > most:
             raise TooLarge(f"That is more than the {most} bytes a form may have.", most=most)
-        return await request.form(max_files=4, max_fields=100, max_part_size=_FORM_BYTES)
+        form = request.form(max_files=4, max_fields=100, max_part_size=_FORM_BYTES)
+        async with form as data:
+            yield data
 
 
 def theme_of(request: Request) -> Theme:
