@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -188,14 +189,22 @@ def _whole(seconds: object) -> object:
 
 
 def _read(name: str, text: str) -> object:
-    prop = Request.model_json_schema()["properties"].get(name, {})
-    kinds = {each.get("type") for each in prop.get("anyOf", [prop])}
-    if "string" in kinds or not kinds & {"integer", "number", "boolean"}:
+    if "string" in _kinds().get(name, {"string"}):
         return text
     try:
         return json.loads(text, parse_constant=str)
     except (ValueError, RecursionError):
         return text
+
+
+@cache
+def _kinds() -> Mapping[str, frozenset[str]]:
+    """The JSON types of a request's fields; those of lists and objects as well."""
+    props = Request.model_json_schema()["properties"]
+    return {
+        name: frozenset(str(each.get("type")) for each in prop.get("anyOf", [prop]))
+        for name, prop in props.items()
+    }
 
 
 def _status(status: Status) -> Literal["queued", "in_progress", "completed", "failed"]:
