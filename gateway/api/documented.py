@@ -6,7 +6,7 @@ from typing import Any
 from gateway.api.envelope import ErrorBody
 from gateway.forms import ALIASES, FIELDS
 from gateway.webhooks.outgoing.post import LONGEST_URL
-from ltx2.request import PICTURES, Lora, Request
+from ltx2.request import PICTURES, Lora, Request, properties
 
 _SAID = {
     400: "The request is wrong; `problems` has every fault.",
@@ -48,7 +48,7 @@ def form_body(*, prompt: bool = True) -> dict[str, Any]:
 
 def form_schema() -> dict[str, Any]:
     """The form's fields, as the desk judges them. What fits together is in /api/models."""
-    whole = Request.model_json_schema()["properties"]
+    whole = properties(Request)
     fields = {name: whole[name] for name in FIELDS if name in whole}
     fields["loras"] = {**fields["loras"], "items": Lora.model_json_schema()}
     for name in PICTURES:

@@ -13,7 +13,7 @@ from gateway.desk import Form
 from gateway.offer_view import ModeOffer, Offer
 from gateway.refusals import Problem, Problems
 from gateway.states import Cancelled, Done, Failed, Generation, Status
-from ltx2.request import Request
+from ltx2.request import Request, properties
 
 # How far an edge may be from the asked one: 1280x720 is made at 1280x704, 1792x1024 at 1920x1088.
 NEAR = math.log(1.1)
@@ -200,7 +200,7 @@ def _read(name: str, text: str) -> object:
 @cache
 def _kinds() -> Mapping[str, frozenset[str]]:
     """The JSON types of a request's fields; those of lists and objects as well."""
-    props = Request.model_json_schema()["properties"]
+    props = properties(Request)
     return {
         name: frozenset(str(each.get("type")) for each in prop.get("anyOf", [prop]))
         for name, prop in props.items()
