@@ -33,12 +33,17 @@ export function composer() {
       form.requestSubmit(field("go"));
     }
   });
-  // What the browser filled in again, and pages that come back from its cache.
+  // The browser may fill fields in again when a page is loaded, and bring one back as it was.
   window.addEventListener("pageshow", (event) => {
     if (event.persisted) form.elements.key.value = crypto.randomUUID();
-    fit([]);
-    changed();
+    settle();
   });
+  settle();
+}
+
+function settle() {
+  fit([]);
+  changed();
 }
 
 // What goes together
@@ -288,4 +293,5 @@ function seed() {
   });
   input.addEventListener("input", sync);
   window.addEventListener("pageshow", sync);
+  sync();
 }

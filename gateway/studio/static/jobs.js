@@ -56,7 +56,9 @@ function showStage(root, job) {
   put(root, "detail", job.detail);
   put(root, "timing", job.timing);
   put(root, "cancel-note", job.cancel_note);
-  root.querySelector("[data-cancel-button]").hidden = !job.can_cancel;
+  const cancel = root.querySelector("[data-cancel-button]");
+  if (!job.can_cancel && cancel === document.activeElement) root.querySelector("#stage-title").focus();
+  cancel.hidden = !job.can_cancel;
   const bar = root.querySelector("[data-progress]");
   if (job.percent === null) bar.removeAttribute("value");
   else bar.value = job.percent;

@@ -12,6 +12,7 @@ from tests.gateway.studio.sample_app import create_app, with_history
 from tests.gateway.studio.sample_desk import KEY, SampleDesk
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PATIENCE = 30_000  # milliseconds; a page looks after its videos once a second
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ class Served(uvicorn.Server):
 def site(desk):
     """The address of the studio, where who comes is signed in."""
     settings = uvicorn.Config(
-        create_app(desk, local=True), host="127.0.0.1", port=0, log_level="error", ws="none"
+        create_app(desk, local=True), host="127.0.0.1", port=0, log_level="error", lifespan="off"
     )
     with Served(settings) as served:
         yield served.url
@@ -80,8 +81,9 @@ def chromium():
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         pytest.skip(f"needs a browser: none of {', '.join(BROWSERS)} is on the path")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         # Root, as in a container, has no sandbox; the tests load no page but ours.
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
@@ -98,7 +100,7 @@ def visit(chromium, site):
         context = chromium.new_context(
             viewport={"width": width, "height": height}, base_url=site, **settings
         )
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(PATIENCE)
         opened.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -113,6 +115,8 @@ def visit(chromium, site):
 
 
 def serious(said):
-    """What a console says against a page; a refusal that the page shows is none of it."""
-    refused = "Failed to load resource" in said.text and "status of 4" in said.text
+    """What a console says against a page; what is refused and shown is none of it."""
+    refused = "Failed to load resource" in said.text and (
+        "status of 4" in said.text or "net::ERR_FAILED" in said.text
+    )
     return [said.text] if said.type == "error" and not refused else []

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 SOUND_RATE = 48000
-PAINTED = 216  # pixels of height
+PAINTED = 144  # pixels of height
 PALETTES = (
     ("#f6c177", "#ea7a5c", "#7a3b5d", "#2b1d3a"),
     ("#cfe3e6", "#8fb6c4", "#3f6f86", "#14303f"),
@@ -122,15 +122,15 @@ def mp4(clip) -> bytes:
     kept = Path(tempfile.gettempdir()) / "ltx2-studio-sample" / f"{name}.mp4"
     if not kept.exists():
         kept.parent.mkdir(exist_ok=True)
-        part = kept.with_suffix(".part")
-        write(clip, part)
-        part.replace(kept)
+        with tempfile.NamedTemporaryFile(dir=kept.parent, suffix=".mp4", delete=False) as part:
+            write(clip, part.name)
+        Path(part.name).replace(kept)
     return kept.read_bytes()
 
 
 def write(clip, path):
     options = {"movflags": "faststart"}
-    with av.open(str(path), "w", format="mp4", options=options) as file:
+    with av.open(path, "w", format="mp4", options=options) as file:
         video = file.add_stream("libx264", rate=Fraction(clip.fps), options={"preset": "ultrafast"})
         video.width, video.height, video.pix_fmt = clip.width, clip.height, "yuv420p"
         sound = file.add_stream("aac", rate=SOUND_RATE) if clip.sound else None

@@ -19,6 +19,10 @@ def pick(page, name, value):
     page.locator(f'label:has(input[name="{name}"][value="{value}"])').click()
 
 
+def first_frame(page):
+    return page.locator("#f-image")
+
+
 @pytest.fixture
 def picture(tmp_path):
     path = tmp_path / "tall.jpg"
@@ -113,9 +117,9 @@ def test_what_cannot_be_combined_is_ruled_out_and_moved_in_sight(visit):
 def test_guidance_is_for_pro_alone(visit, desk):
     page = visit()
     page.get_by_text("More settings").click()
-    expect(page.get_by_label("Steps")).to_be_disabled()
+    expect(page.get_by_label("Steps", exact=True)).to_be_disabled()
     pick(page, "mode", "pro")
-    page.get_by_label("Steps").fill("20")
+    page.get_by_label("Steps", exact=True).fill("20")
     page.get_by_label("Avoid").fill("blur")
     page.get_by_label("Prompt", exact=True).fill("A kite.")
     expect(go(page)).to_have_text("Generate · 20 credits")
@@ -128,13 +132,13 @@ def test_guidance_is_for_pro_alone(visit, desk):
 def test_a_picture_is_chosen_shown_and_taken_away(visit, desk, picture):
     page = visit()
     frame = page.locator('[data-frame="image"]')
-    page.get_by_label("First frame").set_input_files(picture)
+    first_frame(page).set_input_files(picture)
     expect(frame.get_by_role("img", name="First frame")).to_be_visible()
     expect(page.locator("#makes")).to_contain_text("704 × 1280")
     frame.get_by_role("button", name="Remove the first frame").click()
     expect(frame.get_by_role("img", name="First frame")).to_be_hidden()
     expect(page.locator("#makes")).to_contain_text("1280 × 704")
-    expect(page.get_by_label("First frame")).to_be_focused()
+    expect(first_frame(page)).to_be_focused()
 
 
 @pytest.mark.parametrize("way", ["drop", "paste"])
@@ -145,8 +149,10 @@ def test_a_picture_is_dropped_or_pasted(visit, desk, picture, way):
         const data = new DataTransfer();
         data.items.add(new File([new Uint8Array(bytes)], "a.jpg", {type: "image/jpeg"}));
         const target = document.querySelector('[data-frame="image"]');
-        if (way === "drop") target.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true}));
-        else document.dispatchEvent(new ClipboardEvent("paste", {clipboardData: data}));
+        const dropped = new DragEvent("drop", {dataTransfer: data, bubbles: true});
+        const pasted = new ClipboardEvent("paste", {clipboardData: data});
+        if (way === "drop") target.dispatchEvent(dropped);
+        else document.dispatchEvent(pasted);
     }"""
     page.evaluate(script, [way, list(picture.read_bytes())])
     expect(page.locator("#makes")).to_contain_text("704 × 1280")
@@ -159,11 +165,11 @@ def test_a_file_that_is_no_picture_is_refused_at_its_frame(visit, tmp_path, desk
     page = visit()
     wrong = tmp_path / "notes.txt"
     wrong.write_text("no picture")
-    page.get_by_label("First frame").set_input_files(wrong)
+    first_frame(page).set_input_files(wrong)
     expect(page.locator("#problem-image")).to_have_text("This is no PNG, JPEG or WEBP picture.")
     liar = tmp_path / "liar.png"
     liar.write_text("no picture either")
-    page.get_by_label("First frame").set_input_files(liar)
+    first_frame(page).set_input_files(liar)
     expect(page.locator("#problem-image")).to_contain_text("no picture that can be read")
     assert desk.pictures == {}
 

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.gateway.studio.sample_timeline import WAIT, WORK
+from tests.gateway.studio.until import until
 
 SHORT = {"resolution": "540p", "duration": 2}
 
@@ -65,7 +66,7 @@ def test_the_file_plays(visit, clock, job):
     clock.advance(WORK)
     page = visit(f"/g/{job.id}")
     video = page.locator("#stage video")
-    page.wait_for_function("document.querySelector('#stage video').readyState >= 1")
+    until(page, "document.querySelector('#stage video').readyState >= 1")
     facts = video.evaluate("v => [v.videoWidth, v.videoHeight, Math.round(v.duration)]")
     assert facts == [1024, 576, 2]
     assert video.evaluate("v => [v.controls, v.loop, v.playsInline, v.autoplay]") == [
@@ -75,7 +76,7 @@ def test_the_file_plays(visit, clock, job):
         False,
     ]
     video.evaluate("v => { v.muted = true; return v.play(); }")
-    page.wait_for_function("document.querySelector('#stage video').currentTime > 0.3")
+    until(page, "document.querySelector('#stage video').currentTime > 0.3")
     for fact in ("1024 × 576", "49 at 24 fps", "2.042 s"):
         expect(page.locator(".facts")).to_contain_text(fact)
     with page.expect_download() as download:
@@ -163,5 +164,5 @@ def test_who_asked_to_be_told_is_told(visit, clock, job):
         }"""
     )
     clock.advance(WORK)
-    page.wait_for_function("window.told.length === 1")
+    until(page, "window.told.length === 1")
     assert page.evaluate("window.told[0]") == ["ltx2 studio: Done", job.id]
