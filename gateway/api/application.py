@@ -85,6 +85,6 @@ def api_app(
         app.include_router(router)
     # The last one added is the first one to see a call.
     app.add_middleware(Hosts, allowed=house.hosts)
-    app.add_middleware(SecurityHeaders, media_hosts=house.media_hosts)
     app.add_middleware(Observed, metrics=metrics)
+    app.add_middleware(SecurityHeaders, media_hosts=house.media_hosts)
     return app

@@ -18,7 +18,7 @@ _QUIET = frozenset({"/api/health", "/livez", "/readyz", "/metrics"})
 
 
 class Observed:
-    """The outermost part of the app.
+    """Around everything but the headers that every answer has.
 
     Logged is a route's template, never the path or the query: they hold the tokens of webhooks
     and what people search for.
