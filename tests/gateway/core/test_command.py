@@ -50,7 +50,7 @@ def test_an_account_a_key_and_credits_are_made_and_listed(operator):
         (("grant", "acc_x", "5", "--note", "n"), "there is no account 'acc_x'"),
         (("grant", "acc_x", "0", "--note", "n"), "N must be a whole number from 1"),
         (("grant", "acc_x", "5"), "--note"),
-        (("account", "Ada", "--credits", "-1"), "expected one argument"),
+        (("account", "Ada", "--credits", "-1"), "--credits must be a whole number from 0"),
         (("key", "acc_x"), "there is no account"),
         (("key", "acc_x", "--name", "a", "--revoke", "b"), "give one of them"),
         (("redeliver", "evt_x"), "there is no event 'evt_x'"),

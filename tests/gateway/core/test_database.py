@@ -43,7 +43,7 @@ def test_a_database_of_a_newer_version_is_refused(house):
 
 @pytest.mark.parametrize("url", ["mysql://a/b", "sqlite://", "nonsense", "sqlite:///:memory:"])
 def test_other_databases_are_refused_with_what_is_taken(url):
-    with pytest.raises(ConfigError, match="sqlite:///file.db or postgresql://"):
+    with pytest.raises(ConfigError, match=r"sqlite:///file\.db or postgresql://"):
         Database(url)
 
 
