@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, TypeVar, cast
 
-from fastapi import Depends
+from fastapi import Depends, Security
+from fastapi.security import HTTPBearer
 from starlette.requests import Request
 
 from gateway import cookies, logs
@@ -41,7 +42,11 @@ class Guards:
     metrics: Metrics
 
 
-def caller(request: Request) -> Account:
+# Only says in the OpenAPI document that there is a key; the header is read below.
+_BEARER = HTTPBearer(auto_error=False, scheme_name="key", description="An API key.")
+
+
+def caller(request: Request, _key: Annotated[object, Security(_BEARER)]) -> Account:
     """Who calls. Runs on a thread, as the desk asks a database. Raises Unauthorised, Limited."""
     guards = cast("Guards", request.app.state.guards)
     try:

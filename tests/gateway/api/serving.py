@@ -9,7 +9,7 @@ import uvicorn
 
 @contextlib.contextmanager
 def serving(site):
-    """The address of a server over a site's app. Its loops stay still: the test takes their turns."""
+    """The address of a server over a site's app. Its loops stand still: the test moves them."""
     config = uvicorn.Config(site.app, lifespan="off", log_config=None, access_log=False)
     server = uvicorn.Server(config)
     listening = socket.create_server(("127.0.0.1", 0))

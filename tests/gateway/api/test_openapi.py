@@ -1,0 +1,117 @@
+"""The routes do what the OpenAPI document says, for requests that Schemathesis draws from it."""
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+
+from gateway.api.generations import MOST_LISTED
+from tests.gateway.api.site import Site
+
+EXAMPLES = 12  # drawn for each operation
+OPERATIONS = [
+    "GET /api/models",
+    "GET /api/health",
+    "GET /api/credits",
+    "GET /api/credits/ledger",
+    "POST /api/enhance-prompt",
+    "POST /api/uploads",
+    "GET /api/uploads/{upload_id}/content",
+    "POST /api/generations/estimate",
+    "POST /api/generations",
+    "GET /api/generations",
+    "GET /api/generations/{generation_id}",
+    "DELETE /api/generations/{generation_id}",
+    "POST /api/generations/{generation_id}/cancel",
+    "PUT /api/generations/{generation_id}/favourite",
+    "GET /api/generations/{generation_id}/events",
+    "GET /api/generations/{generation_id}/content",
+    "POST /v1/videos",
+    "GET /v1/videos",
+    "GET /v1/videos/{video_id}",
+    "DELETE /v1/videos/{video_id}",
+    "GET /v1/videos/{video_id}/content",
+]
+# Checks that need another case, or that the routes' own tests have.
+CHECKS = (
+    schemathesis.checks.not_a_server_error,
+    schemathesis.checks.status_code_conformance,
+    schemathesis.checks.content_type_conformance,
+    schemathesis.checks.response_schema_conformance,
+    schemathesis.checks.response_headers_conformance,
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    made = Site(tmp_path_factory.mktemp("site"), calls_per_minute=1_000_000)
+    made.core.accounts.grant(made.account.id, 1_000_000, "for many videos")
+    made.finished()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def document(site):
+    return schemathesis.openapi.from_dict(site.client.get("/api/openapi.json").json())
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_answer_is_one_that_the_document_has(site, document, operation):
+    method, _, path = operation.partition(" ")
+
+    @given(case=document[path][method].as_strategy())
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def answers_as_documented(case):
+        sent = case.as_transport_kwargs(base_url="https://gateway.example")
+        drawn = sent["headers"].items()
+        sent["headers"] = {name: text for name, text in drawn if name.lower() != "authorization"}
+        sent.pop("cookies", None)
+        answer = site.client.request(**sent)
+        answer.request.read()
+        assert answer.status_code not in (401, 403)
+        case.validate_response(answer, checks=CHECKS)
+
+    answers_as_documented()
+    asked = site.client.get("/api/health").json()
+    assert asked["checks"]["database"] == "ok"
+
+
+def test_the_document_has_these_routes_and_no_others(site):
+    document = site.client.get("/api/openapi.json").json()
+    assert sorted(OPERATIONS) == sorted(
+        f"{method.upper()} {path}"
+        for path, methods in document["paths"].items()
+        for method in methods
+    )
+
+
+def test_the_document_says_which_routes_need_a_key(site):
+    document = site.client.get("/api/openapi.json").json()
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    open_to_all = {
+        path
+        for path, methods in document["paths"].items()
+        for method in methods.values()
+        if not method.get("security")
+    }
+    assert open_to_all == {"/api/models", "/api/health"}
+
+
+def test_the_form_of_the_document_has_what_the_desk_takes(site):
+    document = site.client.get("/api/openapi.json").json()
+    body = document["paths"]["/api/generations"]["post"]["requestBody"]
+    form = body["content"]["application/json"]["schema"]
+    assert form["required"] == ["prompt"]
+    assert {"prompt", "image", "image_uri", "last_frame_uri", "webhook_url", "model"} <= set(
+        form["properties"]
+    )
+    assert "generation_id" not in form["properties"]
+    asked = {"limit": MOST_LISTED}
+    assert site.client.get("/api/generations", params=asked).status_code == 200
