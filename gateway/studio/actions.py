@@ -1,6 +1,5 @@
 """What one can do with a video: make one, cancel, vary, mark, delete. All work without script."""
 
-from typing import Annotated
 from urllib.parse import quote as quoted
 
 from fastapi import APIRouter, Depends, Request
@@ -20,10 +19,10 @@ def action_routes(house: House) -> APIRouter:
     """The routes of the actions."""
     routes = APIRouter(route_class=studio_route(house), include_in_schema=False)
     desk = house.desk
-    Posted = Annotated[FormData, Depends(house.posted)]  # noqa: N806 - a type
+    posted = Depends(house.posted)
 
     @routes.post("/")
-    def create(request: Request, data: Posted) -> Response:
+    def create(request: Request, data: FormData = posted) -> Response:
         account = house.checked(request, data)
         shown = with_files(house, account, data)
         try:
@@ -37,12 +36,12 @@ def action_routes(house: House) -> APIRouter:
         return RedirectResponse(_page(job.id), 303)
 
     @routes.post("/g/{generation_id}/cancel")
-    def cancel(request: Request, data: Posted, generation_id: str) -> Response:
+    def cancel(request: Request, generation_id: str, data: FormData = posted) -> Response:
         job = desk.cancel(house.checked(request, data), generation_id)
         return _after(house, request, job)
 
     @routes.post("/g/{generation_id}/vary")
-    def vary(request: Request, data: Posted, generation_id: str) -> Response:
+    def vary(request: Request, generation_id: str, data: FormData = posted) -> Response:
         account = house.checked(request, data)
         form = board.another(desk.generation(account, generation_id))
         price = desk.estimate(account, form)
@@ -55,7 +54,7 @@ def action_routes(house: House) -> APIRouter:
         return RedirectResponse(_page(job.id), 303)
 
     @routes.post("/g/{generation_id}/favourite")
-    def favourite(request: Request, data: Posted, generation_id: str) -> Response:
+    def favourite(request: Request, generation_id: str, data: FormData = posted) -> Response:
         account = house.checked(request, data)
         job = desk.favourite(account, generation_id, on=text(data, "on") == "true")
         if wants_json(request):
@@ -63,7 +62,7 @@ def action_routes(house: House) -> APIRouter:
         return RedirectResponse(inside(text(data, "back"), _page(job.id)), 303)
 
     @routes.post("/g/{generation_id}/delete")
-    def delete(request: Request, data: Posted, generation_id: str) -> Response:
+    def delete(request: Request, generation_id: str, data: FormData = posted) -> Response:
         desk.delete(house.checked(request, data), generation_id)
         return RedirectResponse("/library?deleted=true", 303)
 

@@ -20,10 +20,10 @@ def live_routes(house: House) -> APIRouter:
     """The routes of the script, and what stands in for them without it."""
     routes = APIRouter(route_class=studio_route(house), include_in_schema=False)
     desk = house.desk
-    Posted = Annotated[FormData, Depends(house.posted)]  # noqa: N806 - a type
+    posted = Depends(house.posted)
 
     @routes.post("/studio/quote")
-    def quote(request: Request, data: Posted) -> Response:
+    def quote(request: Request, data: FormData = posted) -> Response:
         account = house.checked(request, data)
         shown = draft.filled(texts(data))
         form, problems = draft.request_of(shown, desk.offer())
@@ -65,7 +65,7 @@ def live_routes(house: House) -> APIRouter:
         return house.page(request, "stage.html", stage=shown)
 
     @routes.post("/studio/uploads")
-    def upload(request: Request, data: Posted) -> Response:
+    def upload(request: Request, data: FormData = posted) -> Response:
         account = house.checked(request, data)
         sent = sent_file(data, "file")
         if sent is None:
@@ -84,7 +84,7 @@ def live_routes(house: House) -> APIRouter:
         )
 
     @routes.post("/studio/enhance")
-    def enhance(request: Request, data: Posted) -> Response:
+    def enhance(request: Request, data: FormData = posted) -> Response:
         account = house.checked(request, data)
         shown = draft.filled(texts(data))
         if not shown.value("prompt"):
@@ -103,19 +103,19 @@ def live_routes(house: House) -> APIRouter:
         return compose_page(house, request, shown, enhanced=richer)
 
     @routes.post("/studio/enhanced")
-    def take_enhanced(request: Request, data: Posted) -> Response:
+    def take_enhanced(request: Request, data: FormData = posted) -> Response:
         house.checked(request, data)
         return _with_prompt(house, request, data, "enhanced", undo=text(data, "prompt"))
 
     @routes.post("/studio/remove")
-    def remove(request: Request, data: Posted) -> Response:
+    def remove(request: Request, data: FormData = posted) -> Response:
         house.checked(request, data)
         kept = texts(data)
         kept.pop(kept.get("remove", ""), None)
         return compose_page(house, request, draft.filled(kept))
 
     @routes.post("/studio/undo")
-    def undo(request: Request, data: Posted) -> Response:
+    def undo(request: Request, data: FormData = posted) -> Response:
         house.checked(request, data)
         return _with_prompt(house, request, data, "undo", undo="")
 

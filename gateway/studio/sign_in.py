@@ -1,7 +1,5 @@
 """Coming and going: the sign-in page, the way out, and the theme, which needs no account."""
 
-from typing import Annotated
-
 from fastapi import APIRouter, Depends, Request
 from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
@@ -26,7 +24,7 @@ _YEAR = 365 * 24 * 3600
 def sign_in_routes(house: House) -> APIRouter:
     """The routes of signing in and out."""
     routes = APIRouter(route_class=studio_route(house), include_in_schema=False)
-    Posted = Annotated[FormData, Depends(house.posted)]  # noqa: N806 - a type
+    posted = Depends(house.posted)
 
     @routes.get("/sign-in")
     def page(request: Request, next: str = "/") -> Response:  # noqa: A002 - the name in the address
@@ -37,7 +35,7 @@ def sign_in_routes(house: House) -> APIRouter:
         return RedirectResponse(inside(next), 303)
 
     @routes.post("/sign-in")
-    def sign_in(request: Request, data: Posted) -> Response:
+    def sign_in(request: Request, data: FormData = posted) -> Response:
         same_site(request)
         back = inside(text(data, "next"))
         try:
@@ -52,7 +50,7 @@ def sign_in_routes(house: House) -> APIRouter:
         return response
 
     @routes.post("/sign-out")
-    def sign_out(request: Request, data: Posted) -> Response:
+    def sign_out(request: Request, data: FormData = posted) -> Response:
         house.checked(request, data)
         token = cookies.login_token(request.cookies)
         if token is not None:
@@ -62,7 +60,7 @@ def sign_in_routes(house: House) -> APIRouter:
         return response
 
     @routes.post("/studio/theme")
-    def theme(request: Request, data: Posted) -> Response:
+    def theme(request: Request, data: FormData = posted) -> Response:
         same_site(request)
         chosen = text(data, "theme")
         if wants_json(request):

@@ -119,7 +119,10 @@ class House:
 def theme_of(request: Request) -> Theme:
     """The theme that was chosen; the system's where none was."""
     chosen = request.cookies.get(THEME_COOKIE)
-    return next((theme for theme in THEMES if theme == chosen), "system")
+    for theme in THEMES:
+        if theme == chosen:
+            return theme
+    return "system"
 
 
 def here(request: Request) -> str:
