@@ -1,6 +1,6 @@
 """Write the locks: every package of pyproject.toml and what it pulls in, at one version.
 
-requirements.lock has the tools of developers too; requirements-runtime.lock is the part of it that
+requirements.lock has the gateway and the tools of developers too; requirements-runtime.lock is the part of it that
 the product needs to run, and requirements-cuda.lock torch with the packages of its CUDA build, both
 for the image. pip's own resolver decides (`pip install --dry-run --report`); nothing is installed.
 Two things are left out of the first two on purpose, so that one file serves a laptop and a machine
@@ -95,7 +95,7 @@ def write(lock: Path, text: str) -> None:
 
 def main() -> None:
     """Resolve everything, then the runtime part and torch's CUDA build at the same versions."""
-    write(LOCK, rendered(HEADER, resolve(requirements("dev"))))
+    write(LOCK, rendered(HEADER, resolve(requirements("gateway", "dev"))))
     write(RUNTIME_LOCK, rendered(RUNTIME_HEADER, resolve(requirements(), LOCK)))
     if sys.platform == "linux":
         torch = [pin for pin in requirements() if pin.startswith("torch==")]

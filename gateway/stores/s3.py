@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.stores import PICTURE, THUMBNAIL, StoreFailed
+from ltx2.delivery.attempts import Passing, attempt
 from ltx2.delivery.keys import METADATA, VIDEO, object_key
 from ltx2.delivery.s3 import S3Config
 from ltx2.delivery.s3 import S3Store as Clips
@@ -14,6 +15,8 @@ from ltx2.errors import ConfigError, Ltx2Error
 from ltx2.media.upload import Times
 
 LINK_SECONDS = 600
+PAUSES = (0.2, 1.0)  # seconds between three tries
+TIMES = Times(reach=5.0, quiet=5.0, least=10.0)  # small files: what is quiet is broken
 Made = TypeVar("Made")
 
 
@@ -28,7 +31,7 @@ class S3Store:
             )
         self.config = config
         self._clips = Clips(config)
-        self._line = Line(config, Times())
+        self._line = Line(config, TIMES)
 
     def find(self, generation_id: str) -> Mapping[str, Any] | None:
         """The worker's result of a video that is there whole; None where there is none."""
@@ -90,20 +93,30 @@ class S3Store:
             )
 
     def _do(self, operation: str, **params: Any) -> Any:  # noqa: ANN401 - botocore's own
-        """What botocore answers; None where the object is not there. Raises StoreFailed."""
+        """What botocore answers; None where the object is not there. Every operation may be done
+        twice, so a line that is quiet is given up soon and tried again. Raises StoreFailed.
+        """
+
+        def once() -> Any:  # noqa: ANN401 - botocore's own
+            return self._once(operation, **params)
+
+        return self._told(lambda: attempt(once, stop=lambda: False, pauses=PAUSES))
+
+    def _once(self, operation: str, **params: Any) -> Any:  # noqa: ANN401 - botocore's own
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             with self._line.turn(lambda: False) as client:
                 return getattr(client, operation)(Bucket=self.config.bucket, **params)
         except ClientError as error:
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             if status == 404:
                 return None
-            raise StoreFailed(f"the store answered {status} to {operation}") from error
-        except (BotoCoreError, OSError, ValueError, Ltx2Error) as error:
+            said = f"the store answered {status} to {operation}"
+            raise (Passing(said) if status >= 500 else StoreFailed(said)) from error
+        except (BotoCoreError, OSError, ValueError) as error:
             name = type(error).__name__  # its words may hold the whole address
-            raise StoreFailed(f"the store cannot be reached for {operation} ({name})") from error
+            raise Passing(f"the store cannot be reached for {operation} ({name})") from error
 
     def _told(self, work: Callable[[], Made]) -> Made:
         try:
