@@ -2,7 +2,8 @@
 
 requirements.lock has the gateway and the tools of developers too; requirements-runtime.lock is the
 part of it that a worker needs to run, and requirements-cuda.lock torch with the packages of its
-CUDA build, both for the image. pip's own resolver decides (`pip install --dry-run --report`); nothing is installed.
+CUDA build, both for the image. pip's own resolver decides (`pip install --dry-run --report`);
+nothing is installed.
 Two things are left out of the first two on purpose, so that one file serves a laptop and a machine
 with CUDA: the local part of a version (`torch 2.13.0+cpu` becomes `torch==2.13.0`, which either
 build satisfies) and the packages that only a CUDA build of torch needs.
