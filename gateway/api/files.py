@@ -64,7 +64,7 @@ def router(guards: Guards) -> APIRouter:
         tags=["generations"],
         response_class=Response,
         responses={
-            **refused(404, 409, 416),
+            **refused(400, 404, 409, 416),
             200: {"description": "The file.", "content": _FILES},
             206: {"description": "The part of it that was asked for.", "content": _FILES},
             307: {"description": "It is at the store; the link is good for minutes."},

@@ -72,13 +72,15 @@ def sent(site, case):
     return site.client.request(ready.method, ready.url, content=ready.body, headers=headers)
 
 
-@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(
+    ("operation", "mode"),
+    [
+        *((operation, GenerationMode.POSITIVE) for operation in OPERATIONS),
+        *((each, GenerationMode.NEGATIVE) for each in OPERATIONS if each not in TAKES_NOTHING),
+    ],
+)
 def test_every_answer_is_one_that_the_document_has(site, document, operation, mode):
     method, _, path = operation.partition(" ")
-    if mode is GenerationMode.NEGATIVE and operation in TAKES_NOTHING:
-        assert document[path][method].body == []
-        return
 
     @given(case=document[path][method].as_strategy(generation_mode=mode))
     @settings(
