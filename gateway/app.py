@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from gateway.api import hints
+from gateway.api import hints, webhook_secrets
 from gateway.api.application import House, api_app
 from gateway.api.limits import Rate
 from gateway.backends import Backend
@@ -17,6 +17,7 @@ from gateway.loops import Loop
 from gateway.metrics import Metrics
 from gateway.stores import Store
 from gateway.studio.routes import studio_router
+from gateway.webhooks.outgoing.kept_secrets import KeptSecrets
 from gateway.webhooks.outgoing.outbox import Outbox, sender
 from ltx2.extent import Limits
 from ltx2.gateway_settings import GatewaySettings
@@ -79,7 +80,11 @@ def create_app(
             ),
         ),
         metrics=metrics,
-        more=(hints.router(core.incoming), studio),
+        more=(
+            hints.router(core.incoming),
+            webhook_secrets.router(KeptSecrets(core.database)),
+            studio,
+        ),
         lifespan=lifespan,
     )
     app.state.core = core

@@ -268,6 +268,12 @@ class EnhancedBody(BaseModel):
     prompt: str
 
 
+class WebhookSecretsBody(BaseModel):
+    """What an account's webhooks are signed with."""
+
+    secrets: list[str] = Field(description="`whsec_` and base64; the newest first.")
+
+
 class DeletedBody(BaseModel):
     """What was deleted."""
 

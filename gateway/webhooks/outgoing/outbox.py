@@ -24,6 +24,7 @@ from gateway.refusals import NotFound
 from gateway.rows import read_generation
 from gateway.tables import AccountRow, EventRow, GenerationRow
 from gateway.webhooks.outgoing import signing
+from gateway.webhooks.outgoing.kept_secrets import in_use
 from gateway.webhooks.outgoing.post import Answered, Unanswered, post
 from gateway.webhooks.outgoing.schedule import (
     TRY_SECONDS,
@@ -58,7 +59,7 @@ class _Due:
 
     id: str
     url: str
-    secret: str
+    secrets: list[str]  # each signs
     body: bytes
     tries: int  # this one counted
 
@@ -125,7 +126,7 @@ class Outbox:
 
     def _deliver(self, due: _Due) -> None:
         now = self._clock.now()
-        headers = signing.headers([due.secret], due.id, int(now.timestamp()), due.body)
+        headers = signing.headers(due.secrets, due.id, int(now.timestamp()), due.body)
         said = self._send(due.url, due.body, headers)
         status = said.status if isinstance(said, Answered) else None
         result = f"status {said.status}" if isinstance(said, Answered) else said.why
@@ -155,7 +156,7 @@ def _ready(session: Session, row: EventRow) -> _Due:
     return _Due(
         id=row.id,
         url=row.url,
-        secret=account.webhook_secret,
+        secrets=in_use(account.webhook_secret),
         body=body_of(row.type, row.created_at, views.generation(seen).model_dump(mode="json")),
         tries=row.attempts,
     )

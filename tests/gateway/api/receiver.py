@@ -24,6 +24,7 @@ class Receiver:
         self.hold = hold  # an Event that every answer waits for
         self.got: list[Got] = []
         self.lock = threading.Lock()
+        self.came = threading.Event()  # the first webhook
 
     def status(self):
         with self.lock:
@@ -39,6 +40,7 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 named = {name.lower(): value for name, value in self.headers.items()}
                 receiver.got.append(Got(self.path, named, body))
+                receiver.came.set()
                 if receiver.hold is not None:
                     receiver.hold.wait(30)
                 with contextlib.suppress(ConnectionError):

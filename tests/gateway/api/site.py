@@ -9,6 +9,7 @@ from gateway import ledger
 from gateway.app import create_app
 from gateway.backends.runpod import RunPod
 from gateway.stores.folder import FolderStore
+from gateway.webhooks.outgoing.kept_secrets import KeptSecrets
 from ltx2.extent import Limits
 from ltx2.gateway_settings import GatewaySettings
 from tests.gateway.fake_runpod import FakeRunPod
@@ -21,9 +22,9 @@ COST = 10  # credits of that form: 720p fast, 5 s
 class Site:
     """The app, one account with credits, and a client that has its key."""
 
-    def __init__(self, folder, **settings):
-        self.runpod = FakeRunPod()
-        self.clock = FakeClock()
+    def __init__(self, folder, *, clock=None, automatic=None, **settings):
+        self.runpod = FakeRunPod(automatic=automatic)
+        self.clock = clock or FakeClock()
         try:
             self._open(folder, settings)
         except BaseException:
@@ -99,6 +100,10 @@ class Site:
     def see(self, name):
         """A generation, as the API answers it."""
         return self.client.get(f"/api/generations/{name}").json()
+
+    def secret(self):
+        """What the account's webhooks are signed with."""
+        return KeptSecrets(self.core.database).of(self.account)[0]
 
     def balance(self):
         """Available and held credits, as the API answers them."""

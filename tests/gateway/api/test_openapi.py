@@ -15,6 +15,8 @@ OPERATIONS = [
     "GET /api/health",
     "GET /api/credits",
     "GET /api/credits/ledger",
+    "GET /api/webhook-secrets",
+    "POST /api/webhook-secrets",
     "POST /api/enhance-prompt",
     "POST /api/uploads",
     "GET /api/uploads/{upload_id}/content",
@@ -33,7 +35,13 @@ OPERATIONS = [
     "DELETE /v1/videos/{video_id}",
     "GET /v1/videos/{video_id}/content",
 ]
-TAKES_NOTHING = ("GET /api/models", "GET /api/health", "GET /api/credits")
+TAKES_NOTHING = (
+    "GET /api/models",
+    "GET /api/health",
+    "GET /api/credits",
+    "GET /api/webhook-secrets",
+    "POST /api/webhook-secrets",
+)
 # Checks that need another case, or that the routes' own tests have.
 CHECKS = (
     schemathesis.checks.not_a_server_error,

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from gateway.refusals import NotFound
-from gateway.tables import AccountRow, EventRow
+from gateway.tables import EventRow
 from gateway.webhooks.outgoing import signing
 from gateway.webhooks.outgoing.outbox import Outbox, sender
 from gateway.webhooks.outgoing.post import Answered
@@ -61,14 +61,28 @@ def test_the_end_of_a_generation_is_told_to_a_real_receiver(site, caplog):
     assert body["timestamp"].startswith("2026-12-02T09:")
     assert body["data"] == site.see(name)
     assert got.headers["webhook-id"] == event(site).id
-    with site.core.database.read() as session:
-        secret = session.get_one(AccountRow, site.account.id).webhook_secret
-    signing.verify(secret, got.headers, got.body, now=site.clock.now().timestamp())
+    signing.verify(site.secret(), got.headers, got.body, now=site.clock.now().timestamp())
     assert event(site).state == "delivered"
     assert b'ltx2_gateway_webhooks_total{outcome="taken"} 1.0' in (
         site.app.state.guards.metrics.text()
     )
     assert "key=secret" not in caplog.text
+
+
+def test_a_secret_is_replaced_without_losing_a_webhook(site):
+    (old,) = site.client.get("/api/webhook-secrets").json()["secrets"]
+    new, before = site.client.post("/api/webhook-secrets").json()["secrets"]
+    assert (before, new != old) == (old, True)
+    canceled(site)
+    box, send = outbox(site, 200)
+    box.deliver_due()
+    (_, body, headers), now = send.sent[0], site.clock.now().timestamp()
+    for secret in (old, new):
+        signing.verify(secret, headers, body, now=now)
+    newest, kept = site.client.post("/api/webhook-secrets").json()["secrets"]
+    assert kept == new
+    with pytest.raises(signing.SignatureRefused):
+        signing.verify(newest, headers, body, now=now)
 
 
 def test_a_webhook_to_a_private_host_is_refused_when_it_is_named(tmp_path):
