@@ -29,7 +29,7 @@ def action_routes(house: House) -> APIRouter:
             if shown.problems:
                 raise Problems([Problem(field=k, message=m) for k, m in shown.problems.items()])
             job = made(house, account, shown, data)
-        except (Problems, Unaffordable, KeyReused) as refusal:
+        except Refusal as refusal:
             return _not_made(house, request, shown, refusal)
         if wants_json(request):
             return JSONResponse({"id": job.id, "key": new_key()}, 202)
@@ -120,9 +120,11 @@ def _not_made(house: House, request: Request, shown: draft.Draft, refusal: Refus
             f"and you have {refusal.available:,}. A shorter or smaller video costs less."
         )
         told, status = draft.Draft(shown.values, {"": message}), 402
-    else:
+    elif isinstance(refusal, KeyReused):
         message = "This form was sent once already. Press the button again to make another."
         told, status = draft.Draft(shown.values, {"": message}), 409
+    else:
+        told, status = draft.Draft(shown.values, {"": str(refusal)}), refusal.status
     if wants_json(request):
         return JSONResponse({"problems": dict(told.problems), "key": new_key()}, status)
     return compose_page(house, request, told, status=status)

@@ -33,14 +33,16 @@ class Board:
 
 
 def board(house: House, account: Account, origin: str, chosen: str | None = None) -> Board:
-    """The newest generations, with the chosen one on the stage: else what runs, else the newest."""
+    """The newest generations, with the chosen one on the stage: else what is done next, else the
+    newest.
+    """
     page = house.desk.generations(account, limit=24)
     on_stage = next((each for each in page.items if each.id == chosen), None)
     if on_stage is None and chosen:
         on_stage = house.desk.generation(account, chosen)
     if on_stage is None:
-        running = (each for each in page.items if each.status == "in_progress")
-        on_stage = next(running, page.items[0] if page.items else None)
+        live = (each for each in reversed(page.items) if not each.ended)
+        on_stage = next(live, page.items[0] if page.items else None)
     rest = [each for each in page.items if on_stage is None or each.id != on_stage.id]
     return Board(
         stage=stage(house, account, on_stage, origin) if on_stage else None,

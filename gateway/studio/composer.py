@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import median
 
 from gateway.desk import Page, Quote
-from gateway.offer_view import ModeOffer, Offer
+from gateway.offer_view import ModeOffer, Offer, ResolutionOffer
 from gateway.states import Done
 from gateway.studio import wording
 from gateway.studio.draft import SWITCHES, Draft, can
@@ -126,7 +127,10 @@ def composer(offer: Offer, draft: Draft, usual: Mapping[str, float]) -> Composer
     model = offer.model(draft.value("model")) or offer.models[0]
     mode = model.mode(draft.value("mode")) or model.modes[0]
     size = mode.resolution(draft.value("resolution")) or mode.resolutions[0]
-    rate = int(draft.value("fps")) if draft.value("fps").isdecimal() else offer.default.fps
+    rate = draft.value("fps") or str(offer.default.fps)
+    # All that any choice of the others allows: the script rules out what the present one does not.
+    modes = {each.mode: each for row in (*offer.models, model) for each in row.modes}
+    sizes = [each for row in offer.models for way in row.modes for each in way.resolutions]
     return Composer(
         models=tuple(_chosen(each.id, each.id, model.id) for each in offer.models),
         modes=tuple(
@@ -137,7 +141,7 @@ def composer(offer: Offer, draft: Draft, usual: Mapping[str, float]) -> Composer
                 note=each.note,
                 lately=f"Lately {wording.roughly(usual[each.mode])}" if each.mode in usual else "",
             )
-            for each in model.modes
+            for each in modes.values()
         ),
         resolutions=tuple(
             Choice(
@@ -146,18 +150,21 @@ def composer(offer: Offer, draft: Draft, usual: Mapping[str, float]) -> Composer
                 chosen=name == size.id,
                 note=_rate_note(mode, name),
             )
-            for name in _in_order(r.id for each in model.modes for r in each.resolutions)
+            for name in _in_order(each.id for each in sizes)
         ),
         shapes=tuple(
             _chosen(name, "Auto" if name == "auto" else name, draft.value("aspect_ratio"))
-            for name in ("auto", *size.sizes)
+            for name in _in_order(["auto", *(name for each in sizes for name in each.sizes)])
         ),
         durations=tuple(
             _chosen(str(seconds), str(seconds), draft.value("duration"))
-            for seconds in _durations(model.modes)
+            for seconds in sorted(
+                {s for row in sizes for each in row.fps_durations.values() for s in each}
+            )
         ),
         rates=tuple(
-            _chosen(str(each), f"{each} fps", str(rate)) for each in sorted(size.fps_durations)
+            _chosen(str(each), f"{each} fps", rate)
+            for each in sorted({fps for row in sizes for fps in row.fps_durations})
         ),
         cameras=tuple(
             Choice(
@@ -254,16 +261,8 @@ def _only(modes: tuple[ModeOffer, ...], able: Sequence[bool]) -> str:
     return f"Only in {' or '.join(names)}" if names else "Not with this model"
 
 
-def _durations(modes: tuple[ModeOffer, ...]) -> list[int]:
-    return sorted(
-        {
-            seconds
-            for mode in modes
-            for size in mode.resolutions
-            for each in size.fps_durations.values()
-            for seconds in each
-        }
-    )
+def _lengths(size: ResolutionOffer) -> Iterable[int]:
+    return chain.from_iterable(size.fps_durations.values())
 
 
 def _in_order(names: Iterable[str]) -> list[str]:

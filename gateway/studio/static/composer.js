@@ -59,7 +59,9 @@ function changed() {
 }
 
 function fit(notes) {
-  const mode = matrix[chosen("model")][chosen("mode")];
+  const modes = matrix[chosen("model")];
+  limit("mode", Object.keys(modes), (_, allowed) => allowed[0], notes, () => "The mode is another now: this model does not have it.");
+  const mode = modes[chosen("mode")];
   limit("resolution", Object.keys(mode.resolutions), nearest, notes, (was, now) => `${was} is not in ${mode.label}: it is ${now} now.`);
   const size = mode.resolutions[chosen("resolution")];
   for (const each of radios("resolution")) {

@@ -1,10 +1,11 @@
 // Running videos: their progress, and what is put in their place when they end.
 
-import { announce, get, part, post } from "./net.js";
+import { announce, complain, get, part, post } from "./net.js";
 
 const QUICK = 1000; // milliseconds between two looks
 const SLOW = 4000; // while nobody looks, or the studio does not answer
-const name = document.title;
+const board = document.getElementById("board");
+const name = document.title; // of the board; a video's own page is called after its state
 const said = new Map(); // id to the milestone that was last announced
 let timer = 0;
 
@@ -83,7 +84,7 @@ async function ended(jobs) {
   const stage = document.getElementById("stage");
   const staged = stage && jobs.find((job) => job.id === stage.dataset.job);
   const library = document.getElementById("library");
-  if (document.getElementById("board")) await renewBoard(stage?.dataset.job, Boolean(staged));
+  if (board) await renewBoard(stage?.dataset.job, Boolean(staged));
   else if (staged) await renewStage(staged);
   else if (library) await renewLibrary(library);
   for (const job of jobs) tell(job);
@@ -149,7 +150,7 @@ document.addEventListener("submit", async (event) => {
   if (form.matches("[data-cancel]")) {
     event.preventDefault();
     const { status, body } = await post(form.action, new FormData(form));
-    if (status !== 200) return announce(body.message);
+    if (status !== 200) return complain(body.message);
     announce(body.live ? `${body.headline} ${body.cancel_note}` : `${body.headline}. ${body.detail}`);
     if (body.live) show(body);
     else await ended([body]);
@@ -161,13 +162,13 @@ document.addEventListener("submit", async (event) => {
     const { status, body } = await post(form.action, new FormData(form));
     delete form.dataset.busy;
     if (status === 202) await present(body.id);
-    else announce(body.message);
+    else complain(body.message);
   }
 });
 
 /** A new video: on the stage of this page, else on its own. */
 export async function present(id) {
-  if (!document.getElementById("board")) {
+  if (!board) {
     location.assign(`/g/${encodeURIComponent(id)}`);
     return;
   }
@@ -182,7 +183,7 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden && live().length) {
     clearTimeout(timer);
     look();
-  } else if (!document.hidden && !live().length && !document.title.includes(name)) {
+  } else if (!document.hidden && board) {
     document.title = name;
   }
 });

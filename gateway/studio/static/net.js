@@ -10,6 +10,16 @@ export function announce(words) {
   });
 }
 
+let quiet = 0;
+
+/** Say it to everyone: what went wrong, where no field shows it. */
+export function complain(words) {
+  announce(words);
+  announcer.classList.add("shown");
+  clearTimeout(quiet);
+  quiet = setTimeout(() => announcer.classList.remove("shown"), 8000);
+}
+
 async function call(address, options) {
   let answer;
   try {
@@ -21,6 +31,10 @@ async function call(address, options) {
   if (answer.status === 401) {
     location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
     return new Promise(() => {}); // the page is being left
+  }
+  if (answer.redirected) {
+    location.assign(answer.url);
+    return new Promise(() => {});
   }
   const json = (answer.headers.get("content-type") || "").includes("json");
   const body = json ? await answer.json() : { message: "Something went wrong. Try again." };

@@ -1,6 +1,6 @@
 // Everything here is a nicety: the pages work without it.
 
-import { announce, post } from "./net.js";
+import { announce, complain, post } from "./net.js";
 import { watch } from "./jobs.js";
 
 document.documentElement.classList.add("js");
@@ -41,7 +41,7 @@ document.addEventListener("submit", async (event) => {
   if (!form.matches("[data-favourite]")) return;
   event.preventDefault();
   const { status, body } = await post(form.action, new FormData(form));
-  if (status !== 200) return announce(body.message);
+  if (status !== 200) return complain(body.message);
   form.elements.on.value = String(!body.favourite);
   form.querySelector("button").setAttribute("aria-pressed", String(body.favourite));
   announce(body.favourite ? "Marked as a favourite." : "No favourite any more.");

@@ -135,6 +135,26 @@ def test_favourites_and_vary_in_place(visit, desk, clock, job):
     assert len(desk.jobs) == 2
 
 
+def test_vary_at_another_price_leads_to_the_form(visit, desk, clock, job):
+    clock.advance(WORK)
+    page = visit(f"/g/{job.id}")
+    page.locator("[data-vary] [name=quoted]").evaluate("each => { each.value = '1'; }")
+    page.get_by_role("button", name="Vary · 2 credits").click()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("A kite over dunes.")
+    assert len(desk.jobs) == 1
+
+
+def test_what_cannot_be_done_is_said_to_everyone(visit, desk, clock, job):
+    clock.advance(WORK)
+    page = visit(f"/g/{job.id}")
+    desk.enter("adjustment", -497, 0, None)
+    page.get_by_role("button", name="Vary · 2 credits").click()
+    announcer = page.locator("#announcer")
+    expect(announcer).to_contain_text("insufficient funds")
+    expect(announcer).to_be_in_viewport()
+    assert announcer.bounding_box()["height"] > 30
+
+
 def test_a_running_video_of_the_library_is_renewed_when_it_ends(visit, clock, job):
     page = visit("/library")
     card = page.get_by_role("article")
@@ -144,6 +164,7 @@ def test_a_running_video_of_the_library_is_renewed_when_it_ends(visit, clock, jo
 
 
 def test_code_is_copied(visit, clock, job):
+    clock.advance(WORK)
     page = visit(f"/g/{job.id}", permissions=["clipboard-read", "clipboard-write"])
     page.get_by_text("Copy as code").click()
     page.get_by_role("button", name="Copy cURL").click()

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from gateway.refusals import Limited
 from tests.gateway.studio.sample_desk import KEY
 from tests.gateway.studio.sample_timeline import WAIT, WORK
 from tests.gateway.studio.sample_videos import Clip, jpeg
@@ -125,6 +126,17 @@ def test_who_cannot_pay_is_told_what_is_missing(client, desk):
     assert answer.status_code == 402
     assert "costs 90 credits, and you have 50" in answer.text
     assert len(desk.jobs) == 5
+
+
+def test_what_is_refused_for_now_keeps_the_form(client, desk, monkeypatch):
+    def full(*_, **__):
+        raise Limited("20 videos are queued already.", kind="concurrency", retry_after=30)
+
+    monkeypatch.setattr(desk, "create", full)
+    answer = submit(client, prompt="A kite.")
+    assert answer.status_code == 429
+    assert "20 videos are queued already." in answer.text
+    assert fields(answer)["prompt"] == "A kite."
 
 
 def test_a_picture_goes_with_the_form(client, desk):
