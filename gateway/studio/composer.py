@@ -138,7 +138,7 @@ def composer(offer: Offer, draft: Draft, usual: Mapping[str, float]) -> Composer
                 value=each.mode,
                 label=each.label,
                 chosen=each.mode == mode.mode,
-                note=each.note,
+                note=each.note[:1].upper() + each.note[1:],
                 lately=f"Lately {wording.roughly(usual[each.mode])}" if each.mode in usual else "",
             )
             for each in modes.values()
