@@ -82,9 +82,10 @@ def _account(request: Request, guards: Guards) -> Account:
 
 
 def _unless_guessing(request: Request, guards: Guards, look: Callable[[], T]) -> T:
-    """What `look` finds; an address that fails too often is not looked up any more."""
+    """What `look` finds. An address that fails too often is told to wait, but who brings a good key
+    from there is let in: many may share the address of a proxy.
+    """
     address = request.client.host if request.client else "unknown"
-    guards.strangers.ask(address)
     try:
         return look()
     except Unauthorised:

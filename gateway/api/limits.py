@@ -40,13 +40,6 @@ class Buckets:
 
     def take(self, name: str) -> None:
         """Count a call. Raises Limited, with the seconds until one is taken again."""
-        self._spend(name, 1.0)
-
-    def ask(self, name: str) -> None:
-        """Raise Limited where a call would be over the limit; counts nothing."""
-        self._spend(name, 0.0)
-
-    def _spend(self, name: str, cost: float) -> None:
         second = self._rate.per_minute / 60
         with self._lock:
             now = self._clock()
@@ -64,7 +57,7 @@ class Buckets:
                     kind="rate",
                     retry_after=wait,
                 )
-            bucket.tokens -= cost
+            bucket.tokens -= 1.0
 
 
 class Seats:

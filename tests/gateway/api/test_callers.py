@@ -82,11 +82,11 @@ def test_an_account_that_calls_too_often_is_told_when_to_come_again(tmp_path):
         site.close()
 
 
-def test_an_address_that_guesses_keys_is_not_looked_up_any_more(site):
+def test_an_address_that_guesses_keys_is_told_to_wait_but_a_good_key_is_let_in(site):
     guesser = site.browser()
     statuses = [
         guesser.get("/api/credits", headers={"authorization": f"Bearer ltx2_{n}"}).status_code
         for n in range(25)
     ]
     assert statuses == [401] * 20 + [429] * 5
-    refused(site.client.get("/api/credits"), 429, "rate_limit_error")
+    assert site.client.get("/api/credits").status_code == 200

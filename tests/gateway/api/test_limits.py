@@ -67,14 +67,6 @@ def test_accounts_do_not_share(buckets):
         buckets.take("other")
 
 
-def test_asking_counts_nothing(buckets):
-    for _ in range(10):
-        buckets.ask("acc")
-    take(buckets, 3)
-    with pytest.raises(Limited):
-        buckets.ask("acc")
-
-
 def test_memory_has_an_end(buckets):
     for number in range(MOST_KEPT + 50):
         buckets.take(f"acc{number}")
