@@ -34,7 +34,8 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
     )
     listening = listen(host, port)
     keys = WorkerSettings.from_env()
-    logs.configure(secrets=[key for key in (keys.api_key, keys.serve_key) if key])
+    secrets = (keys.api_key, keys.serve_key, gateway.metrics_key)
+    logs.configure(secrets=[key for key in secrets if key])
     if gateway.public_url is None:
         say(
             "note: without LTX2_GATEWAY_PUBLIC_URL the worker's platform cannot tell of a job's "
