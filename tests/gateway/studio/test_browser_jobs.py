@@ -66,7 +66,7 @@ def test_the_file_plays(visit, clock, job):
     clock.advance(WORK)
     page = visit(f"/g/{job.id}")
     video = page.locator("#stage video")
-    until(page, "document.querySelector('#stage video').readyState >= 1")
+    assert until(page, "document.querySelector('#stage video').readyState >= 1")
     facts = video.evaluate("v => [v.videoWidth, v.videoHeight, Math.round(v.duration)]")
     assert facts == [1024, 576, 2]
     assert video.evaluate("v => [v.controls, v.loop, v.playsInline, v.autoplay]") == [
@@ -76,7 +76,7 @@ def test_the_file_plays(visit, clock, job):
         False,
     ]
     video.evaluate("v => { v.muted = true; return v.play(); }")
-    until(page, "document.querySelector('#stage video').currentTime > 0.3")
+    assert until(page, "document.querySelector('#stage video').currentTime > 0.3")
     for fact in ("1024 × 576", "49 at 24 fps", "2.042 s"):
         expect(page.locator(".facts")).to_contain_text(fact)
     with page.expect_download() as download:
@@ -185,5 +185,5 @@ def test_who_asked_to_be_told_is_told(visit, clock, job):
         }"""
     )
     clock.advance(WORK)
-    until(page, "window.told.length === 1")
+    assert until(page, "window.told.length === 1")
     assert page.evaluate("window.told[0]") == ["ltx2 studio: Done", job.id]

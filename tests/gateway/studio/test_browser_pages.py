@@ -120,7 +120,7 @@ def test_who_wants_little_motion_gets_none(visit):
 def test_a_camera_move_is_shown_while_one_looks_at_it(visit):
     page = visit(reduced_motion="no-preference")
     page.locator('label:has(input[value="dolly_in"])').hover()
-    until(page, "document.getAnimations().some(each => each.animationName === 'near-in')")
+    assert until(page, "document.getAnimations().some(each => each.animationName === 'near-in')")
 
 
 def test_without_script_a_prompt_becomes_a_video(visit, desk, clock):
