@@ -1,5 +1,7 @@
 """`ltx2 serve` in a process of its own, driven by curl and by RunPod's own client to a clip."""
 
+import base64
+import io
 import json
 import os
 import re
@@ -16,6 +18,7 @@ from urllib.parse import urlsplit
 
 import av
 import pytest
+from PIL import Image
 
 from ltx2.cli import main
 from ltx2.client import Client, JobFailed
@@ -217,6 +220,27 @@ def test_the_workers_actions_are_answered(served, action):
     assert body["status"] == "COMPLETED", body
     wanted = {"health": "status", "schema": "input", "smoke": "sha256"}[action]
     assert wanted in body["output"]
+
+
+def red_ball():
+    """A picture as a data URI."""
+    file = io.BytesIO()
+    Image.new("RGB", (96, 64), "red").save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def test_a_prompt_is_enriched_with_and_without_its_picture(served):
+    asked = {"action": "enhance", "prompt": "a red ball", "seed": 7}
+    body = call(f"{served.url}/runsync", {"input": asked})
+    assert body["status"] == "COMPLETED", body
+    words = body["output"]["prompt"]
+    assert body["output"] == {"prompt": words, "seed": 7}
+    assert words.strip() not in ("", "a red ball")
+    again = call(f"{served.url}/runsync", {"input": asked})
+    assert again["output"] == body["output"]
+    seen = call(f"{served.url}/runsync", {"input": {**asked, "image": red_ball()}})
+    assert seen["status"] == "COMPLETED", seen
+    assert seen["output"]["prompt"] != words
 
 
 def test_a_body_above_the_limit_is_refused_so_that_curl_sees_it(served, tmp_path):
