@@ -21,7 +21,8 @@ class Unfetched(Exception):
 
 
 def stored(store: Store, generation_id: str) -> Output | None:
-    """The video that is in the store already, whatever the worker answered.
+    """The video that is in the store already, whatever the worker answered; a still of it is made
+    where there is none.
 
     Raises Unfetched where the store does not say.
     """
@@ -29,7 +30,12 @@ def stored(store: Store, generation_id: str) -> Output | None:
         result = store.find(generation_id)
     except StoreFailed as error:
         raise Unfetched(str(error)) from error
-    return None if result is None else output_of(result)
+    if result is None:
+        return None
+    output = output_of(result)
+    with suppress(StoreFailed):  # a list without a picture is no reason to keep anyone waiting
+        _still(store, generation_id, output)
+    return output
 
 
 def take(store: Store, generation_id: str, result: Mapping[str, Any]) -> Output:
@@ -39,8 +45,6 @@ def take(store: Store, generation_id: str, result: Mapping[str, Any]) -> Output:
     """
     known = stored(store, generation_id)
     if known is not None and known.sha256 == result.get("sha256", known.sha256):
-        with suppress(StoreFailed):  # a list without a picture is no reason to keep anyone waiting
-            _still(store, generation_id, known)
         return known
     output = output_of(result)
     try:

@@ -1,4 +1,6 @@
-"""The command `ltx2 gateway`: its options alone, so that `ltx2 --help` loads nothing heavy."""
+"""The commands `ltx2 gateway` and `ltx2 studio`: their options alone, so that `ltx2 --help` loads
+nothing heavy.
+"""
 
 import argparse
 from typing import Any
@@ -7,7 +9,7 @@ DONE, FAILED = 0, 1
 
 
 def add_command(commands: Any) -> None:  # noqa: ANN401 - argparse has no public name for it
-    """Add `gateway` with its commands."""
+    """Add `gateway` with its commands, and `studio`."""
     gateway = commands.add_parser(
         "gateway", help="accounts, credits and a web studio in front of a worker"
     )
@@ -51,7 +53,20 @@ def add_command(commands: Any) -> None:  # noqa: ANN401 - argparse has no public
         command.add_argument(
             "--json", action="store_true", help="print one JSON document on stdout and nothing else"
         )
-    for command in (serve, migrate, account, key, grant, doctor, redeliver):
+    studio = commands.add_parser(
+        "studio", help="a web studio on this machine, with a worker of its own"
+    )
+    studio.add_argument(
+        "--port", metavar="N", default="8080", help="default 8080; 0 takes one that is free"
+    )
+    studio.add_argument(
+        "--checkpoint",
+        help="which weights: auto, a name of `ltx2 models`, a folder, a file or a repository; "
+        "default is the setting, and auto without one",
+    )
+    studio.set_defaults(run=run_studio)
+
+    for command in (serve, migrate, account, key, grant, doctor, redeliver, studio):
         command.set_defaults(options=list(command._option_string_actions))
 
 
@@ -61,6 +76,14 @@ def run_serve(arguments: argparse.Namespace, settings: Any) -> int:  # noqa: ANN
 
     port = whole(arguments.port, "--port", 0, 65_535)
     return serve(settings, host=arguments.host, port=port)
+
+
+def run_studio(arguments: argparse.Namespace, settings: Any) -> int:  # noqa: ANN401 - ltx2's Settings
+    """Serve a studio and its worker until a signal comes."""
+    from gateway.local import studio
+
+    port = whole(arguments.port, "--port", 0, 65_535)
+    return studio(settings, port=port, checkpoint=arguments.checkpoint)
 
 
 def run_migrate(_arguments: argparse.Namespace, _settings: object) -> int:

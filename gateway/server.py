@@ -42,7 +42,7 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
             "end; jobs are looked at now and then"
         )
     lines(address(listening, host))
-    run(app, listening)
+    run(server_of(app), listening)
     return DONE
 
 
@@ -53,9 +53,9 @@ def address(listening: socket.socket, host: str) -> str:
     return f"http://{shown}:{listening.getsockname()[1]}"
 
 
-def run(app: FastAPI, listening: socket.socket) -> None:
-    """Answer until SIGINT or SIGTERM; the loops finish their turns."""
-    server = uvicorn.Server(
+def server_of(app: FastAPI) -> uvicorn.Server:
+    """The app's server; its `should_exit` ends it as a signal does."""
+    return uvicorn.Server(
         uvicorn.Config(
             app,
             log_config=None,
@@ -64,6 +64,10 @@ def run(app: FastAPI, listening: socket.socket) -> None:
             timeout_graceful_shutdown=LEAVE_SECONDS,
         )
     )
+
+
+def run(server: uvicorn.Server, listening: socket.socket) -> None:
+    """Answer until SIGINT or SIGTERM; the loops finish their turns."""
     # The server raises the signal again that ended it in order: nothing to tell of.
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listening])

@@ -47,6 +47,16 @@ def submission_refused(row: GenerationRow, now: datetime, *, pause: timedelta) -
         _changed(row)
 
 
+def worker_gone(row: GenerationRow, now: datetime) -> None:
+    """The worker that had it is gone with its queue, and left no video: it waits anew."""
+    if row.state in ("submitted", "running"):
+        row.state = "queued"
+        row.job_id = row.submitted_at = row.deadline_at = row.began_at = row.progress = None
+        row.hinted_at = row.troubled_at = None
+        row.next_check_at = now
+        _changed(row)
+
+
 def submission_accepted(
     row: GenerationRow, job_id: str, now: datetime, *, pause: timedelta
 ) -> bool:

@@ -1,6 +1,7 @@
-"""Where `ltx2 gateway` comes from: a package beside this one, which a worker's image leaves out.
+"""Where `ltx2 gateway` and `ltx2 studio` come from: a package beside this one.
 
-The command is taken by name, as a plugin is: this package imports nothing that stands above it.
+A worker's image leaves it out. The command is taken by name, as a plugin is: this package imports
+nothing that stands above it.
 """
 
 import argparse
@@ -14,14 +15,15 @@ MISSING = "the gateway is not installed here: pip install 'ltx2[gateway]'"
 
 
 def add_command(commands: Any) -> None:  # noqa: ANN401 - argparse has no public name for it
-    """Add `gateway`; where it is not installed, a command that says so."""
+    """Add them; where the package is not installed, commands that say so."""
     try:
         command = importlib.import_module(COMMAND)
     except ModuleNotFoundError as error:
         if error.name not in (COMMAND, COMMAND.partition(".")[0]):
             raise
-        absent = commands.add_parser("gateway", help="not installed here")
-        absent.set_defaults(run=refuse)
+        for name in ("gateway", "studio"):
+            absent = commands.add_parser(name, help="not installed here")
+            absent.set_defaults(run=refuse)
         return
     command.add_command(commands)
 

@@ -1,5 +1,5 @@
-"""Jobs that make no clip for anyone: `health`, `schema`, `smoke` and `enhance`. The first three need
-no real weights.
+"""Jobs that make no clip for anyone: `health`, `schema`, `smoke` and `enhance`. Real weights are
+needed by the last alone.
 """
 
 import importlib.metadata
