@@ -90,6 +90,8 @@ class ServeChild:
                     status = self._ask(service, "GET", f"/status/{job}", None)
                     if status.get("status") == "COMPLETED":
                         return _model(status["output"])
+                    if status.get("status") == "FAILED":
+                        raise ConfigError(f"the worker did not start: {status.get('error')}")
                 pause(LOOK)
         finally:
             service.close()
