@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.postgres import Postgres, serving_postgres
 from gateway.database import Database
 from gateway.migrations import migrate
 from tests.gateway.house import House
-from tests.gateway.postgres import Postgres, serving_postgres
 
 
 @pytest.fixture(scope="session")

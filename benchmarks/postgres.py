@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for the tests: its own folder, a Unix socket, no port."""
+"""A real PostgreSQL server for tests and loads: its own folder, a Unix socket, no port."""
 
 import os
 import pwd
@@ -13,7 +13,8 @@ from pathlib import Path
 import psycopg
 
 NOBODY = "nobody"
-QUICK = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=60")
+QUICK = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")
+CONNECTIONS = 60
 
 
 class Postgres:
@@ -42,8 +43,11 @@ class Postgres:
 
 
 @contextmanager
-def serving_postgres() -> Iterator[Postgres]:
-    """A server on the programs of a package, so that nothing must be installed on the machine."""
+def serving_postgres(options: Sequence[str] = QUICK) -> Iterator[Postgres]:
+    """A server on the programs of a package, so that nothing must be installed on the machine.
+
+    Without the QUICK `options` it waits for its disk, as one does that others pay for.
+    """
     # A socket's path has 107 characters at most, so not in pytest's folders.
     home = Path(tempfile.mkdtemp(prefix="pg-"))
     home.chmod(0o777)
@@ -51,9 +55,10 @@ def serving_postgres() -> Iterator[Postgres]:
         programs, data = _programs(home), home / "data"
         _run(programs, "initdb", "-D", str(data), "-U", "gateway", "-A", "trust", "-E", "UTF8",
              "--no-sync", "--locale=C")  # fmt: skip
-        options = " ".join(f"-c {option}" for option in QUICK)
+        given = (f"max_connections={CONNECTIONS}", *options)
+        told = " ".join(f"-c {option}" for option in given)
         _run(programs, "pg_ctl", "-D", str(data), "-w", "-l", str(home / "log"),
-             "-o", f"-k {home} -c listen_addresses='' {options}", "start")  # fmt: skip
+             "-o", f"-k {home} -c listen_addresses='' {told}", "start")  # fmt: skip
         try:
             yield Postgres(home)
         finally:
