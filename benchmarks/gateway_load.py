@@ -43,6 +43,7 @@ from gateway.database import Database
 from gateway.server import run, server_of
 from gateway.stores.folder import FolderStore
 from gateway.tables import LIVE, AccountRow, EventRow, GenerationRow, LedgerRow
+from ltx2.cli import terminated_as_interrupted
 from ltx2.extent import Limits
 from ltx2.gateway_settings import GatewaySettings
 from ltx2.serve.server import listen
@@ -79,7 +80,11 @@ class Seen:
 def main() -> int:
     """Load and judge."""
     load, url = _arguments()
-    with _database(url) as database_url, tempfile.TemporaryDirectory() as folder:
+    with (
+        terminated_as_interrupted(),  # or processes would be left behind
+        _database(url) as database_url,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         found = carry_out(load, database_url, Path(folder))
     for name, value in found.items():
         if name != "problems":

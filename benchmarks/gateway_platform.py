@@ -9,7 +9,8 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -99,8 +100,8 @@ class Platform:
 def serve(connection: Connection) -> None:
     """Answer until the process is ended; the port goes through the connection."""
     listening = socket.create_server(("127.0.0.1", 0))
-    connection.send(listening.getsockname()[1])
     app = platform_app(Platform(clip=make_clip()))
+    connection.send(listening.getsockname()[1])
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
     uvicorn.Server(config).run(sockets=[listening])
 
@@ -144,6 +145,12 @@ def platform_app(platform: Platform) -> Starlette:
         events = {name: len(found) for name, found in platform.events.items()}
         return JSONResponse({"runs": platform.runs, "ends": ends, "events": events})
 
+    @asynccontextmanager
+    async def telling(_app: Starlette) -> AsyncIterator[None]:
+        task = asyncio.create_task(_tell(platform))
+        yield
+        task.cancel()
+
     return Starlette(
         routes=[
             Route("/v2/ep/run", run, methods=["POST"]),
@@ -153,17 +160,8 @@ def platform_app(platform: Platform) -> Starlette:
             Route("/hooks", receive, methods=["POST"]),
             Route("/happened", happened),
         ],
-        on_startup=[_telling(platform)],
+        lifespan=telling,
     )
-
-
-def _telling(platform: Platform) -> Any:  # noqa: ANN401 - a function of Starlette's
-    tasks: list[asyncio.Task[None]] = []
-
-    async def begin() -> None:
-        tasks.append(asyncio.create_task(_tell(platform)))
-
-    return begin
 
 
 async def _tell(platform: Platform) -> None:

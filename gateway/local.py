@@ -1,6 +1,7 @@
 """`ltx2 studio`: gateway, studio and worker on this machine alone, free of charge."""
 
 import fcntl
+import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -155,7 +156,6 @@ def serve_beside(
     app: FastAPI, child: ServeChild, listening: socket.socket, url: str, folder: Path
 ) -> None:
     """Answer until a signal comes or the worker ends, which is a ConfigError."""
-    logs.configure(secrets=[])
     server = server_of(app)
     ended = threading.Event()
     threading.Thread(
@@ -163,7 +163,12 @@ def serve_beside(
     ).start()
     lines(url)
     say(f"the studio is open at {url}; its data are in {folder}; Ctrl-C ends it")
-    run(server, listening)
+    with (folder / "gateway.log").open("w", encoding="utf-8") as log:
+        written = logs.configure(stream=log)
+        try:
+            run(server, listening)
+        finally:
+            logging.getLogger().removeHandler(written)
     if ended.is_set():
         raise ConfigError(
             f"the worker has ended: {child.why()} (its log is {child.log}); start ltx2 studio "
