@@ -101,7 +101,7 @@ class ServeChild:
         return self._process.wait()
 
     def why(self) -> str:
-        """What the log gives as the reason of its end."""
+        """What the log gives as the reason of its end, or how it ended where it gives none."""
         try:
             with self.log.open("rb") as file:
                 file.seek(max(0, self.log.stat().st_size - MOST_TOLD))
@@ -109,8 +109,9 @@ class ServeChild:
         except OSError:
             said = []
         errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
-        last = next((line.strip() for line in reversed(said) if line.strip()), "it gave no reason")
-        return "; ".join(errors) or last
+        code = self._process.wait()
+        how = f"signal {-code} ended it" if code < 0 else f"it ended with exit code {code}"
+        return "; ".join(errors) or how
 
     def stop(self) -> None:
         """End it, in order where it lets itself be; doing it again does no harm."""

@@ -84,7 +84,7 @@ def test_a_worker_that_dies_ends_the_studio_with_a_sentence(studios):
     studio = studios()
     os.kill(studio.worker(), signal.SIGKILL)
     assert studio.process.wait(120) == 1
-    assert "error: the worker has ended" in studio.said()
+    assert "error: the worker has ended: signal 9 ended it (its log is" in studio.said()
     assert "Traceback" not in studio.said()
 
 
