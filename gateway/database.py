@@ -20,6 +20,9 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
         self._writing = self.engine.execution_options(**{_WRITES: True})
+        # SQLite's reading transactions are of one moment by themselves.
+        moment = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._reading = self.engine.execution_options(**moment)
 
     @property
     def is_sqlite(self) -> bool:
@@ -35,7 +38,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A view of one moment; nothing is written."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        with Session(self._reading, expire_on_commit=False) as session:
             yield session
 
     def close(self) -> None:

@@ -81,6 +81,9 @@ class Generations:
         """
         try:
             with self._database.write() as session:
+                # One of an account's calls at a time: what the others made, spent and queued is
+                # seen by this one, and a second click finds what the first one made.
+                ledger.locked(session, account.id)
                 if key is not None and (again := self._replayed(session, account, form, key)):
                     return again
                 row = self._add(session, account, order, price, version)

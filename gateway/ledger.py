@@ -14,6 +14,13 @@ from gateway.refusals import NotFound, Unaffordable
 from gateway.tables import LIVE, SETTLEMENTS, AccountRow, GenerationRow, LedgerRow
 
 
+def locked(session: Session, account_id: str) -> None:
+    """Keep an account's credits to this transaction until it ends. Raises NotFound."""
+    query = select(AccountRow.id).where(AccountRow.id == account_id)
+    if session.scalar(query.with_for_update(key_share=True)) is None:
+        raise NotFound(f"there is no account {account_id!r}")
+
+
 def hold(
     session: Session,
     *,

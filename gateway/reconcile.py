@@ -5,7 +5,8 @@ transaction; the platform and the store are asked outside of it.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -285,23 +286,10 @@ class Reconciler:
         seconds = min(times.poll * GROWTH ** min(row.checks, 20), max(longest, times.poll))
         row.next_check_at = now + timedelta(seconds=seconds)
 
-    def _locked(self, seen: Looked) -> "_Locked":
-        return _Locked(self._database, self._clock, seen.id)
-
-
-class _Locked:
-    """A transaction with one generation in it: `with … as (session, row, now)`."""
-
-    def __init__(self, database: Database, clock: Clock, generation_id: str) -> None:
-        self._writing = database.write()
-        self._clock = clock
-        self._id = generation_id
-
-    def __enter__(self) -> tuple[Session, GenerationRow, datetime]:
-        session = self._writing.__enter__()
-        row = transitions.locked(session, self._id)
-        assert row is not None, f"{self._id} is gone: rows are never deleted"
-        return session, row, self._clock.now()
-
-    def __exit__(self, *error: object) -> bool | None:
-        return self._writing.__exit__(*error)  # pyright: ignore[reportArgumentType]
+    @contextmanager
+    def _locked(self, seen: Looked) -> Iterator[tuple[Session, GenerationRow, datetime]]:
+        """A transaction with one generation in it."""
+        with self._database.write() as session:
+            row = transitions.locked(session, seen.id)
+            assert row is not None, f"{seen.id} is gone: rows are never deleted"
+            yield session, row, self._clock.now()

@@ -57,6 +57,15 @@ def test_a_moment_comes_back_in_utc_and_needs_a_zone(house):
         )
 
 
+def test_a_reader_sees_one_moment(house):
+    made = house.create()
+    with house.core.database.read() as session:
+        before = ledger.balance(session, house.account.id)
+        house.desk.cancel(house.account, made.id)
+        assert session.get_one(GenerationRow, made.id).state == "queued"
+        assert ledger.balance(session, house.account.id) == before
+
+
 def entry(house, name, kind, amount, held):
     return LedgerRow(
         account_id=house.account.id,

@@ -68,6 +68,20 @@ def test_a_double_click_is_one_generation_paid_once(house):
     house.check()
 
 
+def test_a_double_click_is_one_generation_where_the_credits_are_for_one(house):
+    poor = house.core.accounts.create("Poor")
+    house.core.accounts.grant(poor.id, COST, "for one")
+    made = at_once(6, lambda _: house.desk.create(poor, FORM, "click"))
+    assert [each for each in made if isinstance(each, Unaffordable)] == []
+    assert len({each.id for each in made}) == 1
+
+
+def test_no_more_are_queued_than_may_be_however_many_ask_at_once(house):
+    made = at_once(9, lambda number: house.desk.create(house.account, {**FORM, "seed": number}))
+    assert sum(isinstance(each, Limited) for each in made) == 4
+    assert house.balance() == (CREDITS - 5 * COST, 5 * COST)
+
+
 def test_credits_are_never_spent_twice_however_many_ask_at_once(house):
     poor = house.core.accounts.create("Poor")
     house.core.accounts.grant(poor.id, 3 * COST + 5, "little")
