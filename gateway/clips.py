@@ -46,6 +46,8 @@ def take(store: Store, generation_id: str, result: Mapping[str, Any]) -> Output:
     known = stored(store, generation_id)
     if known is not None and known.sha256 == result.get("sha256", known.sha256):
         return known
+    if result.get("generation_id", generation_id) != generation_id:
+        raise Unfetched("the worker's result is another generation's")
     output = output_of(result)
     try:
         with tempfile.TemporaryDirectory(prefix="ltx2-") as folder:

@@ -138,13 +138,13 @@ class Front:
 
     def delete(self, account: Account, generation_id: str) -> None:
         """Take it out of the list with its files; the ledger stays. Raises Conflict until ended."""
-        self._generations.delete(account, generation_id)
-        try:
+        if not self._generations.get(account, generation_id).ended:
+            raise Conflict("this generation has not ended; cancel it first")
+        try:  # the files first: as long as they are there, it can be deleted again
             self._store.delete(generation_id)
         except StoreFailed as error:
-            raise Unavailable(
-                "it is out of your list, but its files could not be deleted now"
-            ) from error
+            raise Unavailable("its files cannot be deleted now; try again in a moment") from error
+        self._generations.delete(account, generation_id)
 
     def favourite(self, account: Account, generation_id: str, *, on: bool) -> Generation:
         """Mark it, or unmark it."""
@@ -152,7 +152,7 @@ class Front:
 
     def credits(self, account: Account, *, cursor: str | None = None, limit: int = 20) -> Credits:
         """Balance and entries, newest first."""
-        if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+        if cursor is not None and not _is_row(cursor):
             told = "cursor must be one that a list gave"
             raise Problems([Problem(field="cursor", message=told)])
         if not 1 <= limit <= 100:
@@ -292,6 +292,11 @@ class Front:
             seconds=order.form["duration"],
             options=order.options,
         )
+
+
+def _is_row(text: str) -> bool:
+    """Whether a text could be the number of a row."""
+    return text.isascii() and text.isdigit() and len(text) < 11 and int(text) < 2**31
 
 
 def _content(place: Path | str, name: str, *, tag: str) -> Content:

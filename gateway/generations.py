@@ -18,7 +18,7 @@ from gateway.clock import Clock
 from gateway.database import Database
 from gateway.desk import Account, Form, Page
 from gateway.forms import Order
-from gateway.ids import new_id
+from gateway.ids import is_id, new_id
 from gateway.prices import Price
 from gateway.refusals import Conflict, KeyReused, Limited, NotFound, Problem, Problems
 from gateway.rows import read_generation, seconds_left
@@ -26,9 +26,10 @@ from gateway.states import Generation, Status
 from gateway.tables import LIVE, GenerationRow, IdempotencyRow
 
 KEY = re.compile(r"[\x20-\x7e]{1,255}")
-CURSOR = re.compile(r"gen_[0-9A-Z]{26}")
 MOST_LISTED = 100
 SEEDS = 2**32  # of those drawn here: every language reads them without loss
+# What is left of a deleted form's words and pictures.
+_UNSAID = {"prompt": "", "negative_prompt": None, "image": None, "last_image": None}
 REMEMBERED = 20  # finished generations that the time of the next is taken from
 
 
@@ -115,7 +116,7 @@ class Generations:
     ) -> Page:
         """Newest first. Raises Problems for a cursor or a limit that is none."""
         problems: list[Problem] = []
-        if cursor is not None and not CURSOR.fullmatch(cursor):
+        if cursor is not None and not is_id("gen", cursor):
             problems.append(Problem(field="cursor", message="cursor must be one that a list gave"))
         if not 1 <= limit <= MOST_LISTED:
             told = f"limit must be a whole number from 1 to {MOST_LISTED}"
@@ -149,13 +150,19 @@ class Generations:
         return seen
 
     def delete(self, account: Account, generation_id: str) -> None:
-        """Take it out of every list; its files are the caller's to delete. Raises Conflict."""
+        """Take it out of every list and forget its words; its files are the caller's to delete.
+
+        Raises NotFound, Conflict.
+        """
         with self._database.write() as session:
             row = self._own(session, account, generation_id, lock=True)
             if row.state in LIVE:
                 raise Conflict("this generation has not ended; cancel it first")
             row.deleted_at = self._clock.now()
-            row.form = {**row.form, "prompt": "", "image": None, "last_image": None}
+            row.form = {**row.form, **_UNSAID}
+            if row.output is not None:
+                row.output = {**row.output, "prompt": "", "warnings": []}
+            row.worker_error = None
             row.version += 1
 
     def favourite(self, account: Account, generation_id: str, *, on: bool) -> Generation:
@@ -171,11 +178,13 @@ class Generations:
     def _own(
         self, session: Session, account: Account, generation_id: str, *, lock: bool = False
     ) -> GenerationRow:
-        row = (
-            transitions.locked(session, generation_id)
-            if lock
-            else session.get(GenerationRow, generation_id)
-        )
+        row = None
+        if is_id("gen", generation_id):
+            row = (
+                transitions.locked(session, generation_id)
+                if lock
+                else session.get(GenerationRow, generation_id)
+            )
         if row is None or row.account_id != account.id or row.deleted_at is not None:
             raise NotFound(f"there is no generation {generation_id[:64]!r}")
         return row

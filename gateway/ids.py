@@ -1,6 +1,7 @@
 """Names that sort by their time, and secrets of which only a digest is kept."""
 
 import hashlib
+import re
 import secrets
 from datetime import datetime
 
@@ -15,6 +16,11 @@ def new_id(prefix: str, now: datetime) -> str:
     number = (int(now.timestamp() * 1000) << 5 * _RANDOM) | secrets.randbits(5 * _RANDOM)
     shifts = range(5 * (_TIME + _RANDOM - 1), -1, -5)
     return f"{prefix}_" + "".join(_DIGITS[number >> shift & 31] for shift in shifts)
+
+
+def is_id(prefix: str, text: str) -> bool:
+    """Whether a text could be a name of that kind; no database need be asked about another."""
+    return re.fullmatch(f"{prefix}_[{_DIGITS}]{{{_TIME + _RANDOM}}}", text) is not None
 
 
 def new_secret(prefix: str = "") -> str:

@@ -6,7 +6,7 @@ transaction; the platform and the store are asked outside of it.
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -61,6 +61,7 @@ class Looked:
     began_at: datetime | None
     deadline_at: datetime | None
     troubled_at: datetime | None
+    deleted: bool
 
 
 class Reconciler:
@@ -82,6 +83,8 @@ class Reconciler:
         self._clock = clock
         self._times = times
         self._woken = woken
+        # Since when the platform says nothing of a generation; another process asks for itself.
+        self._silent: dict[str, datetime] = {}
 
     def turn(self) -> int:
         """Look at all that is due, once; how many that were. A generation that cannot be looked at
@@ -91,9 +94,10 @@ class Reconciler:
         for each in due:
             try:
                 self._look(each)
+                self._silent.pop(each.id, None)
             except (Unreachable, Unfetched) as error:
                 logger.warning("%s is looked at again: %s", each.id, error)
-                self._postpone(each)
+                self._trouble(each, silent=isinstance(error, Unreachable))
             except Exception:
                 logger.exception("%s cannot be looked at; again later", each.id)
         return len(due)
@@ -114,7 +118,7 @@ class Reconciler:
         due = and_(asked, GenerationRow.next_check_at <= now)
         query = (
             select(GenerationRow)
-            .where(or_(due, GenerationRow.hinted_at.is_not(None)))
+            .where(or_(due, GenerationRow.hinted_at <= now))
             .order_by(GenerationRow.next_check_at)
             .limit(BATCH)
             .with_for_update(skip_locked=True)
@@ -135,13 +139,15 @@ class Reconciler:
                     began_at=row.began_at,
                     deadline_at=row.deadline_at,
                     troubled_at=row.troubled_at,
+                    deleted=row.deleted_at is not None,
                 )
                 for row in rows
             ]
 
     def _look(self, seen: Looked) -> None:
         if seen.state == "failed":
-            self._look_late(seen)
+            if not seen.deleted:
+                self._look_late(seen)
         elif seen.state == "cancelled" and seen.job_id is not None:
             self._backend.cancel(seen.job_id)  # a webhook told of a job that nobody knew of
         elif seen.state not in LIVE or seen.submitted_at is None or seen.deadline_at is None:
@@ -274,6 +280,25 @@ class Reconciler:
         elif (output := clips.stored(self._store, seen.id)) is not None:
             self._finish(seen, output, None, None)
 
+    def _trouble(self, seen: Looked, *, silent: bool) -> None:
+        """Platform or store did not answer. What has ended is looked at again for as long as a
+        result is kept; what goes on, until its time is over and the platform stays silent.
+        """
+        with self._locked(seen) as (_, row, now):
+            if row.state in LIVE:
+                self._pause(row, now, news=False)
+            else:
+                row.troubled_at = row.troubled_at or now
+                if now < row.troubled_at + TROUBLED:
+                    row.hinted_at = now + timedelta(seconds=5 * self._times.poll)
+                return
+        if not silent:
+            self._silent.pop(seen.id, None)
+        elif self._silent.setdefault(seen.id, now) + TROUBLED <= now >= _deadline(seen):
+            with suppress(Unfetched):
+                self._end(seen, Over("timeout", TIMEOUT, "the platform is silent", stored=True))
+                del self._silent[seen.id]
+
     def _postpone(self, seen: Looked) -> None:
         with self._locked(seen) as (_, row, now):
             self._pause(row, now, news=False)
@@ -293,3 +318,8 @@ class Reconciler:
             row = transitions.locked(session, seen.id)
             assert row is not None, f"{seen.id} is gone: rows are never deleted"
             yield session, row, self._clock.now()
+
+
+def _deadline(seen: Looked) -> datetime:
+    assert seen.deadline_at is not None, f"{seen.id} was asked about before it was submitted"
+    return seen.deadline_at

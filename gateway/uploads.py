@@ -12,7 +12,7 @@ from gateway.clock import Clock
 from gateway.database import Database
 from gateway.desk import Account, Upload
 from gateway.forms import UPLOAD
-from gateway.ids import new_id
+from gateway.ids import is_id, new_id
 from gateway.offer import MAX_UPLOAD_BYTES
 from gateway.refusals import NotFound, Problem, Problems, TooLarge, Unavailable
 from gateway.stores import PICTURE, Store, StoreFailed
@@ -51,7 +51,7 @@ class Uploads:
         row = UploadRow(
             id=new_id("upl", now),
             account_id=account.id,
-            name=name[:200],
+            name="".join(each for each in name if each.isprintable())[:200],
             content_type=CONTENT_TYPE,
             width=width,
             height=height,
@@ -60,12 +60,13 @@ class Uploads:
             created_at=now,
             expires_at=now + KEPT,
         )
+        row.id = self._earlier(row) or row.id
         try:
             self._store.put(row.id, PICTURE, picture, CONTENT_TYPE)
         except StoreFailed as error:
             raise Unavailable("pictures cannot be kept now; try again in a moment") from error
         with self._database.write() as session:
-            session.add(row)
+            session.merge(row)
         return Upload(
             id=row.id,
             uri=UPLOAD + row.id,
@@ -76,14 +77,29 @@ class Uploads:
             expires_at=row.expires_at,
         )
 
+    def _earlier(self, row: UploadRow) -> str | None:
+        """The name that the account's same picture has already: who sends a form with it twice
+        sends the same form.
+        """
+        with self._database.read() as session:
+            query = select(UploadRow.id).where(
+                UploadRow.account_id == row.account_id,
+                UploadRow.sha256 == row.sha256,
+                UploadRow.expires_at > row.created_at,
+            )
+            return session.scalars(query.order_by(UploadRow.id).limit(1)).first()
+
     def facts(self, account: Account, sources: Iterable[object]) -> Mapping[str, PictureFacts]:
         """What is known of the uploads among `sources`, by their address; others are left out."""
-        named = [each for each in sources if isinstance(each, str) and each.startswith(UPLOAD)]
+        texts = [each for each in sources if isinstance(each, str) and each.startswith(UPLOAD)]
+        named = [
+            each for each in (text.removeprefix(UPLOAD) for text in texts) if is_id("upl", each)
+        ]
         if not named:
             return {}
         with self._database.read() as session:
             query = select(UploadRow).where(
-                UploadRow.id.in_([each.removeprefix(UPLOAD) for each in named]),
+                UploadRow.id.in_(named),
                 UploadRow.account_id == account.id,
                 UploadRow.expires_at > self._clock.now(),
             )
@@ -95,8 +111,10 @@ class Uploads:
 
     def picture(self, account: Account, upload_id: str) -> tuple[bytes, str]:
         """Its bytes and media type. Raises NotFound, Unavailable."""
-        with self._database.read() as session:
-            row = session.get(UploadRow, upload_id)
+        row = None
+        if is_id("upl", upload_id):
+            with self._database.read() as session:
+                row = session.get(UploadRow, upload_id)
         if row is None or row.account_id != account.id:
             raise NotFound(f"there is no upload {upload_id[:64]!r}")
         try:
@@ -113,7 +131,7 @@ class Uploads:
         """
         if not source.startswith(UPLOAD):
             return source
-        content = self._store.get(source.removeprefix(UPLOAD), PICTURE)
+        content = self._store.get(_name(source), PICTURE)
         if content is None:
             raise NotFound(f"the picture {source} is gone")
         return f"data:{CONTENT_TYPE};base64,{base64.b64encode(content).decode()}"

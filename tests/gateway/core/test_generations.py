@@ -5,7 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gateway.refusals import Conflict, KeyReused, Limited, NotFound, Problems, Unaffordable
+from gateway.refusals import (
+    Conflict,
+    KeyReused,
+    Limited,
+    NotFound,
+    Problems,
+    Unaffordable,
+    Unavailable,
+)
 from gateway.states import Queued
 from tests.gateway.house import COST, CREDITS, FORM
 
@@ -174,6 +182,53 @@ def test_a_deleted_video_is_gone_with_its_prompt_and_its_ledger_stays(house):
         house.see(name)
     assert house.kinds(name) == ["hold", "capture"]
     house.check()
+
+
+def test_nothing_is_left_of_what_a_deleted_video_was_to_show(house):
+    name, job = house.submit(mode="pro", prompt="the secret heron", negative_prompt="secret blur")
+    house.runpod.complete(job)
+    house.later()
+    house.desk.delete(house.account, name)
+    row = house.row(name)
+    assert "secret" not in f"{row.form} {row.output}"
+    assert (row.output["width"], row.form["mode"]) == (96, "pro")
+
+
+def test_what_cannot_be_deleted_now_can_be_deleted_again(house):
+    name, job = house.submit()
+    house.runpod.complete(job)
+    house.later()
+    root = house.store.root / "videos"
+    root.rename(root.with_name("away"))
+    root.write_text("no folder")
+    with pytest.raises(Unavailable, match="try again"):
+        house.desk.delete(house.account, name)
+    assert house.see(name).status == "completed"
+    root.unlink()
+    root.with_name("away").rename(root)
+    house.desk.delete(house.account, name)
+    assert house.store.find(name) is None
+    with pytest.raises(NotFound):
+        house.see(name)
+
+
+@pytest.mark.parametrize("name", ["", "gen_x", "\x00", "gen_" + "\x00" * 26, "x" * 5000])
+def test_what_is_no_name_is_not_there(house, name):
+    for call in (
+        lambda: house.see(name),
+        lambda: house.desk.cancel(house.account, name),
+        lambda: house.desk.picture(house.account, name),
+    ):
+        with pytest.raises(NotFound):
+            call()
+    with pytest.raises(Problems, match="there is no upload"):
+        house.create(image=f"upload://{name}")
+
+
+@pytest.mark.parametrize("cursor", ["-1", "x", "²", str(2**31), "9" * 18])
+def test_a_cursor_of_the_ledger_that_is_none_is_refused(house, cursor):
+    with pytest.raises(Problems, match="cursor"):
+        house.desk.credits(house.account, cursor=cursor)
 
 
 def test_the_time_to_the_end_is_the_workers_else_that_of_the_last_ones(house):

@@ -275,6 +275,71 @@ def test_a_video_that_comes_after_we_gave_up_is_kept_for_nothing(house):
     assert house.balance() == (CREDITS, 0)
 
 
+def given_up(house):
+    """A generation that had its time, and its job, which runs on."""
+    name, job = house.submit()
+    house.runpod.obeys = False
+    house.runpod.run(job)
+    house.later()
+    house.turn(7330)
+    assert house.see(name).status == "failed"
+    return name, job
+
+
+def test_a_late_video_is_looked_for_again_where_the_platform_does_not_answer(house):
+    name, job = given_up(house)
+    house.runpod.complete(job)
+    house.runpod.faults += [Reply(status=500), Reply(status=429)]
+    house.hint(job)
+    for _ in range(3):
+        assert house.see(name).output is None
+        house.turn(20)
+    assert house.see(name).output is not None
+    assert house.kinds(name) == ["hold", "release"]
+
+
+def test_a_late_video_of_what_was_deleted_is_not_kept(house):
+    name, job = given_up(house)
+    house.desk.delete(house.account, name)
+    house.runpod.complete(job)
+    house.hint(job)
+    house.later()
+    assert house.store.find(name) is None
+
+
+def test_a_job_of_a_silent_platform_ends_after_its_deadline(house):
+    name, job = house.submit()
+    house.runpod.run(job)
+    house.later()
+    house.runpod.faults += [Reply(status=500)] * 200
+    house.turn(7330)
+    house.turn(1000)
+    assert house.see(name).status == "in_progress"  # it may have been made meanwhile
+    house.turn(300)
+    assert house.see(name).state.error == "timeout"
+    assert house.balance() == (CREDITS, 0)
+
+
+def test_a_job_that_ended_while_the_platform_was_silent_is_paid(house):
+    name, job = house.submit()
+    house.runpod.faults += [Reply(status=500)] * 2
+    house.turn(7330)
+    house.turn(1000)
+    house.runpod.complete(job)
+    house.turn(300)
+    assert house.see(name).status == "completed"
+
+
+def test_the_result_of_another_generation_is_not_taken(house):
+    name, job = house.submit()
+    _, other = house.submit()
+    house.runpod.complete(job)
+    job.output = house.runpod.result(other)
+    house.later()
+    assert house.see(name).status == "queued"
+    assert house.balance() == (CREDITS - 2 * COST, 2 * COST)
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "says"),
     [

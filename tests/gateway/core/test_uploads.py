@@ -44,6 +44,19 @@ def test_what_is_no_picture_is_refused(house, content):
     assert refused.value.problems[0].field == "image"
 
 
+def test_the_same_picture_again_is_the_same_upload_and_kept_for_longer(house):
+    first = house.desk.upload(house.account, "a.png", picture())
+    house.clock.move(6 * 86_400)
+    again = house.desk.upload(house.account, "b\x00.png", picture())
+    assert again.uri == first.uri
+    assert again.expires_at > first.expires_at
+    house.clock.move(2 * 86_400)
+    house.core.sweep()
+    assert house.desk.picture(house.account, first.id)
+    other = house.core.accounts.create("Bob")
+    assert house.desk.upload(other, "a.png", picture()).id != first.id
+
+
 def test_what_is_too_large_is_refused(house):
     with pytest.raises(TooLarge) as refused:
         house.desk.upload(house.account, "a.png", b"x" * 15_000_001)
