@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from gateway.api import hints, webhook_secrets
-from gateway.api.application import House, api_app
+from gateway.api.application import House, api_app, guards_of
 from gateway.api.limits import Rate
 from gateway.backends import Backend
 from gateway.clock import Clock
@@ -56,8 +56,22 @@ def create_app(
     send = sender(allow_private=settings.private_webhooks)
     outbox = Outbox(core.database, clock, send=send, metrics=metrics)
     secure = urlsplit(settings.public_url or "").scheme == "https"
+    house = House(
+        hosts=LOOPBACK if local_account is not None else (),
+        media_hosts=media_hosts(store),
+        metrics_key=settings.metrics_key,
+        account_rate=Rate(
+            per_minute=settings.calls_per_minute, burst=max(1, settings.calls_per_minute // 3)
+        ),
+    )
+    guards = guards_of(core.front, house, metrics)
     studio = studio_router(
-        core.front, secure=secure, local_key=local_key(core, local_account), now=clock.now
+        core.front,
+        secure=secure,
+        local_key=local_key(core, local_account),
+        now=clock.now,
+        called=guards.called,
+        guessed=guards.guessed,
     )
 
     @asynccontextmanager
@@ -69,17 +83,8 @@ def create_app(
             await run_in_threadpool(core.close)
 
     app = api_app(
-        core.front,
-        House(
-            hosts=LOOPBACK if local_account is not None else (),
-            media_hosts=media_hosts(store),
-            metrics_key=settings.metrics_key,
-            account_rate=Rate(
-                per_minute=settings.calls_per_minute,
-                burst=max(1, settings.calls_per_minute // 3),
-            ),
-        ),
-        metrics=metrics,
+        guards,
+        house,
         more=(
             hints.router(core.incoming),
             webhook_secrets.router(KeptSecrets(core.database)),

@@ -182,7 +182,10 @@ class Desk(Protocol):
         ...
 
     def enhance(self, account: Account, prompt: str, *, image: str | None = None) -> str:
-        """A richer prompt, by the worker's language model. Raises Problems, Unavailable."""
+        """A richer prompt, by the worker's language model.
+
+        Raises Problems, Limited, Unavailable.
+        """
         ...
 
     def login(self, key: str) -> Session:

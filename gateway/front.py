@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import ledger
 from gateway.accounts import Accounts
+from gateway.api.limits import Seats
 from gateway.api.reception import Content, Elsewhere, Health, Stored, Variant
 from gateway.backends import Backend, Rejected, Unreachable
 from gateway.clock import Clock
@@ -28,6 +29,8 @@ from gateway.uploads import Uploads
 from ltx2.extent import Limits
 
 ENHANCE_SECONDS = 60.0
+# Prompts that wait for a worker at once: each holds a thread, and all other calls need some.
+ENHANCED_AT_ONCE, ENHANCED_BY_ONE = 8, 2
 PIECE = 256 * 1024  # bytes of a file that are read at once
 
 
@@ -64,6 +67,11 @@ class Front:
         self._limits = limits
         self._private_webhooks = private_webhooks
         self._fake = fake
+        self._enhanced = Seats(ENHANCED_AT_ONCE, "Many prompts are being enriched; wait a moment.")
+        self._enhanced_by_one = Seats(
+            ENHANCED_BY_ONE,
+            f"{ENHANCED_BY_ONE} prompts are being enriched, the most at once; wait for one.",
+        )
 
     def offer(self) -> Offer:
         """What can be asked for."""
@@ -179,11 +187,15 @@ class Front:
         return self._uploads.picture(account, upload_id)
 
     def enhance(self, account: Account, prompt: str, *, image: str | None = None) -> str:
-        """A richer prompt, by the worker's language model. Raises Problems, Unavailable."""
+        """A richer prompt, by the worker's language model.
+
+        Raises Problems, Limited, Unavailable.
+        """
         self._order(account, {"prompt": prompt, "image": image}, estimate=False)
         try:
             picture = None if image is None else self._uploads.as_data(image)
-            return self._backend.enhance(prompt, picture, seconds=ENHANCE_SECONDS)
+            with self._enhanced_by_one.seat(account.id), self._enhanced.seat("all"):
+                return self._backend.enhance(prompt, picture, seconds=ENHANCE_SECONDS)
         except Rejected as error:
             raise Unavailable("this worker cannot enrich a prompt by itself") from error
         except (Unreachable, StoreFailed) as error:

@@ -288,8 +288,8 @@ class Reconciler:
             if row.state in LIVE:
                 self._pause(row, now, news=False)
             else:
-                row.troubled_at = row.troubled_at or now
-                if now < row.troubled_at + TROUBLED:
+                row.troubled_at = since = row.troubled_at or now
+                if now < since + TROUBLED:
                     row.hinted_at = now + timedelta(seconds=5 * self._times.poll)
                 return
         if not silent:

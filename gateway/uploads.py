@@ -92,9 +92,7 @@ class Uploads:
     def facts(self, account: Account, sources: Iterable[object]) -> Mapping[str, PictureFacts]:
         """What is known of the uploads among `sources`, by their address; others are left out."""
         texts = [each for each in sources if isinstance(each, str) and each.startswith(UPLOAD)]
-        named = [
-            each for each in (text.removeprefix(UPLOAD) for text in texts) if is_id("upl", each)
-        ]
+        named = [each for each in map(_name, texts) if is_id("upl", each)]
         if not named:
             return {}
         with self._database.read() as session:
@@ -146,6 +144,10 @@ class Uploads:
             with self._database.write() as session:
                 session.execute(delete(UploadRow).where(UploadRow.id == name))
         return len(names)
+
+
+def _name(uri: str) -> str:
+    return uri.removeprefix(UPLOAD)
 
 
 def _normal(content: bytes) -> tuple[bytes, int, int]:

@@ -42,27 +42,32 @@ class House:
     stranger_rate: Rate = STRANGER_RATE
 
 
-def api_app(
-    desk: Reception,
-    house: House,
-    *,
-    metrics: Metrics | None = None,
-    more: Sequence[APIRouter] = (),
-    lifespan: Any = None,  # noqa: ANN401 - as FastAPI's
-    clock: Callable[[], float] = time.monotonic,
-) -> FastAPI:
-    """The API and `/v1/videos` over a desk; `more` are the routers of pages and of webhooks.
-
-    Interactive documentation is not served: it would load scripts from elsewhere, which the
-    policy of every answer forbids.
-    """
-    metrics = metrics or Metrics(desk.levels)
-    guards = Guards(
+def guards_of(
+    desk: Reception, house: House, metrics: Metrics, *, clock: Callable[[], float] = time.monotonic
+) -> Guards:
+    """What stands at the doors of the API and of the pages: both count the same calls."""
+    return Guards(
         desk=desk,
         accounts=Buckets(house.account_rate, clock),
         strangers=Buckets(house.stranger_rate, clock),
         metrics=metrics,
     )
+
+
+def api_app(
+    guards: Guards,
+    house: House,
+    *,
+    more: Sequence[APIRouter] = (),
+    lifespan: Any = None,  # noqa: ANN401 - as FastAPI's
+    clock: Callable[[], float] = time.monotonic,
+) -> FastAPI:
+    """The API and `/v1/videos` behind guards; `more` are the routers of pages and of webhooks.
+
+    Interactive documentation is not served: it would load scripts from elsewhere, which the
+    policy of every answer forbids.
+    """
+    desk, metrics = guards.desk, guards.metrics
     app = FastAPI(
         title=TITLE,
         version=VERSION,

@@ -41,6 +41,21 @@ class Guards:
     strangers: Buckets
     metrics: Metrics
 
+    def called(self, account: Account) -> None:
+        """Count a call of an account's, whichever way it came. Raises Limited."""
+        self._take(self.accounts, account.id)
+
+    def guessed(self, request: Request) -> None:
+        """Count a key or a cookie that is none, by the address it came from. Raises Limited."""
+        self._take(self.strangers, request.client.host if request.client else "unknown")
+
+    def _take(self, buckets: Buckets, name: str) -> None:
+        try:
+            buckets.take(name)
+        except Limited as error:
+            self.metrics.limited(error.type)
+            raise
+
 
 # Only says in the OpenAPI document that there is a key; the header is read below.
 _BEARER = HTTPBearer(auto_error=False, scheme_name="key", description="An API key.")
@@ -49,12 +64,8 @@ _BEARER = HTTPBearer(auto_error=False, scheme_name="key", description="An API ke
 def caller(request: Request, _key: Annotated[object, Security(_BEARER)]) -> Account:
     """Who calls. Runs on a thread, as the desk asks a database. Raises Unauthorised, Limited."""
     guards = cast("Guards", request.app.state.guards)
-    try:
-        account = _account(request, guards)
-        guards.accounts.take(account.id)
-    except Limited as error:
-        guards.metrics.limited(error.type)
-        raise
+    account = _account(request, guards)
+    guards.called(account)
     asking = logs.current.get()
     if asking is not None:
         asking.account = account.id
@@ -85,11 +96,10 @@ def _unless_guessing(request: Request, guards: Guards, look: Callable[[], T]) ->
     """What `look` finds. An address that fails too often is told to wait, but who brings a good key
     from there is let in: many may share the address of a proxy.
     """
-    address = request.client.host if request.client else "unknown"
     try:
         return look()
     except Unauthorised:
-        guards.strangers.take(address)
+        guards.guessed(request)
         raise
 
 

@@ -38,7 +38,8 @@ _UNBUFFERED = {"x-accel-buffering": "no"}  # or nginx would keep events back
 def router(guards: Guards) -> APIRouter:
     """The routes, over one desk."""
     api = APIRouter(prefix="/api")
-    desk, streams = guards.desk, Seats(STREAMS, "streams of events")
+    told = f"{STREAMS} streams of events are open, the most at once; close one first."
+    desk, streams = guards.desk, Seats(STREAMS, told)
 
     @api.get(
         "/generations/{generation_id}/events",

@@ -61,11 +61,11 @@ class Buckets:
 
 
 class Seats:
-    """How many of something an account may hold open at once."""
+    """How many of something an account may hold at once; `told` says it where all are taken."""
 
-    def __init__(self, most: int, what: str) -> None:
+    def __init__(self, most: int, told: str) -> None:
         self._most = most
-        self._what = what
+        self._told = told
         self._taken: dict[str, int] = {}
         self._lock = threading.Lock()
 
@@ -75,11 +75,7 @@ class Seats:
         with self._lock:
             taken = self._taken.get(name, 0)
             if taken >= self._most:
-                raise Limited(
-                    f"{self._most} {self._what} are open, the most at once; close one first.",
-                    kind="concurrency",
-                    retry_after=5,
-                )
+                raise Limited(self._told, kind="concurrency", retry_after=5)
             self._taken[name] = taken + 1
         try:
             yield

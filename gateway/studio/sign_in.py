@@ -39,7 +39,7 @@ def sign_in_routes(house: House) -> APIRouter:
         same_site(request)
         back = inside(text(data, "next"))
         try:
-            session = house.desk.login(text(data, "key").strip())
+            session = house.login(request, text(data, "key").strip())
         except Unauthorised:
             problem = "That key is not known. Check that it is whole."
             return house.page(request, "sign_in.html", status=401, next=back, problem=problem)

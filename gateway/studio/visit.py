@@ -37,22 +37,35 @@ class NotOurs(Refusal):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class House:
-    """What every page needs. `local_key` logs in whoever comes, for a studio of one's own."""
+    """What every page needs. `local_key` logs in whoever comes, for a studio of one's own; `called`
+    and `guessed` as in `studio_router`.
+    """
 
     desk: Desk
     now: Callable[[], datetime]
     secure: bool
     local_key: str | None
+    called: Callable[[Account], object]
+    guessed: Callable[[Request], object]
     assets: Assets = field(default_factory=load)
     templates: jinja2.Environment = field(default_factory=environment)
 
     def session(self, request: Request) -> Session:
-        """The visitor's session. Raises SignInFirst."""
+        """The visitor's session; a visit counts once. Raises SignInFirst, Limited."""
         known = getattr(request.state, "studio_session", None)
         if known is not None:
             return cast("Session", known)
         request.state.studio_session = found = self._session(request)
+        self.called(found.account)
         return found
+
+    def login(self, request: Request, key: str) -> Session:
+        """A session for an API key. Raises Unauthorised, Limited."""
+        try:
+            return self.desk.login(key)
+        except Unauthorised:
+            self.guessed(request)
+            raise
 
     def _session(self, request: Request) -> Session:
         token = cookies.login_token(request.cookies)
@@ -141,8 +154,8 @@ def inside(address: str, otherwise: str = "/") -> str:
 
 def same_site(request: Request) -> None:
     """Refuse a form of another site, where there is no session yet that a token could be of."""
-    origin = request.headers.get("origin")
-    if origin not in (None, "null") and urlsplit(origin).netloc != request.headers.get("host"):
+    origin = request.headers.get("origin")  # "null" is a page that hides where it is from
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
         raise NotOurs("This form was sent from another site.")
 
 

@@ -44,10 +44,11 @@ class Incoming:
     def take(self, token: str, body: bytes) -> None:
         """Note a hint. Raises NotFound, without detail, for a token that is none of ours."""
         wanted = digest(token)
-        with self._database.write() as session:
+        with self._database.read() as session:  # a stranger gets no chance to keep writers waiting
             known = session.get(TokenRow, wanted)
-            if known is None or not hmac.compare_digest(known.sha256, wanted):
-                raise NotFound("not found")
+        if known is None or not hmac.compare_digest(known.sha256, wanted):
+            raise NotFound("not found")
+        with self._database.write() as session:
             row = transitions.locked(session, known.generation_id)
             assert row is not None, "a token without its generation"
             now = self._clock.now()

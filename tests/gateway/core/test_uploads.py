@@ -2,11 +2,13 @@
 
 import base64
 import io
+from contextlib import ExitStack
 
 import pytest
 from PIL import Image
 
-from gateway.refusals import NotFound, Problems, TooLarge, Unavailable
+from gateway.front import ENHANCED_AT_ONCE
+from gateway.refusals import Limited, NotFound, Problems, TooLarge, Unavailable
 from gateway.stores import StoreFailed
 
 
@@ -107,6 +109,20 @@ def test_a_store_that_is_away_is_no_broken_form(house, monkeypatch):
     with pytest.raises(Unavailable):
         house.desk.upload(house.account, "a.png", picture())
     assert "disk is full" in "".join(house.desk.health().checks.values())
+
+
+def test_prompts_that_wait_for_a_worker_leave_room_for_other_calls(house):
+    house.runpod.enhanced = "{prompt}, at dawn"
+    everyone, one = house.desk._enhanced, house.desk._enhanced_by_one
+    mine = one.seat(house.account.id), one.seat(house.account.id)
+    with mine[0], mine[1], pytest.raises(Limited, match="2 prompts are being enriched"):
+        house.desk.enhance(house.account, "a heron")
+    with ExitStack() as stack:
+        for _ in range(ENHANCED_AT_ONCE):
+            stack.enter_context(everyone.seat("all"))
+        with pytest.raises(Limited, match="Many prompts"):
+            house.desk.enhance(house.account, "a heron")
+    assert house.desk.enhance(house.account, "a heron") == "a heron, at dawn"
 
 
 def test_a_prompt_is_enhanced_by_a_worker_that_can(house):

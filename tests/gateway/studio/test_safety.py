@@ -44,8 +44,9 @@ def test_a_form_without_our_token_does_nothing(client, past, action):
     assert client.get("/").status_code == 200
 
 
-def test_another_site_cannot_sign_anyone_in(client):
-    answer = client.post("/sign-in", data={"key": KEY}, headers={"origin": "https://evil.example"})
+@pytest.mark.parametrize("origin", ["https://evil.example", "null"])
+def test_another_site_cannot_sign_anyone_in(client, origin):
+    answer = client.post("/sign-in", data={"key": KEY}, headers={"origin": origin})
     assert answer.status_code == 403
 
 

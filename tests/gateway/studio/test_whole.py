@@ -86,6 +86,28 @@ def test_what_was_asked_can_be_asked_again_in_every_way(site, visitor):
     assert options.prompt == "It's late.\nA kite."
 
 
+def test_calls_of_pages_count_as_those_of_the_api(tmp_path):
+    site = Site(tmp_path, calls_per_minute=1)
+    try:
+        visitor = signed_in(site, site.key)
+        assert visitor.get("/library").status_code == 200
+        over = visitor.get("/library")
+        assert over.status_code == 429
+        assert 0 < int(over.headers["retry-after"]) <= 60
+        assert "One moment" in over.text
+        assert site.client.get("/api/credits").status_code == 429
+    finally:
+        site.close()
+
+
+def test_who_tries_many_keys_at_the_sign_in_is_told_to_wait(site):
+    browser = site.browser()
+    said = [browser.post("/sign-in", data={"key": f"ltx2_{n}"}).status_code for n in range(40)]
+    assert said[:20] == [401] * 20
+    assert 429 in said[20:]
+    assert signed_in(site, site.key).get("/").status_code == 200
+
+
 def test_the_studio_of_one_machine_signs_in_who_comes(tmp_path):
     site = Site(tmp_path, local_account="me", public_url=None)
     try:
