@@ -8,6 +8,7 @@ from importlib import resources
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, TypeAdapter
 
+from gateway.credit_words import credit_words
 from gateway.desk import PriceLine
 
 
@@ -45,10 +46,10 @@ class Prices:
     def price(self, *, mode: str, resolution: str, seconds: int, options: Iterable[str]) -> Price:
         """`rate × seconds`, and what each option adds. Raises KeyError for what is not sold."""
         rate = self.credits_per_second[mode][resolution]
-        plain = rate * seconds
+        plain, pace = rate * seconds, f"{credit_words(rate)} a second"
         lines = [
             PriceLine(
-                label=f"{resolution} {mode.capitalize()}, {_credits(rate)} a second × {seconds} s",
+                label=f"{resolution} {mode.capitalize()}, {pace} × {seconds} s",
                 credits=plain,
             )
         ]
@@ -82,7 +83,3 @@ def read_prices() -> Prices:
         credits_per_second=table.credits_per_second,
         surcharges=table.surcharges,
     )
-
-
-def _credits(count: int) -> str:
-    return "1 credit" if count == 1 else f"{count} credits"

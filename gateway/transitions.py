@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from gateway import ledger
+from gateway.credit_words import were_returned
 from gateway.ids import new_id
 from gateway.rows import output_row
 from gateway.states import ErrorType, Output
@@ -138,7 +139,7 @@ def failed(
     if row.state not in LIVE:
         return
     row.error_type = error
-    row.error_message = f"{sentence} {_returned(row)}"
+    row.error_message = f"{sentence} {were_returned(row.credits)}"
     row.worker_error = worker_error
     _end(row, "failed", now)
     ledger.release(session, row, now)
@@ -152,11 +153,6 @@ def cancelled(session: Session, row: GenerationRow, now: datetime) -> None:
     _end(row, "cancelled", now)
     ledger.release(session, row, now)
     _tell(session, row, "canceled", now)
-
-
-def _returned(row: GenerationRow) -> str:
-    count = "1 credit was" if row.credits == 1 else f"{row.credits} credits were"
-    return f"Your {count} returned."
 
 
 def _end(row: GenerationRow, state: str, now: datetime) -> None:

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import assert_never
 
 from gateway.api import bodies
+from gateway.credit_words import come_back, were_returned
 from gateway.desk import Credits, LedgerEntry, Page, Quote, Upload
 from gateway.offer_view import ModelOffer, Offer, ResolutionOffer
 from gateway.states import (
@@ -148,9 +149,13 @@ def progress(given: Generation) -> bodies.ProgressBody | None:
                 queue_position=position,
                 eta_seconds=given.eta_seconds,
             )
-        case Submitted():
+        case Submitted(position=position):
             return bodies.ProgressBody(
-                seq=given.version, phase="waiting", percent=0, eta_seconds=given.eta_seconds
+                seq=given.version,
+                phase="waiting",
+                percent=0,
+                queue_position=position,
+                eta_seconds=given.eta_seconds,
             )
         case Running(progress=reported):
             return _reported(given, reported, "loading")
@@ -280,17 +285,10 @@ def cancel_message(given: Generation) -> str | None:
     """What became of a cancel, in a sentence with the credits."""
     match given.state:
         case Cancelling():
-            return (
-                f"Stopping. Your {_credits(given.credits)} come back unless the video "
-                "finishes first."
-            )
+            return f"Stopping. {come_back(given.credits)} unless the video finishes first."
         case Cancelled():
-            return f"Stopped. Your {_credits(given.credits)} were returned."
+            return f"Stopped. {were_returned(given.credits)}"
         case Done():
             return "It had finished before: the video is yours and was paid for."
         case _:
             return None
-
-
-def _credits(count: int) -> str:
-    return f"{count} credit" if count == 1 else f"{count} credits"

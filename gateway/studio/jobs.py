@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Literal, assert_never
 from urllib.parse import quote
 
+from gateway.credit_words import come_back, were_returned
 from gateway.states import (
     Cancelled,
     Cancelling,
@@ -122,7 +123,6 @@ def job_view(job: Generation, now: datetime, cameras: dict[str, str]) -> JobView
 
 def _state(job: Generation) -> tuple[Tone, str, str]:
     """Tone, headline and the sentence under it."""
-    held = wording.credit_words(job.credits)
     match job.state:
         case Queued(position=1):
             return "waiting", "Next in the queue", "It starts as soon as a worker is free."
@@ -133,14 +133,14 @@ def _state(job: Generation) -> tuple[Tone, str, str]:
         case Running(progress=progress):
             return "running", wording.phase_words(progress), ""
         case Cancelling():
-            back = f"Your {held} come back unless the video finishes first."
+            back = f"{come_back(job.credits)} unless the video finishes first."
             return "stopping", "Stopping…", back
         case Done():
             return "done", "Done", ""
         case Failed(error=error, message=message):
             return "failed", wording.FAILURES[error], message
         case Cancelled():
-            return "cancelled", "Cancelled", f"Your {held} were returned."
+            return "cancelled", "Cancelled", were_returned(job.credits)
         case _:
             assert_never(job.state)
 
@@ -212,11 +212,8 @@ def _phases(job: Generation, progress: Progress | None) -> tuple[PhaseView, ...]
 
 
 def _cancel_note(job: Generation) -> str:
-    held = wording.credit_words(job.credits)
-    verb = "comes" if job.credits == 1 else "come"
-    if isinstance(job.state, Cancelling):
-        return f"Your {held} {verb} back unless the video finishes first."
-    return f"Your {held} {verb} back if you cancel."
+    unless = "unless the video finishes first" if isinstance(job.state, Cancelling) else ""
+    return f"{come_back(job.credits)} {unless or 'if you cancel'}."
 
 
 def _shortened(prompt: str, most: int = 60) -> str:

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from gateway.credit_words import credit_words
 from gateway.desk import EntryKind
 from gateway.states import CostState, ErrorType, Phase, Progress
 
@@ -47,11 +48,6 @@ def phase_words(progress: Progress | None) -> str:
     if progress.step is None or progress.steps is None:
         return words
     return f"{words} {progress.step}/{progress.steps}"
-
-
-def credit_words(count: int) -> str:
-    """ "1 credit", "24 credits", "1,200 credits"."""
-    return f"{count:,} credit" if count == 1 else f"{count:,} credits"
 
 
 def clock(seconds: float) -> str:

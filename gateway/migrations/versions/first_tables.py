@@ -252,3 +252,26 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_webhook_tokens_generation_id"), "webhook_tokens", ["generation_id"], unique=False
     )
+    _only_add_to_the_ledger()
+
+
+def _only_add_to_the_ledger() -> None:
+    """Rows of the ledger can neither be changed nor deleted. A later step that rebuilds the table,
+    as SQLite's batch mode does, must do this again.
+    """
+    told = "rows of the ledger are never changed"
+    if op.get_bind().dialect.name == "sqlite":
+        for change in ("UPDATE", "DELETE"):
+            op.execute(
+                f"CREATE TRIGGER ledger_no_{change.lower()} BEFORE {change} ON ledger "
+                f"BEGIN SELECT RAISE(ABORT, '{told}'); END"
+            )
+        return
+    op.execute(
+        "CREATE FUNCTION ledger_no_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        f"RAISE EXCEPTION '{told}' USING ERRCODE = 'integrity_constraint_violation'; END $$"
+    )
+    op.execute(
+        "CREATE TRIGGER ledger_no_change BEFORE UPDATE OR DELETE ON ledger "
+        "FOR EACH ROW EXECUTE FUNCTION ledger_no_change()"
+    )

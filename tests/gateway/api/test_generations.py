@@ -46,7 +46,8 @@ def test_a_new_generation_is_queued_with_its_place(site, client):
 
 def test_it_runs_and_ends_with_a_video_that_is_paid_for(site, client):
     name, job = site.started()
-    assert site.see(name)["progress"]["phase"] == "waiting"
+    waiting = site.see(name)["progress"]
+    assert (waiting["phase"], waiting["queue_position"]) == ("waiting", 1)
     site.runpod.run(job, seq=3, percent=42)
     site.turn(5)
     running = site.see(name)

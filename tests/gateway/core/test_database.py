@@ -101,6 +101,17 @@ def test_rows_that_mean_nothing_are_refused(house, kind, amount, held):
     refused(house, entry(house, None, kind, amount, held))
 
 
+@pytest.mark.parametrize("sql", ["UPDATE ledger SET amount = -1", "DELETE FROM ledger"])
+def test_rows_of_the_ledger_are_never_changed(house, sql):
+    name = house.create().id
+    with (
+        pytest.raises(IntegrityError, match="never changed"),
+        house.core.database.write() as session,
+    ):
+        session.execute(text(sql))
+    assert house.kinds(name) == ["hold"]
+
+
 @pytest.mark.parametrize("values", [{"available": -1}, {"held": -1}])
 def test_no_balance_is_below_nothing(house, values):
     with pytest.raises(IntegrityError), house.core.database.write() as session:
@@ -145,7 +156,13 @@ def faults(house):
         ("UPDATE accounts SET available = available + 1", "its ledger adds up to"),
         ("UPDATE accounts SET held = held + 1", "its open generations come to"),
         ("UPDATE generations SET state = 'cancelled', ended_at = created_at", "were not released"),
-        ("DELETE FROM ledger WHERE kind = 'hold'", "was never paid for"),
+        (
+            "INSERT INTO generations (id, account_id, state, form, credits, price_version, "
+            "favourite, version, created_at, attempts, next_check_at, checks) SELECT 'gen_x', "
+            "account_id, state, form, credits, price_version, favourite, version, created_at, "
+            "attempts, next_check_at, checks FROM generations",
+            "was never paid for",
+        ),
     ],
 )
 def test_the_doctor_sees_what_does_not_agree(house, sql, says):
