@@ -110,10 +110,6 @@ class Accounts:
         account, key_id = self._of_key(key)
         return self._open(account, key_id)
 
-    def open(self, account: Account) -> Session:
-        """A session without a key, for a studio that is this machine's alone."""
-        return self._open(account, None)
-
     def session(self, token: str) -> Session:
         """The session of a cookie. Raises Unauthorised where it is over or never was."""
         with self._database.read() as session:
@@ -142,7 +138,7 @@ class Accounts:
                 session.execute(update(KeyRow).where(KeyRow.id == row.id).values(used_at=now))
         return _account(account), row.id
 
-    def _open(self, account: Account, key_id: str | None) -> Session:
+    def _open(self, account: Account, key_id: str) -> Session:
         now = self._clock.now()
         opened = Session(
             account=account,

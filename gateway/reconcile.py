@@ -116,9 +116,11 @@ class Reconciler:
         now = self._clock.now()
         asked = GenerationRow.state.in_([each for each in LIVE if each != "queued"])
         due = and_(asked, GenerationRow.next_check_at <= now)
+        # A hint for what is queued waits, so that its submission does not.
+        hinted = and_(GenerationRow.hinted_at <= now, GenerationRow.state != "queued")
         query = (
             select(GenerationRow)
-            .where(or_(due, GenerationRow.hinted_at <= now))
+            .where(or_(due, hinted))
             .order_by(GenerationRow.next_check_at)
             .limit(BATCH)
             .with_for_update(skip_locked=True)

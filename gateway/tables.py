@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     DateTime,
     Dialect,
@@ -78,8 +79,8 @@ class AccountRow(Table):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
-    available: Mapped[int] = mapped_column(default=0)  # credits
-    held: Mapped[int] = mapped_column(default=0)
+    available: Mapped[int] = mapped_column(BigInteger, default=0)  # credits
+    held: Mapped[int] = mapped_column(BigInteger, default=0)
     webhook_secret: Mapped[str]  # "whsec_…": signs what is sent to the account's receivers
     created_at: Mapped[datetime]
 
@@ -199,8 +200,8 @@ class LedgerRow(Table):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
     kind: Mapped[str]
-    amount: Mapped[int]
-    held_delta: Mapped[int]
+    amount: Mapped[int] = mapped_column(BigInteger)
+    held_delta: Mapped[int] = mapped_column(BigInteger)
     generation_id: Mapped[str | None] = mapped_column(ForeignKey("generations.id"))
     price_version: Mapped[str | None]
     note: Mapped[str | None]

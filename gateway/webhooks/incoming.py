@@ -17,7 +17,7 @@ from gateway.clock import Clock
 from gateway.database import Database
 from gateway.ids import digest
 from gateway.refusals import NotFound
-from gateway.tables import TokenRow
+from gateway.tables import LIVE, TokenRow
 
 logger = logging.getLogger(__name__)
 PATH = "/webhooks/runpod/{token}"
@@ -53,6 +53,8 @@ class Incoming:
             assert row is not None, "a token without its generation"
             now = self._clock.now()
             row.hinted_at = now
+            if row.state not in LIVE:
+                row.troubled_at = None  # asking begins anew
             if (job_id := read_job_id(body)) is not None:
                 transitions.job_revealed(row, job_id, now, ttl=self._ttl)
             logger.info("a webhook speaks of %s", row.id)

@@ -35,7 +35,7 @@ export function composer() {
   });
   // The browser may fill fields in again when a page is loaded, and bring one back as it was.
   window.addEventListener("pageshow", (event) => {
-    if (event.persisted) form.elements.key.value = crypto.randomUUID();
+    if (event.persisted) form.elements.key.value = crypto.getRandomValues(new Uint32Array(5)).join("-");
     settle();
   });
   settle();

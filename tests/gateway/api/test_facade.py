@@ -195,3 +195,12 @@ def test_json_is_taken_too_and_the_same_key_makes_one(site):
     assert first.json()["id"] == again.json()["id"]
     assert site.balance() == (before[0] - COST, before[1] + COST)
     refused(site.client.post("/v1/videos", json={}), 400, "invalid_request_error")
+
+
+def test_the_same_key_and_file_give_the_same_video(site, sdk, picture):
+    file, headers = ("a.png", picture, "image/png"), {"idempotency-key": "with-a-file"}
+    first, second = (
+        sdk.videos.create(prompt="rain", input_reference=file, extra_headers=headers)
+        for _ in range(2)
+    )
+    assert first.id == second.id

@@ -140,6 +140,13 @@ def test_an_adjustment_corrects_a_balance_by_a_row_of_its_own(house):
         ledger.adjust(session, account_id=house.account.id, credits=-1000, note="no", now=NOW)
 
 
+def test_many_credits_are_counted_like_few(house):
+    for _ in range(3):
+        house.core.accounts.grant(house.account.id, 10**9, "much")
+    assert house.balance() == (CREDITS + 3 * 10**9, 0)
+    house.check()
+
+
 def test_credits_for_nobody_are_refused(house):
     with pytest.raises(NotFound), house.core.database.write() as session:
         ledger.grant(session, account_id="acc_x", credits=5, note="who", now=NOW)

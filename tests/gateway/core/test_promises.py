@@ -2,8 +2,10 @@
 
 import pytest
 
+from gateway.ids import digest
 from gateway.refusals import NotFound
 from gateway.states import Cancelled, Cancelling, Done, Failed, Queued, Running, Submitted
+from gateway.tables import TokenRow
 from tests.gateway.house import COST, CREDITS
 from tests.worker.loopback import Reply
 
@@ -273,6 +275,20 @@ def test_a_video_that_comes_after_we_gave_up_is_kept_for_nothing(house):
     assert late.output is not None
     assert house.kinds(name) == ["hold", "release"]
     assert house.balance() == (CREDITS, 0)
+
+
+def test_a_hint_for_what_is_queued_does_not_keep_it_from_the_worker(house):
+    made = house.create()
+    house.runpod.faults.append(Reply(status=429))
+    house.turn()
+    token = "a token of ours"
+    with house.core.database.write() as session:
+        row = TokenRow(sha256=digest(token), generation_id=made.id, created_at=house.clock.now())
+        session.add(row)
+    house.core.incoming.take(token, b"{}")
+    house.core.reconciler.turn()
+    house.turn(3)
+    assert len(house.runpod.jobs) == 1
 
 
 def given_up(house):
