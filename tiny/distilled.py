@@ -54,8 +54,6 @@ def ahead(model: Generator, clips: Clips, texts: Captions, draw: Draw) -> Losses
     count = draw.mine(COUNT)
     kind = DIRECTED if draw.shared.random() < MOVED else "small"
     clean = batch(draw.plain, clips, texts, kind, "small", count, leave_out=0.05)
-    if kind == DIRECTED:
-        clean = replace(clean, weight=None)
     levels = torch.tensor(DISTILLED)
     at = torch.randint(0, len(levels) - 1, (count,), generator=draw.torch)
     sigma, following = levels[at], levels[at + 1]

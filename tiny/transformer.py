@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -207,7 +207,10 @@ def batch(draw: random.Random, clips: Clips, captions: Captions, kind: str, size
         last=pack_video(torch.stack([shard[f"{size}_last"][i] for shard, i in chosen])),
         frames=pixel_frames(video.shape[2]),
         said=tuple(texts),
-        weight=1
+        # The ground shows where the camera goes: there it counts as much as things do.
+        weight=None
+        if moves
+        else 1
         + THINGS * torch.stack([shard[f"{size}_things"][i] for shard, i in chosen]).flatten(1),
         small=pack_video(torch.stack([shard["small"][i] for shard, i in chosen]))
         if size == "large"
@@ -366,9 +369,6 @@ def losses(model: Generator, clips: Clips, captions: Captions, draw: Draw) -> Lo
     kinds = [(kind, size, count) for kind, size, count, _ in batches]
     kind, size, count = draw.shared.choices(kinds, [share for *_, share in batches])[0]
     clean = batch(draw.plain, clips, captions, kind, size, draw.mine(count))
-    if kind == DIRECTED:
-        # The ground shows where the camera goes: it counts as much as things do.
-        clean = replace(clean, weight=None)
     found = flow(model, clean, draw, refined=size == "large")
     return {f"{key}_{kind}": value for key, value in found.items()}
 
