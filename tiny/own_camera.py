@@ -27,7 +27,7 @@ from tiny.export import save_lora
 from tiny.loop import Recipe, load_average
 from tiny.measure.share import made
 from tiny.moves import GRAMMAR, PRESETS, Move, MoveError
-from tiny.parallel import add_options, processes_of, run
+from tiny.parallel import add_options, processes_of, refusal, run
 from tiny.pool import spread
 from tiny.sizes import LORA_RANKS
 from tiny.transformer import Captions, Clips
@@ -201,7 +201,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = parser().parse_args(arguments)
+    asked = parser()
+    given = asked.parse_args(arguments)
+    if (problem := refusal(given)) is not None:
+        asked.error(problem)
     settings = Settings.from_env()
     # More than there are files of clips would have nothing to film.
     processes = given.processes or min(processes_of(given), FILES)

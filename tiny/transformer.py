@@ -64,7 +64,7 @@ ISOLATED = 0.08  # share of batches without attention between picture and sound
 PERTURBED = 0.06  # share of clips without self-attention in the blocks that guidance perturbs
 REFINED = 0.91  # highest sigma of the refining pass
 SHIFTS = (8.0, 2.0)  # sigma = s u / (1 + (s - 1) u), u uniform: one of these for each clip
-THINGS = 4.0  # weight of a token that shows a thing and nothing else, beside that of the ground, 1
+THINGS = 4.0  # what a token weighs that shows a thing and nothing else, more than the ground's 1
 SOUND = 0.5  # weight of the sound's loss
 
 

@@ -13,7 +13,7 @@ All blocks are rounded alike. Recipes that round activations, too, spare the fir
 last ones for the outliers of their activations, which are not rounded here. On the embedded
 checkpoint a base pass is off by 0.4 % (int8) or 3 % (fp8) of its latents' size, where bfloat16 is
 off by 0.7 %; sparing the first and the last block gives 0.3 % and 2 % for half of what is saved.
-Its weights are random: what the released ones lose is not known from it.
+What the released weights lose is not known from it.
 """
 
 import re

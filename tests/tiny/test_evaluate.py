@@ -19,6 +19,7 @@ PERFECT = WorldStudio()
 FLAWS = {
     "camera_motion": lambda studio: steering.cameras(studio, 1),
     "image": lambda studio: steering.pictures(studio, 2),
+    "onward": lambda studio: steering.pictures(studio, 2),
     "side": lambda studio: sounds.judge_sides(crossing(studio), crossing(flawed("side"))),
     "length": lambda studio: sounds.judge_lengths(crossing(studio), half(studio)),
     "silence": lambda studio: sounds.judge_silence(silent(studio), crossing(PERFECT)),
@@ -62,6 +63,19 @@ def test_true_clips_reach_a_measure_and_its_flaw_is_noticed(flaw):
     measures = FLAWS[flaw](PERFECT)
     assert failing(measures) == [], [line(each) for each in measures]
     assert failing(FLAWS[flaw](flawed(flaw)))
+
+
+def test_a_camera_that_never_moves_is_not_static_by_its_lora():
+    still = {move: ["static"] * 4 for move in world.CAMERAS}
+    right = {move: [move] * 4 for move in world.CAMERAS}
+    assert failing(steering.judge_cameras(right, [None] * 4)) == []
+    assert failing(steering.judge_cameras(right, [None, None, "static", "static"])) == [
+        "camera static"
+    ]
+    assert failing(steering.judge_cameras(still, [None] * 4)) == [
+        *(f"camera {move}" for move in world.CAMERAS if move != "static"),
+        "camera static, not another LoRA's",
+    ]
 
 
 def test_true_clips_show_what_prompts_say(clips):
@@ -124,24 +138,37 @@ def test_a_clip_that_another_run_does_not_give_again_is_noticed(clips):
     assert failing(prompts.judge_seeds(made, again)) == ["seeds differ in place, size or ground"]
 
 
-@pytest.mark.parametrize(
-    ("flaw", "wrong"),
-    [
-        (None, []),
-        ("soft", ["detailer sharpens in place"]),
-        ("place", ["detailer sharpens in place"]),
-    ],
-)
-def test_a_detailer_sharpens_and_moves_nothing(flaw, wrong):
-    assert failing(videos.detailer(flawed(flaw), 2)) == wrong
+def test_a_detailer_sharpens_and_moves_nothing():
+    assert failing(videos.detailer(PERFECT, 2)) == []
+
+
+@pytest.mark.parametrize("flaw", ["soft", "place"])
+def test_a_detailer_that_leaves_clips_soft_or_moves_them_is_noticed(flaw):
+    assert "detailer sharpens in place" in failing(videos.detailer(flawed(flaw), 2))
+
+
+def test_a_detailer_that_an_unsharp_mask_beats_is_noticed():
+    made = videos.Sharpened(regained=1.0, moved=0.0, gained=0.4, masked=0.5, like=30.0)
+    off = videos.Sharpened(regained=0.0, moved=0.0, gained=0.0, masked=0.0, like=30.0)
+    assert failing(videos.judge_detailer([made], [off], [14.0])) == [
+        "detailer comes nearer to the sharp clip (dB)"
+    ]
+
+
+def test_an_unsharp_mask_makes_slopes_steeper():
+    sharp = filmed(asked(1), 1, (192, 320), frames=1)
+    softened = videos.soft(sharp, 16)
+    least, most = (videos.sharpness.steepness(each) for each in (softened, sharp))
+    masked = videos.as_steep(softened, (least + most) / 2)
+    assert videos.sharpness.steepness(masked) > least
 
 
 def test_a_detailer_that_redraws_one_clip_always_does_not_follow():
     rows = [
-        videos.Sharpened(regained=1.0, moved=0.0, gained=1.0, like=likeness)
+        videos.Sharpened(regained=1.0, moved=0.0, gained=1.0, masked=0.2, like=likeness)
         for likeness in (30.0, 14.0, 13.0)
     ]
-    off = [videos.Sharpened(regained=0.0, moved=0.0, gained=0.0, like=30.0)]
+    off = [videos.Sharpened(regained=0.0, moved=0.0, gained=0.0, masked=0.0, like=30.0)]
     assert failing(videos.judge_detailer(rows, off, [14.0, 13.0, 30.0])) == [
         "detailer follows its clip (dB)"
     ]

@@ -16,6 +16,7 @@ from tiny.evaluate.measures import Measure, share
 from tiny.evaluate.studio import Frames, Studio, asked, filmed
 from tiny.latents import LARGE, SMALL
 from tiny.measure import sharpness, things
+from tiny.measure.picture import blur, views
 
 # How many times smaller a clip once was that is to be sharpened. The video VAE alone makes edges
 # about as soft as half and a quarter of the size do, so that these would show nothing.
@@ -24,6 +25,8 @@ OFF = 1e-6  # strength of a LoRA that is as good as off
 REGAINED = 0.3  # of the steepness that softening took from what the VAE can show
 MOVED = 0.01  # heights; what is farther off has moved
 KEPT = 0.5  # decibels that a clip may be less like the sharp one than before
+RADIUS = 6  # pixels, of the unsharp mask: about as wide as what softening did to an edge
+AMOUNTS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of what it adds
 FRAMES = 49
 MOVING = 0.1  # of the brightest, the difference of two frames where something moves
 
@@ -35,6 +38,7 @@ class Sharpened:
     regained: float  # of the steepness: 0 as in the soft clip, 1 as in the sharp one
     moved: float  # heights
     gained: float  # decibels by which it is more like the sharp clip than the soft one is
+    masked: float  # the same of the soft clip under an unsharp mask that is as steep
     like: float  # decibels, to the soft clip
 
     @property
@@ -62,10 +66,13 @@ def compared(made: Frames, sharp: Frames, best: Frames, plain: Frames, given: Fr
     soft one, all of one shape.
     """
     steep, most, least = (sharpness.steepness(each) for each in (made, best, plain))
+    at = views(len(plain), sharpness.VIEWS)  # of which the steepness is, too
+    masked = as_steep(plain[at], steep)
     return Sharpened(
         regained=(steep - least) / max(most - least, 1e-6),
         moved=float(np.hypot(*sharpness.shift(sharp, made))),
         gained=sharpness.psnr(made, sharp) - sharpness.psnr(plain, sharp),
+        masked=sharpness.psnr(masked, sharp[at]) - sharpness.psnr(plain[at], sharp[at]),
         like=sharpness.psnr(made, given),
     )
 
@@ -74,9 +81,10 @@ def judge_detailer(
     made: Sequence[Sharpened], off: Sequence[Sharpened], others: Sequence[float]
 ) -> list[Measure]:
     """How often clips are sharper and nothing moved, with the same pass without the LoRA as the
-    control; and how like the given clip they are in decibels, with likenesses to `others` as the
-    control.
+    control; how much nearer they come to the sharp clip, with an unsharp mask as the control; and
+    how like the given clip they are in decibels, with likenesses to `others` as the control.
     """
+    gained = float(np.mean([each.gained for each in made]))
     return [
         Measure(
             name="detailer sharpens in place",
@@ -84,6 +92,14 @@ def judge_detailer(
             least=0.8,
             control=share([each.in_place for each in off]),
             most=0.4,
+            of=len(made),
+        ),
+        Measure(
+            name="detailer comes nearer to the sharp clip (dB)",
+            value=gained,
+            least=0.05,
+            control=float(np.mean([each.masked for each in made])),
+            most=gained,
             of=len(made),
         ),
         Measure(
@@ -220,6 +236,18 @@ def soft(frames: Frames, times: int) -> Frames:
     pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
     small = F.avg_pool2d(pixels, times).permute(0, 2, 3, 1)
     return larger(small.numpy(), times)
+
+
+def as_steep(frames: Frames, steep: float) -> Frames:
+    """A clip under the weakest unsharp mask that makes its slopes so steep, or the strongest."""
+    given = frames.astype(np.float32)
+    taken = given - np.stack([blur(given[..., k], RADIUS) for k in range(3)], axis=-1)
+    masked = frames
+    for amount in AMOUNTS:
+        masked = (given + amount * taken).clip(0, 255).round().astype(np.uint8)
+        if sharpness.steepness(masked) >= steep:
+            break
+    return masked
 
 
 def larger(frames: NDArray[np.generic], times: int) -> Frames:
