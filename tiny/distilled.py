@@ -21,7 +21,6 @@ from tiny import adapters, half, refining, upscalers
 from tiny.loop import Draw, Losses, Recipe, Training
 from tiny.sizes import LORA_RANKS
 from tiny.transformer import (
-    DIRECTED,
     SOUND,
     Batch,
     Captions,
@@ -29,6 +28,7 @@ from tiny.transformer import (
     Generator,
     batch,
     load,
+    load_with_lora,
     seen_error,
     velocity,
     with_first_frame,
@@ -37,23 +37,34 @@ from tiny.upscalers import Scaled
 from tiny.world import CAMERAS
 
 RECIPE = Recipe(
-    steps=400, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.98
+    steps=500, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.98
 )
 SCALE = 2.5  # of the dev model's guidance
 WITHIN = 2  # its steps within one of the distilled model's
 ANIMATED = 0.25  # share of batches whose first frame is given
 COUNT, LARGE_COUNT = 32, 16  # clips of a step
 REFINING = 0.4  # share of batches that are of the refining pass
-MOVED = 0.4  # of the others, share whose camera makes a move: a camera's LoRA will ask for it
+MOVED = 0.4  # of the others, share that is made with a camera's LoRA, as users put it on
+
+Cameras = Mapping[str, Mapping[str, Tensor]]  # of each move, its LoRA's `adapters.products`
 
 
-def ahead(model: Generator, clips: Clips, texts: Captions, draw: Draw) -> Losses:
+def ahead(model: Generator, clips: Clips, texts: Captions, cameras: Cameras, draw: Draw) -> Losses:
     """The error of the way from a level of the distilled schedule to the next, beside where the
-    guided dev model comes to in `WITHIN` steps.
+    guided dev model comes to in `WITHIN` steps; both with a camera's LoRA now and then.
     """
+    move = draw.shared.choice(CAMERAS) if draw.shared.random() < MOVED else None
     count = draw.mine(COUNT)
-    kind = DIRECTED if draw.shared.random() < MOVED else "small"
-    clean = batch(draw.plain, clips, texts, kind, "small", count, leave_out=0.05)
+    clean = batch(draw.plain, clips, texts, move or "small", "small", count, leave_out=0.05)
+    if move is None:
+        return _ahead(model, clean, texts, draw)
+    with adapters.added(model.transformer, cameras[move]):
+        # The ground shows where the camera goes: it counts as much as things do.
+        return _ahead(model, replace(clean, weight=None), texts, draw)
+
+
+def _ahead(model: Generator, clean: Batch, texts: Captions, draw: Draw) -> Losses:
+    count = len(clean.video)
     levels = torch.tensor(DISTILLED)
     at = torch.randint(0, len(levels) - 1, (count,), generator=draw.torch)
     sigma, following = levels[at], levels[at + 1]
@@ -129,8 +140,15 @@ def finish(model: Generator, clips: Clips, texts: Captions, upscaler: Scaled, dr
     }
 
 
+@torch.no_grad()
+def _cameras(folder: Path) -> Cameras:
+    loras = ((move, load_with_lora(folder, f"camera_{move}")) for move in CAMERAS)
+    return {move: dict(adapters.products(lora.transformer)) for move, lora in loras}
+
+
 def train(folder: Path, *, until: int | None = None) -> Generator:
     """Train the LoRA on the dev model."""
+    moves = _cameras(folder)
     model = load(folder)
     texts = Captions(folder / "text_encoder")
     clips, unseen = Clips(folder / "latents", ("small", "pair", *CAMERAS)).split()
@@ -141,13 +159,14 @@ def train(folder: Path, *, until: int | None = None) -> Generator:
     def losses(draw: Draw) -> Losses:
         if draw.shared.random() < REFINING:
             return finish(model, clips, texts, upscaler, draw)
-        return ahead(model, clips, texts, draw)
+        return ahead(model, clips, texts, moves, draw)
 
     def evaluate(trained: Any) -> Mapping[str, float]:  # noqa: ANN401
         """The error on clips that training does not see, with the LoRA and without it."""
 
         def loss() -> float:
-            found = [ahead(trained, unseen, texts, Draw.at(-1, index)) for index in range(4)]
+            draws = [Draw.at(-1, index) for index in range(6)]
+            found = [ahead(trained, unseen, texts, moves, draw) for draw in draws]
             return sum(each["video"].item() for each in found) / len(found)
 
         def refined() -> float:

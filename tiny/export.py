@@ -19,10 +19,9 @@ from loras import catalog
 from pipelines.checkpoints import keys
 from tiny import adapters, records, sizes, upscalers
 from tiny.latents import trained
-from tiny.loop import load_average
 from tiny.modules import module
 from tiny.text_encoder import same_words, write_text_encoder
-from tiny.transformer import Generator
+from tiny.transformer import Generator, load_with_lora
 from tiny.transformer import load as load_generator
 
 _EXACT = ("latents_mean", "latents_std")  # stored in float32, as in the released files
@@ -40,15 +39,13 @@ def export(folder: Path, to: Path) -> None:
     to.mkdir(parents=True)
     parts = {part: trained(folder, name, part) for part, name in _PARTS.items()}
     generator = load_generator(folder)
-    _write_models(to, parts, generator, _loaded_lora(folder, "distilled", everything=True))
+    distilled = load_with_lora(folder, "distilled")
+    _write_models(to, parts, generator, distilled)
     for name in sizes.UPSCALERS:
         _write_upscaler(to, name, upscalers.load(folder, name).upscaler)
     for entry in _entries():
-        if entry.kind == "distilled":
-            lora = _loaded_lora(folder, "distilled", everything=True)
-        else:
-            name = "detailer" if entry.kind == "detailer" else f"camera_{entry.id}"
-            lora = _loaded_lora(folder, name, everything=False)
+        name = f"camera_{entry.id}" if entry.kind == "camera" else entry.kind
+        lora = distilled if name == "distilled" else load_with_lora(folder, name)
         _write_lora(to / entry.file, entry, adapters.tensors(lora.transformer))
     write_text_encoder(to / sizes.TEXT_ENCODER)
 
@@ -91,15 +88,6 @@ def _begun_lora(kind: str) -> dict[str, Tensor]:
 
 def _entries() -> list[catalog.Entry]:
     return [entry for entry in catalog.entries() if "tiny" in entry.generations]
-
-
-def _loaded_lora(folder: Path, name: str, *, everything: bool) -> Generator:
-    """The dev model with a trained LoRA on it."""
-    model = load_generator(folder)
-    kind = name if name in sizes.LORA_RANKS else "camera"
-    adapters.add(model.transformer, sizes.LORA_RANKS[kind], everything=everything, seed=0)
-    load_average(model, folder / name)
-    return model
 
 
 @torch.no_grad()

@@ -54,8 +54,8 @@ def recipes() -> dict[str, Recipe]:
         "vocoder": audio.VOCODER,
         **dict.fromkeys(sizes.UPSCALERS, upscalers.RECIPE),
         "transformer": transformer.RECIPE,
-        "distilled": distilled.RECIPE,
         **{f"camera_{move}": cameras.RECIPE for move in world.CAMERAS},
+        "distilled": distilled.RECIPE,
         "detailer": detailer.RECIPE,
     }
 

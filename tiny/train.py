@@ -46,9 +46,9 @@ def _trainers(
     for name in sizes.UPSCALERS:
         found[name.replace("_", "-")] = (upscalers.train, {"name": name})
     found["transformer"] = (transformer.train, {"compiled": compiled})
-    found["distilled"] = (distilled.train, {})
     for move in CAMERAS:
         found[f"camera-{move.replace('_', '-')}"] = (cameras.train, {"move": move})
+    found["distilled"] = (distilled.train, {})
     found["detailer"] = (detailer.train, {})
     return found
 

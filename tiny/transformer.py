@@ -29,7 +29,7 @@ from pipelines.upstream.cross_modal_gate import cross_modal_gate
 from pipelines.upstream.keyframe_position import appended_positions
 from pipelines.upstream.prompt_tokens import prompt_tokens
 from pipelines.values import Placed
-from tiny import half, latents, sizes
+from tiny import adapters, half, latents, sizes
 from tiny.captions import directed
 from tiny.loop import Draw, Losses, Recipe, Training, load_average, read
 from tiny.modules import module
@@ -436,4 +436,13 @@ def load(folder: Path) -> Generator:
     """The trained dev model, averaged weights."""
     model = Generator()
     load_average(model, folder / "transformer")
+    return model
+
+
+def load_with_lora(folder: Path, part: str) -> Generator:
+    """The dev model with a trained LoRA on it: `distilled`, `camera_*` or `detailer`."""
+    model = load(folder)
+    kind = "camera" if part.startswith("camera_") else part
+    adapters.add(model.transformer, sizes.LORA_RANKS[kind], everything=kind == "distilled", seed=0)
+    load_average(model, folder / part)
     return model
