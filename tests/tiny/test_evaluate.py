@@ -231,6 +231,10 @@ def test_a_prompt_for_a_camera_says_a_texture():
         assert found.scene.texture in found.text
 
 
+def test_a_prompt_for_a_camera_lets_nothing_else_move():
+    assert {steering.at_rest(seed).scene.things[0].motion for seed in range(10)} == {"still"}
+
+
 def test_a_silent_prompt_asks_for_silence_in_the_same_scene():
     found = asked(3)
     quiet = silenced(found)

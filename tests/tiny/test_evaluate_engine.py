@@ -34,7 +34,7 @@ def soft():
 
 
 def test_untrained_weights_show_and_sound_like_no_prompt(made):
-    read = [each.seen.camera.name for each in made]
+    read = [steering.move_of(each) for each in made]
     measures = [
         *prompts.judge_prompts(made, made),
         *prompts.judge_agreement(made, made),

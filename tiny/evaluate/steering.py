@@ -9,29 +9,39 @@ import numpy as np
 from PIL import Image
 
 from tiny import world
+from tiny.captions import Captioned
 from tiny.evaluate.measures import Measure, share
 from tiny.evaluate.studio import EARLY, Frames, Made, Studio, asked, filmed
 from tiny.latents import LARGE
-from tiny.measure import sharpness
+from tiny.measure import camera, sharpness
 
 
 def cameras(studio: Studio, shots: int) -> list[Measure]:
     """`judge_cameras` of clips of each move and of none, from the same prompts and seeds."""
-    wanted = [asked(seed, held=False, textured=True) for seed in range(shots)]
+    wanted = [at_rest(seed) for seed in range(shots)]
 
     def seen(**options: Any) -> list[str | None]:  # noqa: ANN401 - fields of the request
-        clips = (studio.make(each, seed, **options) for seed, each in enumerate(wanted))
-        return [each.seen.camera.name for each in clips]
+        return [move_of(studio.make(each, s, **options)) for s, each in enumerate(wanted)]
 
     return judge_cameras({move: seen(camera_motion=move) for move in world.CAMERAS}, seen())
+
+
+def at_rest(seed: int) -> Captioned:
+    """A prompt in which nothing but the camera can move."""
+    return asked(seed, held=False, textured=True, motions=("still",))
+
+
+def move_of(made: Made) -> str | None:
+    """The move that is seen in a clip of a scene at rest."""
+    return camera.at_rest(made.seen.camera, made.seen.thing).name
 
 
 def judge_cameras(
     moved: Mapping[str, Sequence[str | None]], plain: Sequence[str | None]
 ) -> list[Measure]:
-    """Each camera LoRA's move, by the moves that were read from the ground of its clips, with their
-    sign. The control are `plain` clips, made without a LoRA. A hand that shakes little is now and
-    then as good as none, so `static` has the clips of the other LoRAs as a second one.
+    """Each camera LoRA's move, by the moves that were read from its clips, with their sign. The
+    control are `plain` clips, made without a LoRA. A hand that shakes little is now and then as
+    good as none, so `static` has the clips of the other LoRAs as a second one.
     """
 
     def measure(move: str, name: str, others: Sequence[str | None], most: float) -> Measure:

@@ -35,6 +35,7 @@ MOVES: dict[str, tuple[float, float, float]] = {
     "jib_up": (0, world.TILT, 0),
     "jib_down": (0, -world.TILT, 0),
 }
+_UNKNOWN = Reading(name=None, scores=dict.fromkeys(world.CAMERAS, 0.0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,9 +130,32 @@ def move(frames: NDArray[np.uint8]) -> Reading:
 def move_of(whole: Travel | None, thing: Track | None) -> Reading:
     """The same by the ground's motion and the main thing's track."""
     if whole is None:
-        return Reading(name=None, scores=dict.fromkeys(world.CAMERAS, 0.0))
+        return _UNKNOWN
     x, y, zoom = resolved(whole, thing)
-    made = (x, y, math.log(zoom))
+    return _named(x, y, math.log(zoom))
+
+
+def at_rest(ground: Reading, thing: Track | None) -> Reading:
+    """The same of a scene in which nothing but the camera moves, by what the ground says and by the
+    main thing's track: a move that one of them tells and the other does not deny. Only the ground
+    tells that the camera is static.
+    """
+    at = None if thing is None else things.clear(thing)
+    if thing is None or at is None:
+        return ground
+    zoom = things.rate(np.log(thing.area) / 2, at)
+    grown = np.exp(zoom * np.arange(len(thing.area)) / (len(thing.area) - 1))
+    seen = _named(*(things.rate(values / grown, at) for values in (thing.x, thing.y)), zoom)
+    names = {ground.name, seen.name} - {None}
+    if names == {"static"} and ground.name is None:
+        return ground
+    one = ground if ground.name is not None else seen
+    return one if len(names) == 1 else Reading(name=None, scores=one.scores)
+
+
+def _named(x: float, y: float, zoom: float) -> Reading:
+    """The move that took the picture's content so far; `zoom` is a logarithm."""
+    made = (x, y, zoom)
     shares = {
         name: sum(a * b for a, b in zip(made, full, strict=True)) / sum(b * b for b in full)
         for name, full in MOVES.items()
