@@ -27,11 +27,11 @@ from tiny.world import CAMERAS
 # Shards of each kind of clip.
 SHARDS = {
     "small": 48,
-    "pair": 10,
-    "long": 4,
+    "pair": 14,
+    "long": 12,
     "half_again": 4,
     **dict.fromkeys(CAMERAS, 5),
-    "worn": 4,
+    "worn": 8,
 }
 
 
