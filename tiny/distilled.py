@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipelines.models import PRO_VIDEO
 from pipelines.sigmas import DISTILLED
 from pipelines.tokens import pack_video, unpack_video
 from tiny import adapters, half, refining, upscalers
@@ -40,7 +41,7 @@ from tiny.world import CAMERAS
 RECIPE = Recipe(
     steps=500, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.98
 )
-CFG, MODALITY, RESCALE = 3.0, 3.0, 0.7  # of the dev model's guidance, as Pro has it
+GUIDANCE = PRO_VIDEO  # of the dev model, also of its sound
 WITHIN = 2  # its steps within one of the distilled model's
 ANIMATED = 0.25  # share of batches whose first frame is given
 COUNT, LARGE_COUNT = 32, 16  # clips of a step
@@ -112,7 +113,7 @@ def guided(
             own = _ways(model, clean, now, level, given)
             others = _ways(model, unsaid, now, level, given)
             apart = _ways(model, clean, now, level, given, isolated=True)
-            way, sound = map(partial(_guided, level), now, own, others, apart)
+            way, sound = map(partial(teach, level), now, own, others, apart)
             if given is not None:
                 way = way * given[..., None]
             video = video + step[:, None, None] * way
@@ -134,15 +135,15 @@ def _ways(
     return (way if given is None else way * given[..., None]), sound
 
 
-def _guided(level: Tensor, now: Tensor, own: Tensor, other: Tensor, apart: Tensor) -> Tensor:
+def teach(level: Tensor, now: Tensor, own: Tensor, other: Tensor, apart: Tensor) -> Tensor:
     """The guided answer: away from those without the prompt and without the other stream, towards
     a clean clip that varies about as much as that of the model's own.
     """
-    way = own + (CFG - 1) * (own - other) + (MODALITY - 1) * (own - apart)
+    way = own + (GUIDANCE.cfg - 1) * (own - other) + (GUIDANCE.modality - 1) * (own - apart)
     level = level[:, None, None]
     clean, wanted = now - level * way, now - level * own
     ratio = wanted.std((1, 2), keepdim=True) / clean.std((1, 2), keepdim=True)
-    return (now - clean * (RESCALE * ratio + 1 - RESCALE)) / level
+    return (now - clean * (GUIDANCE.rescale * ratio + 1 - GUIDANCE.rescale)) / level
 
 
 def finish(model: Generator, clips: Clips, texts: Captions, upscaler: Scaled, draw: Draw) -> Losses:
