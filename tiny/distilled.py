@@ -113,7 +113,7 @@ def guided(
             own = _ways(model, clean, now, level, given)
             others = _ways(model, unsaid, now, level, given)
             apart = _ways(model, clean, now, level, given, isolated=True)
-            way, sound = map(partial(teach, level), now, own, others, apart)
+            way, sound = map(partial(guided_way, level), now, own, others, apart)
             if given is not None:
                 way = way * given[..., None]
             video = video + step[:, None, None] * way
@@ -135,7 +135,7 @@ def _ways(
     return (way if given is None else way * given[..., None]), sound
 
 
-def teach(level: Tensor, now: Tensor, own: Tensor, other: Tensor, apart: Tensor) -> Tensor:
+def guided_way(level: Tensor, now: Tensor, own: Tensor, other: Tensor, apart: Tensor) -> Tensor:
     """The guided answer: away from those without the prompt and without the other stream, towards
     a clean clip that varies about as much as that of the model's own.
     """

@@ -30,7 +30,7 @@ def test_the_teacher_is_guided_as_pro_is_but_for_the_skipped_attention():
         audio_guidance=replace(guidance, rescale=0.0), stg_blocks=(), adapters=(), conditions=(),
     )  # fmt: skip
     wanted = guided(predict, plan, Prompts(positive=PROMPT, negative=NONE)).video
-    found = now - level * distilled.teach(level, now, *ways)
+    found = now - level * distilled.guided_way(level, now, *ways)
     assert torch.allclose(found, wanted, atol=1e-5)
     assert not torch.allclose(found, now - level * ways[0], atol=0.1)
 
@@ -39,6 +39,6 @@ def test_clips_of_a_batch_are_rescaled_each_by_itself():
     draw = torch.Generator().manual_seed(1)
     now, *ways = (torch.randn(2, 6, 4, generator=draw) for _ in range(4))
     level = torch.tensor([0.9, 0.4])
-    both = distilled.teach(level, now, *ways)
-    second = distilled.teach(level[1:], now[1:], *(way[1:] for way in ways))
+    both = distilled.guided_way(level, now, *ways)
+    second = distilled.guided_way(level[1:], now[1:], *(way[1:] for way in ways))
     assert torch.allclose(both[1:], second, atol=1e-6)
