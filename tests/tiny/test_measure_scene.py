@@ -141,13 +141,11 @@ def test_a_plain_ground_hides_the_camera_and_not_the_thing():
     assert {name: getattr(seen, name).name for name in ASKED} == filmed.truth
 
 
-def test_a_thing_at_rest_tells_what_the_camera_does_where_the_ground_cannot():
-    for move in world.CAMERAS:
-        seen = scene.read(film(18, move=move, texture="plain", motion="still").frames)
-        told = camera.at_rest(seen.camera, seen.thing)
-        # Only the ground tells that the camera is static.
-        assert (seen.camera.name, told.name) == (None, None if move == "static" else move)
-        assert told.scores[move] > 0.8 or move == "static"
+@pytest.mark.parametrize("move", [*world.CAMERAS, None])
+def test_a_thing_at_rest_tells_what_the_camera_does_where_the_ground_cannot(move):
+    seen = scene.read(film(18, move=move, texture="plain", motion="still").frames)
+    assert seen.camera.name is None
+    assert camera.at_rest(seen.camera, seen.thing).name == move
 
 
 @pytest.mark.parametrize("move", [*world.CAMERAS, None])

@@ -26,6 +26,8 @@ SLANTED = 0.3  # of a direction, the least part along an axis that can be divide
 LONGEST, LONGER = 1.2, 0.2  # whole moves of a camera, and the heights that one more counts
 WOBBLE = 0.035  # heights; a thing that stays where it is may stray so far
 STILL, STILL_ZOOM = 0.015, 0.01  # heights and logarithm of the zoom: a static camera
+HELD = world.DRIFT[0] / 2  # heights; a thing at rest strays farther before a camera in a hand
+FAINT = 0.08  # of a move; a ground may seem to make so much of one that stays
 # Whole moves: x, y and the logarithm of the zoom, of the picture's content.
 MOVES: dict[str, tuple[float, float, float]] = {
     "dolly_in": (0, 0, math.log(world.ZOOM)),
@@ -137,20 +139,22 @@ def move_of(whole: Travel | None, thing: Track | None) -> Reading:
 
 def at_rest(ground: Reading, thing: Track | None) -> Reading:
     """The same of a scene in which nothing but the camera moves, by what the ground says and by the
-    main thing's track: a move that one of them tells and the other does not deny. Only the ground
-    tells that the camera is static.
+    main thing's track: a move that one of them tells and the other does not deny. The camera is
+    static where the ground stays and the thing strays less than half as far as in a hand.
     """
     at = None if thing is None else things.clear(thing)
     if thing is None or at is None:
         return ground
     zoom = things.rate(np.log(thing.area) / 2, at)
     grown = np.exp(zoom * np.arange(len(thing.area)) / (len(thing.area) - 1))
-    seen = _named(*(things.rate(values / grown, at) for values in (thing.x, thing.y)), zoom)
-    names = {ground.name, seen.name} - {None}
-    if names == {"static"} and ground.name is None:
-        return ground
+    x, y = (things.rate(values / grown, at) for values in (thing.x, thing.y))
+    seen = _named(x, y, zoom)
+    stays = max(abs(ground.scores[name]) for name in MOVES) <= FAINT
+    if stays and seen.name not in MOVES and math.hypot(x, y) <= HELD:
+        return Reading(name="static", scores=ground.scores)
     one = ground if ground.name is not None else seen
-    return one if len(names) == 1 else Reading(name=None, scores=one.scores)
+    told = len({ground.name, seen.name} - {None}) == 1 and one.name != "static"
+    return Reading(name=one.name if told else None, scores=one.scores)
 
 
 def _named(x: float, y: float, zoom: float) -> Reading:
