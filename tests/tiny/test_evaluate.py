@@ -70,12 +70,18 @@ def test_a_camera_that_never_moves_is_not_static_by_its_lora():
     right = {move: [move] * 4 for move in world.CAMERAS}
     assert failing(steering.judge_cameras(right, [None] * 4)) == []
     assert failing(steering.judge_cameras(right, [None, None, "static", "static"])) == [
-        "camera static"
+        "camera static (fast)"
     ]
     assert failing(steering.judge_cameras(still, [None] * 4)) == [
-        *(f"camera {move}" for move in world.CAMERAS if move != "static"),
-        "camera static, not another LoRA's",
+        *(f"camera {move} (fast)" for move in world.CAMERAS if move != "static"),
+        "camera static, not another LoRA's (fast)",
     ]
+
+
+def test_pro_has_to_move_the_camera_more_often_than_fast():
+    read = {move: [move] * 17 + [None] * 3 for move in world.CAMERAS}
+    assert failing(steering.judge_cameras(read, [None])) == []
+    assert len(failing(steering.judge_cameras(read, [None], mode="pro"))) == len(world.CAMERAS) + 1
 
 
 def test_true_clips_show_what_prompts_say(clips):
@@ -260,8 +266,8 @@ def test_a_measure_holds_only_where_value_and_control_are_right():
 
 def test_every_group_is_a_command_of_its_own_and_one_clip_is_too_few():
     assert list(GROUPS) == [
-        "prompts", "pro", "agreement", "seeds", "cameras", "pictures", "sounds", "detailer",
-        "spatial", "temporal",
+        "prompts", "pro", "agreement", "seeds", "cameras", "cameras-pro", "pictures", "sounds",
+        "detailer", "spatial", "temporal",
     ]  # fmt: skip
     assert (part(200), part(4)) == (50, 2)
     assert number("2") == 2

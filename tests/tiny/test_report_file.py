@@ -39,7 +39,11 @@ def test_a_group_is_replaced_by_as_many_clips_or_more_and_never_by_fewer(tmp_pat
         "prompts": (4, 0.91),
         "seeds": (2, 0.94),
     }
-    assert [counted(name, 200, 50) for name in ("prompts", "cameras")] == [200, 50]
+    assert [counted(name, 200, 50) for name in ("prompts", "cameras", "cameras-pro")] == [
+        200,
+        50,
+        50,
+    ]
 
 
 def test_groups_that_are_measured_at_the_same_time_are_all_kept(tmp_path):

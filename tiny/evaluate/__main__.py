@@ -36,6 +36,7 @@ GROUPS: Mapping[str, Group] = {
     "agreement": _agreement,
     "seeds": lambda studio, _, clips, __: prompts.seeds(studio, part(clips)),
     "cameras": lambda studio, _, __, shots: steering.cameras(studio, shots),
+    "cameras-pro": lambda studio, _, __, shots: steering.cameras(studio, shots, mode="pro"),
     "pictures": lambda studio, _, clips, __: steering.pictures(studio, part(clips)),
     "sounds": lambda studio, untrained, clips, _: sounds.sounds(studio, untrained, part(clips)),
     "detailer": lambda studio, _, clips, __: videos.detailer(studio, part(part(clips))),
@@ -51,7 +52,7 @@ def part(clips: int) -> int:
 
 def counted(name: str, clips: int, shots: int) -> int:
     """Of how many clips a group is, by which it is compared with the same group of another run."""
-    return shots if name == "cameras" else clips
+    return shots if name.startswith("cameras") else clips
 
 
 def keep(path: Path, weights: str, name: str, clips: int, measures: list[Measure]) -> bool:

@@ -27,7 +27,7 @@ LONGEST, LONGER = 1.2, 0.2  # whole moves of a camera, and the heights that one 
 WOBBLE = 0.035  # heights; a thing that stays where it is may stray so far
 STILL, STILL_ZOOM = 0.015, 0.01  # heights and logarithm of the zoom: a static camera
 HELD = world.DRIFT[0] / 2  # heights; a thing at rest strays farther before a camera in a hand
-FAINT = 0.08  # of a move; a ground may seem to make so much of one that stays
+FAINT = 0.1  # of a move; a ground that stays may seem to make so much of one
 # Whole moves: x, y and the logarithm of the zoom, of the picture's content.
 MOVES: dict[str, tuple[float, float, float]] = {
     "dolly_in": (0, 0, math.log(world.ZOOM)),
