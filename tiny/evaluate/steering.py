@@ -15,7 +15,6 @@ from tiny.evaluate.studio import EARLY, Frames, Made, Studio, asked, filmed
 from tiny.latents import LARGE
 from tiny.measure import camera, sharpness
 
-
 # How many moves, and how many static clips, are to be right in each mode. The eight steps of Fast
 # blunt a zoom now and then.
 LEAST = {"fast": (0.80, 0.85), "pro": (0.90, 0.95)}
