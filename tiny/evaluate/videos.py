@@ -22,7 +22,7 @@ from tiny.measure.picture import blur, views
 # about as soft as half and a quarter of the size do, so that these would show nothing.
 SOFTENED = 16
 OFF = 1e-6  # strength of a LoRA that is as good as off
-REGAINED = 0.3  # of the steepness that softening took from what the VAE can show
+REGAINED = 0.5  # of the steepness that softening took from what the VAE can show
 MOVED = 0.01  # heights; what is farther off has moved
 KEPT = 0.5  # decibels that a clip may be less like the sharp one than before
 RADIUS = 6  # pixels, of the unsharp mask: about as wide as what softening did to an edge
@@ -70,7 +70,7 @@ def compared(made: Frames, sharp: Frames, best: Frames, plain: Frames, given: Fr
     masked = as_steep(plain[at], steep)
     return Sharpened(
         regained=(steep - least) / max(most - least, 1e-6),
-        moved=float(np.hypot(*sharpness.shift(sharp, made))),
+        moved=float(np.hypot(*sharpness.shift(best, made))),
         gained=sharpness.psnr(made, sharp) - sharpness.psnr(plain, sharp),
         masked=sharpness.psnr(masked, sharp[at]) - sharpness.psnr(plain[at], sharp[at]),
         like=sharpness.psnr(made, given),
