@@ -268,8 +268,8 @@ def test_bfloat16_gives_nearly_the_clip_of_float32(engine, tiny):
         )
         assert result.frames.shape == exact.frames.shape
         difference = np.abs(result.frames.astype(float) - exact.frames).mean()
-        assert difference < 0.12 * exact.frames.std()
-        assert np.abs(result.audio - exact.audio).mean() < 0.2 * np.abs(exact.audio).mean()
+        assert difference < 0.06 * exact.frames.std()
+        assert np.abs(result.audio - exact.audio).mean() < 0.1 * np.abs(exact.audio).mean()
     assert np.array_equal(result.frames, half.generate(asked).frames)
 
 

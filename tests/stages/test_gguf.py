@@ -32,7 +32,7 @@ from pipelines.plan import Adapter
 from pipelines.stages.denoise import denoise
 from pipelines.stages.prompt import encode_prompts
 from tests.stages import gguf_files
-from tests.stages.plans import small_plan
+from tests.stages.plans import small_plan, usual_plan
 
 FILES = CHECKPOINTS["tiny"].files
 # Relative error of a base pass, all but the modulation tables and the first projection packed.
@@ -80,7 +80,7 @@ def folder(tiny, packed, tmp_path):
 
 
 def base_pass(model, adapters=()):
-    plan = small_plan()
+    plan = usual_plan()
     return denoise(
         model,
         replace(plan.base, adapters=adapters),
