@@ -39,7 +39,7 @@ from tiny.upscalers import Scaled
 from tiny.world import CAMERAS
 
 RECIPE = Recipe(
-    steps=500, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.98
+    steps=600, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.98
 )
 GUIDANCE = PRO_VIDEO  # of the dev model, also of its sound
 WITHIN = 2  # its steps within one of the distilled model's

@@ -37,7 +37,7 @@ from tiny.text_encoder import write_text_encoder
 from tiny.world import CAMERAS
 
 RECIPE = Recipe(
-    steps=3600,
+    steps=4600,
     rate=0.01,
     other_rate=1e-3,
     warm_up=200,

@@ -57,6 +57,29 @@ def test_a_gradient_may_be_taken_after_the_other_lora_is_gone(transformer):
     assert all(".lora_" in name for name in trained)
 
 
+def test_a_teacher_without_its_own_lora_keeps_the_one_that_is_added(transformer):
+    put_on(transformer, 3, everything=True)
+    layer = transformer.get_submodule(LAYER)
+    x = torch.randn(1, layer.in_features)
+    extra = {LAYER: torch.eye(layer.in_features)}
+    with adapters.without(transformer):
+        bare = layer(x)
+    with adapters.added(transformer, extra), adapters.without(transformer):
+        assert torch.allclose(layer(x), bare + x, atol=1e-5)
+
+
+def test_what_was_added_is_gone_after_an_error(transformer):
+    put_on(transformer, 3, everything=True)
+    base = transformer.get_submodule(LAYER).get_base_layer()
+    before = base.weight
+    with (
+        pytest.raises(FloatingPointError),
+        adapters.added(transformer, {LAYER: torch.eye(base.in_features)}),
+    ):
+        raise FloatingPointError
+    assert base.weight is before
+
+
 def test_without_puts_nothing_back_on_inside_another(transformer):
     put_on(transformer, 3, everything=False)
     layer = transformer.get_submodule(LAYER)
