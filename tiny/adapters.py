@@ -64,10 +64,10 @@ def added(transformer: nn.Module, extra: Mapping[str, Tensor]) -> Iterator[None]
     layers = [transformer.get_submodule(name) for name in extra]
     layers = [layer.get_base_layer() if isinstance(layer, LoraLayer) else layer for layer in layers]
     kept = [layer.weight for layer in layers]
-    for layer, weight, more in zip(layers, kept, extra.values(), strict=True):
-        # Another parameter, not another value of it: a gradient still needs the one it was made of.
-        layer.weight = nn.Parameter(weight.detach() + more, requires_grad=False)
     try:
+        for layer, weight, more in zip(layers, kept, extra.values(), strict=True):
+            # Another parameter, not another value: a gradient still needs the one it was made of.
+            layer.weight = nn.Parameter(weight.detach() + more, requires_grad=False)
         yield
     finally:
         for layer, weight in zip(layers, kept, strict=True):

@@ -10,7 +10,7 @@ from tiny.sizes import LORA_RANKS
 from tiny.transformer import Captions, Clips, Generator, batch, flow, load
 
 RECIPE = Recipe(
-    steps=240, rate=0.02, other_rate=1e-3, warm_up=20, evaluate=50, save=50, average=0.98
+    steps=360, rate=0.02, other_rate=1e-3, warm_up=20, evaluate=60, save=60, average=0.98
 )
 COUNT = 64  # clips of a step
 

@@ -39,7 +39,7 @@ from tiny.upscalers import Scaled
 from tiny.world import CAMERAS
 
 RECIPE = Recipe(
-    steps=600, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.98
+    steps=800, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.98
 )
 GUIDANCE = PRO_VIDEO  # of the dev model, also of its sound
 WITHIN = 2  # its steps within one of the distilled model's
@@ -99,8 +99,9 @@ def guided(
 ) -> tuple[Tensor, Tensor]:
     """Where the guided dev model comes to from `begin`, video and audio, between two levels.
 
-    Guided as in Pro, but for the guidance by skipped self-attention. What picture and sound say of
-    each other counts most for camera moves: without it a zoom is half as long.
+    Guided as Pro guides its picture, but for the guidance by skipped self-attention and with an
+    empty negative prompt; the sound the same. What picture and sound say of each other counts most
+    for camera moves: without it a zoom is half as long.
     """
     text, mask = (value.expand(len(sigma), *value.shape[1:]) for value in texts([""]))
     unsaid = replace(clean, text=text, mask=mask)

@@ -125,7 +125,7 @@ def detailer(scenery: Scenery, path: Path) -> None:
     sharp = _world(LARGE)
     given = soft(sharp, SOFTENED)
     made = scenery.studio.restored(given, task="detail", seed=SEED)
-    masked = as_steep(given, sharpness.steepness(made))
+    masked = as_steep(scenery.studio.through(given), sharpness.steepness(made))
     clips = {"soft": given, "unsharp mask": masked, "detailer": made, "as it was": sharp}
     animated(path, {k: _close(v) for k, v in clips.items()}, columns=2, size=(320, 192), every=4)
 
@@ -147,7 +147,8 @@ def temporal(scenery: Scenery, path: Path) -> None:
     made = scenery.studio.restored(
         slow, task="upscale", spatial=1.0, temporal=True, refine=False, seed=SEED
     )
-    clips = {"every frame twice": repeated(slow), "upscaler": made, "filmed fast": fast}
+    given = scenery.studio.through(slow)
+    clips = {"every frame twice": repeated(given), "upscaler": made, "filmed fast": fast}
     strips(path, {name: frames[4 : 4 + FEW] for name, frames in clips.items()}, size=SIDE)
 
 

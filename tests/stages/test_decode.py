@@ -49,22 +49,21 @@ def test_tiles_in_time_give_every_frame(untrained_model, frames):
     assert len(chunks) == tile_count((frames - 1) * 8 + 1, TILED)
 
 
-def test_far_from_a_seam_a_tiled_clip_is_the_whole_clip(untrained_model):
+def test_far_from_a_seam_a_tiled_clip_is_the_whole_clip(tiny_model):
     video = latent(14)
-    (whole,) = decode_video(untrained_model, video, WHOLE)
-    tiled = np.concatenate(list(decode_video(untrained_model, video, TILED)))
-    assert np.array_equal(tiled[:24], whole[:24])
-    # Random kernels see further than trained ones.
-    assert np.abs(tiled.astype(int) - whole).mean() < 8
+    (whole,) = decode_video(tiny_model, video, WHOLE)
+    off = np.abs(np.concatenate(list(decode_video(tiny_model, video, TILED))).astype(int) - whole)
+    assert off[:24].max() <= 1
+    assert off.mean() < 0.05 * whole.std()
 
 
-def test_tiles_in_space_cover_the_frame(untrained_model):
+def test_tiles_in_space_cover_the_frame(tiny_model):
     small = replace(WHOLE, tile_width=128, tile_height=96, overlap=32)
     video = latent(2, 5, 7)
-    (tiled,) = decode_video(untrained_model, video, small)
-    (whole,) = decode_video(untrained_model, video, WHOLE)
+    (tiled,) = decode_video(tiny_model, video, small)
+    (whole,) = decode_video(tiny_model, video, WHOLE)
     assert tiled.shape == whole.shape == (9, 160, 224, 3)
-    assert np.abs(tiled.astype(int) - whole).mean() < 16
+    assert np.abs(tiled.astype(int) - whole).mean() < 0.25 * whole.std()
 
 
 def test_the_vae_is_left_as_it_was_also_when_reading_stops_early(untrained_model):

@@ -143,8 +143,6 @@ def test_equal_seeds_write_equal_texts_and_others_write_others(gemma_3):
     first = enhance(gemma_3, "a red ball", seed=1)
     assert enhance(gemma_3, "a red ball", seed=1) == first
     assert enhance(gemma_3, "a red ball", seed=2) != first
-    other = "something else entirely, with many more words in it"
-    assert enhance(gemma_3, other, seed=1) != first
 
 
 def test_greedy_writing_needs_no_seed(gemma_4):

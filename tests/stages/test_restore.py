@@ -146,7 +146,7 @@ def test_a_margin_makes_the_stretches_of_a_real_upscaler_alike(untrained_model):
         made = upsample_long(untrained_model, latents, "temporal_upscaler", **options).video
         errors.append(float((made - whole).norm() / whole.norm()))
     assert errors[0] > errors[1] > errors[2]
-    assert errors[2] < 0.03  # what is left is the norms, which measure a stretch and not the clip
+    assert errors[2] < 0.04  # what is left is the norms, which measure a stretch and not the clip
 
 
 # Files

@@ -31,11 +31,6 @@ class Group:
     clips: int
     measures: tuple[Measure, ...]
 
-    @property
-    def holds(self) -> bool:
-        """Whether every one of them does."""
-        return all(measure.holds for measure in self.measures)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:

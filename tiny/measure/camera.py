@@ -140,7 +140,8 @@ def move_of(whole: Travel | None, thing: Track | None) -> Reading:
 def at_rest(ground: Reading, thing: Track | None) -> Reading:
     """The same of a scene in which nothing but the camera moves, by what the ground says and by the
     main thing's track: a move that one of them tells and the other does not deny. The camera is
-    static where the ground stays and the thing strays less than half as far as in a hand.
+    static where the ground stays, or cannot be read, and the thing strays less than half as far as
+    in a hand.
     """
     at = None if thing is None else things.clear(thing)
     if thing is None or at is None:
@@ -149,12 +150,30 @@ def at_rest(ground: Reading, thing: Track | None) -> Reading:
     grown = np.exp(zoom * np.arange(len(thing.area)) / (len(thing.area) - 1))
     x, y = (things.rate(values / grown, at) for values in (thing.x, thing.y))
     seen = _named(x, y, zoom)
-    stays = max(abs(ground.scores[name]) for name in MOVES) <= FAINT
-    if stays and seen.name not in MOVES and math.hypot(x, y) <= HELD:
+    if _stays(ground) and _held(thing, at, x, y) and abs(zoom) <= _most_zoom(ground):
         return Reading(name="static", scores=ground.scores)
     one = ground if ground.name is not None else seen
     told = len({ground.name, seen.name} - {None}) == 1 and one.name != "static"
     return Reading(name=one.name if told else None, scores=one.scores)
+
+
+def _stays(ground: Reading) -> bool:
+    """Whether a ground shows no move; also one that cannot be read."""
+    return max(abs(ground.scores[name]) for name in MOVES) <= FAINT
+
+
+def _held(thing: Track, at: NDArray[np.intp], x: float, y: float) -> bool:
+    """Whether a thing strays little, to one side (x, y) or to and fro."""
+    swing = max(float(np.ptp(values[at])) for values in (thing.x, thing.y))
+    return math.hypot(x, y) <= HELD and swing <= 2 * HELD
+
+
+def _most_zoom(ground: Reading) -> float:
+    """The logarithm of the zoom that a thing at rest may seem to make by its changing outline:
+    half a camera's, less where no ground denies it.
+    """
+    read = any(ground.scores.values())
+    return (WHOLE if read else WHOLE / 2) * math.log(world.ZOOM)
 
 
 def _named(x: float, y: float, zoom: float) -> Reading:
