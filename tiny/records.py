@@ -54,7 +54,7 @@ def recipes() -> dict[str, Recipe]:
         "vocoder": audio.VOCODER,
         **dict.fromkeys(sizes.UPSCALERS, upscalers.RECIPE),
         "transformer": transformer.RECIPE,
-        **{f"camera_{move}": cameras.RECIPE for move in world.CAMERAS},
+        **{f"camera_{move}": cameras.recipe(move) for move in world.CAMERAS},
         "distilled": distilled.RECIPE,
         "detailer": detailer.RECIPE,
     }

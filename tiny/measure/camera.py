@@ -148,9 +148,8 @@ def at_rest(ground: Reading, thing: Track | None) -> Reading:
         return ground
     zoom = things.rate(np.log(thing.area) / 2, at)
     grown = np.exp(zoom * np.arange(len(thing.area)) / (len(thing.area) - 1))
-    x, y = (things.rate(values / grown, at) for values in (thing.x, thing.y))
-    seen = _named(x, y, zoom)
-    if _stays(ground) and _held(thing, at, x, y) and abs(zoom) <= _most_zoom(ground):
+    seen = _named(*(things.rate(values / grown, at) for values in (thing.x, thing.y)), zoom)
+    if _stays(ground) and _held(thing, at) and abs(zoom) <= _most_zoom(ground):
         return Reading(name="static", scores=ground.scores)
     one = ground if ground.name is not None else seen
     told = len({ground.name, seen.name} - {None}) == 1 and one.name != "static"
@@ -162,10 +161,11 @@ def _stays(ground: Reading) -> bool:
     return max(abs(ground.scores[name]) for name in MOVES) <= FAINT
 
 
-def _held(thing: Track, at: NDArray[np.intp], x: float, y: float) -> bool:
-    """Whether a thing strays little, to one side (x, y) or to and fro."""
+def _held(thing: Track, at: NDArray[np.intp]) -> bool:
+    """Whether a thing strays little, to one side or to and fro."""
+    way = math.hypot(*(things.rate(values, at) for values in (thing.x, thing.y)))
     swing = max(float(np.ptp(values[at])) for values in (thing.x, thing.y))
-    return math.hypot(x, y) <= HELD and swing <= 2 * HELD
+    return way <= HELD and swing <= 2 * HELD
 
 
 def _most_zoom(ground: Reading) -> float:
