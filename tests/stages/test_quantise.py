@@ -44,8 +44,8 @@ from tests.stages.plans import small_plan, usual_plan
 KINDS = ("int8", "fp8")
 PARTS = ("transformer", "text_encoder")
 # Largest relative error of a base pass, transformer and text encoder rounded both; bfloat16 alone
-# is off by 0.008.
-LATENT_ERROR = {"int8": 0.02, "fp8": 0.06}
+# is off by 0.009.
+LATENT_ERROR = {"int8": 0.02, "fp8": 0.07}
 # Of one weight: half a step of 1/127 of its row's largest, or half of the last of three bits.
 WEIGHT_ERROR = {"int8": 0.01, "fp8": 0.04}
 

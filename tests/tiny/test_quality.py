@@ -57,7 +57,7 @@ def test_cameras_move_as_they_are_asked_to(studio):
 
 
 def test_a_clip_begins_with_the_picture_that_it_is_given(studio):
-    measures = steering.pictures(studio, 1)
+    measures = steering.pictures(studio, 3)
     assert [line(measure) for measure in measures if not measure.holds] == []
 
 
