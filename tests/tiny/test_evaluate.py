@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -148,15 +149,22 @@ def test_a_detailer_sharpens_and_moves_nothing():
     assert failing(videos.detailer(PERFECT, 2)) == []
 
 
-@pytest.mark.parametrize("flaw", ["soft", "place"])
-def test_a_detailer_that_leaves_clips_soft_or_moves_them_is_noticed(flaw):
-    assert "detailer sharpens in place" in failing(videos.detailer(flawed(flaw), 2))
+@pytest.mark.parametrize(
+    ("flaw", "wrong"),
+    [
+        ("soft", "detailer gives edges back (share of their steepness)"),
+        ("place", "detailer moves nothing"),
+    ],
+)
+def test_a_detailer_that_leaves_clips_soft_or_moves_them_is_noticed(flaw, wrong):
+    assert wrong in failing(videos.detailer(flawed(flaw), 2))
 
 
 def test_a_detailer_that_an_unsharp_mask_beats_is_noticed():
     made = videos.Sharpened(regained=1.0, moved=0.0, gained=0.4, masked=0.5, like=30.0)
-    off = videos.Sharpened(regained=0.0, moved=0.0, gained=0.0, masked=0.0, like=30.0)
-    assert failing(videos.judge_detailer([made], [off], [14.0])) == [
+    off = replace(made, regained=0.0, gained=0.0, masked=0.0)
+    other = replace(made, moved=0.2, like=14.0)
+    assert failing(videos.judge_detailer([made], [off], [other])) == [
         "detailer comes nearer to the sharp clip (dB)"
     ]
 
@@ -174,10 +182,9 @@ def test_a_detailer_that_redraws_one_clip_always_does_not_follow():
         videos.Sharpened(regained=1.0, moved=0.0, gained=1.0, masked=0.2, like=likeness)
         for likeness in (30.0, 14.0, 13.0)
     ]
-    off = [videos.Sharpened(regained=0.0, moved=0.0, gained=0.0, masked=0.0, like=30.0)]
-    assert failing(videos.judge_detailer(rows, off, [14.0, 13.0, 30.0])) == [
-        "detailer follows its clip (dB)"
-    ]
+    off = [replace(rows[0], regained=0.0, gained=0.0, masked=0.0)]
+    others = [replace(rows[0], moved=0.2, like=likeness) for likeness in (14.0, 13.0, 30.0)]
+    assert failing(videos.judge_detailer(rows, off, others)) == ["detailer follows its clip (dB)"]
 
 
 def test_a_spatial_upscaler_must_beat_bicubic():

@@ -84,8 +84,10 @@ class WorldStudio:
     def _detailed(self, frames: Frames, strength: float) -> Frames:
         sharp = self._true(frames, len(frames), frames.shape[1:3], world.MOTIONS)
         pixels = round(2 * MOVED * frames.shape[1])
-        if "place" in self.flaws or strength < 0.5:
-            return np.roll(sharp, pixels, axis=2)  # sharp, and not what was there
+        if strength < 0.5:
+            return frames
+        if "place" in self.flaws:
+            return np.roll(sharp, pixels, axis=2)  # sharp, and not where it was
         return soft(sharp, 8) if "soft" in self.flaws else sharp
 
     def _true(self, frames: Frames, count: int, size: Any, motions: Any) -> Frames:
