@@ -21,6 +21,7 @@ from tiny import curves, records, world
 from tiny.card import RECORDS
 from tiny.evaluate.studio import EngineStudio, asked, filmed
 from tiny.evaluate.videos import (
+    FRAMES,
     SOFTENED,
     as_steep,
     larger,
@@ -141,15 +142,15 @@ def spatial(scenery: Scenery, path: Path) -> None:
 
 def temporal(scenery: Scenery, path: Path) -> None:
     """Consecutive frames at twice the rate: repeated, by the upscaler, and the truth."""
-    found = asked(SCENE)
-    fast = filmed(found, SCENE, SMALL, frames=17)
+    found = asked(SCENE, motions=("bouncing",))
+    fast = filmed(found, SCENE, SMALL, frames=2 * FRAMES - 1)
     slow = fast[::2]
     made = scenery.studio.restored(
         slow, task="upscale", spatial=1.0, temporal=True, refine=False, seed=SEED
     )
     given = scenery.studio.through(slow)
     clips = {"every frame twice": repeated(given), "upscaler": made, "filmed fast": fast}
-    strips(path, {name: frames[4 : 4 + FEW] for name, frames in clips.items()}, size=SIDE)
+    strips(path, {name: frames[10 : 10 + FEW] for name, frames in clips.items()}, size=SIDE)
 
 
 def training(scenery: Scenery, path: Path) -> None:
