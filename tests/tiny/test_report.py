@@ -19,7 +19,7 @@ ENLARGED = [
 JUDGED: dict[str, list[Measure]] = {
     "cameras": steering.judge_cameras(READ, [None]),
     "cameras-pro": steering.judge_cameras(READ, [None], mode="pro"),
-    "detailer": videos.judge_detailer(DETAILED, DETAILED, [10.0]),
+    "detailer": videos.judge_detailer(DETAILED, DETAILED, DETAILED),
     "spatial": videos.judge_spatial(ENLARGED),
     "temporal": videos.judge_temporal(ENLARGED, [(1.0, 0.0)]),
 }

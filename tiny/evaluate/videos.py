@@ -86,8 +86,8 @@ def judge_detailer(
     made: Sequence[Sharpened], off: Sequence[Sharpened], others: Sequence[Sharpened]
 ) -> list[Measure]:
     """How much of their edges' steepness clips get back, with the same pass without the LoRA as the
-    control; how much nearer they come to the sharp clip, with an unsharp mask as the control; how
-    often nothing moved, and how like the given clip they are in decibels, with the clips compared
+    control; how much nearer they come to the sharp clip, with the better of that pass and an unsharp
+    mask as the control; how often nothing moved, and how like the given clip they are in decibels, with the clips compared
     with another one, `others`, as the control.
     """
 
@@ -108,7 +108,7 @@ def judge_detailer(
             name="detailer comes nearer to the sharp clip (dB)",
             value=gained,
             least=0.0,
-            control=mean(each.masked for each in made),
+            control=max(mean(each.masked for each in made), mean(each.gained for each in off)),
             most=gained,
             of=len(made),
         ),
