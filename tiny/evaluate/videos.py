@@ -86,9 +86,9 @@ def judge_detailer(
     made: Sequence[Sharpened], off: Sequence[Sharpened], others: Sequence[Sharpened]
 ) -> list[Measure]:
     """How much of their edges' steepness clips get back, with the same pass without the LoRA as the
-    control; how much nearer they come to the sharp clip, with the better of that pass and an unsharp
-    mask as the control; how often nothing moved, and how like the given clip they are in decibels, with the clips compared
-    with another one, `others`, as the control.
+    control; how much nearer they come to the sharp clip, with the better of that pass and an
+    unsharp mask as the control; how often nothing moved, and how like the given clip they are in
+    decibels, with the clips compared with another one, `others`, as the control.
     """
 
     def mean(values: Iterable[float]) -> float:
