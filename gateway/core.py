@@ -1,0 +1,149 @@
+"""The gateway behind its routes: all parts, put together once, and the loops that drive them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import delete, select
+
+from gateway.accounts import Accounts
+from gateway.backends import Backend
+from gateway.clock import Clock
+from gateway.database import Database
+from gateway.front import Front
+from gateway.generations import Generations, Queue
+from gateway.loops import Loop, Loops
+from gateway.migrations import migrate
+from gateway.offer import Worker, make_offer
+from gateway.prices import read_prices
+from gateway.reconcile import Reconciler
+from gateway.stores import Store, StoreFailed
+from gateway.submit import Submitter, Times
+from gateway.tables import ENDED, GenerationRow, IdempotencyRow, TokenRow
+from gateway.uploads import Uploads
+from gateway.webhooks.incoming import PATH, Incoming
+from ltx2.extent import Limits
+from ltx2.gateway_settings import GatewaySettings
+
+IDLE = 2.0  # seconds between two looks for work that nobody announced
+SWEEP = 600.0  # seconds between two times of tidying up
+KEYS_KEPT = timedelta(hours=48)  # of idempotency
+TOKENS_KEPT = timedelta(days=7)  # after a generation's end: no platform sends later
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """The parts of one gateway."""
+
+    database: Database
+    backend: Backend
+    store: Store
+    clock: Clock
+    accounts: Accounts
+    uploads: Uploads
+    front: Front
+    submitter: Submitter
+    reconciler: Reconciler
+    incoming: Incoming
+    loops: Loops
+
+    def start(self, more: Sequence[Loop] = ()) -> None:
+        """Begin to work: whatever was missed is looked at first. `more` are loops beside these."""
+        self.reconciler.check_all()
+        self.loops.start(
+            [
+                Loop(name="submit", turn=self.submitter.turn, every=IDLE),
+                Loop(name="reconcile", turn=self.reconciler.turn, every=0.5),
+                Loop(name="sweep", turn=self.sweep, every=SWEEP),
+                *more,
+            ]
+        )
+
+    def close(self) -> None:
+        """End in order; what is cut off is done again at the next start."""
+        self.loops.close()
+        self.backend.close()
+        self.database.close()
+
+    def sweep(self) -> None:
+        """Forget what has had its time: keys of idempotency, tokens, uploads."""
+        now = self.clock.now()
+        over = select(GenerationRow.id).where(
+            GenerationRow.state.in_(ENDED), GenerationRow.ended_at <= now - TOKENS_KEPT
+        )
+        with self.database.write() as session:
+            session.execute(
+                delete(IdempotencyRow).where(IdempotencyRow.created_at <= now - KEYS_KEPT)
+            )
+            session.execute(delete(TokenRow).where(TokenRow.generation_id.in_(over)))
+        try:
+            while self.uploads.sweep():
+                pass
+        except StoreFailed:
+            return  # those that are left are found again
+
+
+def build(
+    settings: GatewaySettings,
+    *,
+    backend: Backend,
+    store: Store,
+    clock: Clock,
+    limits: Limits,
+    hook_url: str | None = None,
+    fake: bool = False,
+) -> Core:
+    """Put the parts together on the settings' database, brought up to date.
+
+    `hook_url` is where the worker's platform reaches us, in place of the settings' public address.
+    """
+    assert settings.database is not None
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.database)
+    migrate(database)
+    loops, prices = Loops(), read_prices()
+    worker = Worker(checkpoint=settings.checkpoint, modes=settings.loaded_modes, limits=limits)
+    offer = make_offer(worker, prices)
+    times = Times(
+        execution={"fast": settings.fast_seconds, "pro": settings.pro_seconds},
+        ttl=settings.ttl_seconds,
+        poll=settings.poll_seconds,
+    )
+    reached = (hook_url or settings.public_url or "").rstrip("/")
+    accounts = Accounts(database, clock)
+    uploads = Uploads(database, store, clock)
+
+    def hook(token: str) -> str | None:
+        return reached + PATH.replace("{token}", token) if reached else None
+
+    def woken() -> None:
+        loops.wake("submit")
+        loops.wake("reconcile")
+
+    generations = Generations(database, clock, queue=Queue(most=settings.queue), woken=woken)
+    return Core(
+        database=database,
+        backend=backend,
+        store=store,
+        clock=clock,
+        accounts=accounts,
+        uploads=uploads,
+        front=Front(
+            database,
+            backend,
+            store,
+            clock,
+            accounts=accounts,
+            generations=generations,
+            uploads=uploads,
+            offer=offer,
+            prices=prices,
+            limits=limits,
+            private_webhooks=settings.private_webhooks,
+            fake=fake,
+        ),
+        submitter=Submitter(database, backend, uploads, clock, offer=offer, times=times, hook=hook),
+        reconciler=Reconciler(database, backend, store, clock, times=times, woken=woken),
+        incoming=Incoming(database, clock, ttl=times.deadline, woken=woken),
+        loops=loops,
+    )

@@ -1,0 +1,84 @@
+"""The database: SQLite in a file, or PostgreSQL by its URL. The same SQL runs on both."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.orm import Session
+
+from ltx2.errors import ConfigError
+
+BUSY_SECONDS = 30.0  # that a writer waits for another one
+_WRITES = "ltx2_writes"
+
+
+class Database:
+    """Sessions on one database. `read` may run beside writers, `write` is one transaction."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = _engine(url)
+        self._writing = self.engine.execution_options(**{_WRITES: True})
+        # SQLite's reading transactions are of one moment by themselves.
+        moment = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._reading = self.engine.execution_options(**moment)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether one process at a time may use it."""
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction: all of it is there at the end of the block, or on an error nothing."""
+        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A view of one moment; nothing is written."""
+        with Session(self._reading, expire_on_commit=False) as session:
+            yield session
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    """Raises ConfigError for a URL that names neither of the two databases."""
+    wanted = "sqlite:///file.db or postgresql://user:password@host/name"
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigError(f"LTX2_GATEWAY_DATABASE must be {wanted}") from None
+    match parsed.get_backend_name():
+        case "sqlite":
+            if not parsed.database or parsed.database == ":memory:":
+                raise ConfigError(f"LTX2_GATEWAY_DATABASE must name a file, as {wanted}")
+            return _sqlite(str(parsed))
+        case "postgresql":
+            psycopg = parsed.set(drivername="postgresql+psycopg")
+            return create_engine(psycopg, pool_pre_ping=True, pool_size=10, max_overflow=10)
+        case name:
+            raise ConfigError(f"LTX2_GATEWAY_DATABASE must be {wanted}; {name} is not supported")
+
+
+def _sqlite(url: str) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own
+        # Transactions are begun below: the driver's own way would begin one only before the first
+        # write, and reading first would then fail where another writer came between.
+        connection.isolation_level = None
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine

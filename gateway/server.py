@@ -1,0 +1,75 @@
+"""`ltx2 gateway serve`: the app on a socket, until a signal comes."""
+
+import contextlib
+import socket
+import sys
+
+import uvicorn
+from fastapi import FastAPI
+
+from gateway import logs
+from gateway.app import create_app
+from gateway.clock import SystemClock
+from gateway.opening import open_backend, open_store
+from ltx2.gateway_settings import GatewaySettings
+from ltx2.serve.server import WILDCARDS, listen
+from ltx2.settings import Settings
+from ltx2.terminal import lines, say
+from ltx2.worker.settings import WorkerSettings
+
+DONE = 0
+# Open streams of events end with the process; pages open them again.
+LEAVE_SECONDS = 3
+
+
+def serve(settings: Settings, *, host: str, port: int) -> int:
+    """Serve the gateway that the environment describes. Raises ConfigError for what is missing."""
+    gateway = GatewaySettings.from_env()
+    app = create_app(
+        gateway,
+        backend=open_backend(gateway),
+        store=open_store(gateway),
+        clock=SystemClock(),
+        limits=settings.limits(),
+    )
+    listening = listen(host, port)
+    keys = WorkerSettings.from_env()
+    secrets = (keys.api_key, keys.serve_key, gateway.metrics_key)
+    logs.configure(secrets=[key for key in secrets if key])
+    if gateway.public_url is None:
+        say(
+            "note: without LTX2_GATEWAY_PUBLIC_URL the worker's platform cannot tell of a job's "
+            "end; jobs are looked at now and then"
+        )
+    lines(address(listening, host))
+    run(server_of(app), listening)
+    return DONE
+
+
+def address(listening: socket.socket, host: str) -> str:
+    """Where this machine reaches the server."""
+    name = WILDCARDS.get(host, host)
+    shown = f"[{name}]" if ":" in name else name
+    return f"http://{shown}:{listening.getsockname()[1]}"
+
+
+def server_of(app: FastAPI) -> uvicorn.Server:
+    """The app's server; its `should_exit` ends it as a signal does."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=LEAVE_SECONDS,
+        )
+    )
+
+
+def run(server: uvicorn.Server, listening: socket.socket) -> None:
+    """Answer until SIGINT or SIGTERM; the loops finish their turns."""
+    # The server raises the signal again that ended it in order: nothing to tell of.
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[listening])
+    if not server.started:
+        sys.exit(1)

@@ -1,0 +1,52 @@
+"""The studio as a router: pages, actions, what the script asks for, and the files they load."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.desk import Account, Desk
+from gateway.studio.actions import action_routes
+from gateway.studio.assets import ROOT
+from gateway.studio.live import live_routes
+from gateway.studio.pages import page_routes
+from gateway.studio.sign_in import sign_in_routes
+from gateway.studio.visit import House
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def studio_router(
+    desk: Desk,
+    *,
+    secure: bool,
+    local_key: str | None = None,
+    now: Callable[[], datetime] = _utc_now,
+    called: Callable[[Account], object] = lambda _account: None,
+    guessed: Callable[[Request], object] = lambda _request: None,
+) -> APIRouter:
+    """The studio over a desk.
+
+    `secure` marks the cookies for https alone. `local_key` logs in everyone who comes, as a studio
+    on one's own machine does: only for an app that answers no other host than the loopback's.
+    `called` is told of each call of an account's and `guessed` of each wrong key; both may raise
+    Limited.
+    Videos are linked at `/api/generations/{id}/content`; the app gives pages their policy
+    (`gateway.api.security`).
+    """
+    house = House(
+        desk=desk, now=now, secure=secure, local_key=local_key, called=called, guessed=guessed
+    )
+    routes = APIRouter()
+    for part in (page_routes, action_routes, live_routes, sign_in_routes):
+        routes.include_router(part(house))
+
+    @routes.get(f"{ROOT}/{{digest}}/{{name:path}}", include_in_schema=False)
+    def asset(digest: str, name: str) -> Response:
+        return house.assets.answer(digest, name)
+
+    return routes
