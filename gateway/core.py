@@ -142,8 +142,19 @@ def build(
             private_webhooks=settings.private_webhooks,
             fake=fake,
         ),
-        submitter=Submitter(database, backend, uploads, clock, offer=offer, times=times, hook=hook),
-        reconciler=Reconciler(database, backend, store, clock, times=times, woken=woken),
+        submitter=Submitter(
+            database,
+            backend,
+            uploads,
+            clock,
+            offer=offer,
+            times=times,
+            hook=hook,
+            leaving=loops.closing,
+        ),
+        reconciler=Reconciler(
+            database, backend, store, clock, times=times, woken=woken, leaving=loops.closing
+        ),
         incoming=Incoming(database, clock, ttl=times.deadline, woken=woken),
         loops=loops,
     )

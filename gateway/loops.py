@@ -52,6 +52,10 @@ class Loops:
         for thread in self._threads:
             thread.join(seconds)
 
+    def closing(self) -> bool:
+        """Whether no more work should be begun."""
+        return self._closed
+
     @property
     def alive(self) -> bool:
         """Whether all of them run."""

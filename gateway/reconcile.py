@@ -16,10 +16,11 @@ from sqlalchemy.orm import Session
 
 from gateway import clips, transitions
 from gateway.backends import Backend, Unreachable
-from gateway.clips import Unfetched
+from gateway.clips import FETCH_SECONDS, Unfetched
 from gateway.clock import Clock
 from gateway.database import Database
 from gateway.rows import progress_of
+from gateway.side_by_side import work_off
 from gateway.states import Output
 from gateway.stores import Store
 from gateway.submit import UNSURE, Times
@@ -40,8 +41,8 @@ from gateway.verdict import (
 )
 
 logger = logging.getLogger(__name__)
-BATCH = 50  # generations of a turn
-LEASE = timedelta(seconds=30)  # in which another process leaves a generation alone
+# In which another process leaves a generation alone: longer than a look takes.
+LEASE = timedelta(seconds=FETCH_SECONDS + 60)
 # How long a result that cannot be fetched is tried for; RunPod keeps it for 30 minutes.
 TROUBLED = timedelta(minutes=20)
 MOST_ATTEMPTS = 3  # submissions whose outcome stays unknown
@@ -65,7 +66,9 @@ class Looked:
 
 
 class Reconciler:
-    """Looks at every generation that is due. `woken` is told of work for the submitter."""
+    """Looks at every generation that is due. `woken` is told of work for the submitter; where
+    `leaving`, no more looks are begun.
+    """
 
     def __init__(
         self,
@@ -76,6 +79,7 @@ class Reconciler:
         *,
         times: Times,
         woken: Callable[[], object] = lambda: None,
+        leaving: Callable[[], bool] = lambda: False,
     ) -> None:
         self._database = database
         self._backend = backend
@@ -83,24 +87,25 @@ class Reconciler:
         self._clock = clock
         self._times = times
         self._woken = woken
+        self._leaving = leaving
         # Since when the platform says nothing of a generation; another process asks for itself.
         self._silent: dict[str, datetime] = {}
 
     def turn(self) -> int:
-        """Look at all that is due, once; how many that were. A generation that cannot be looked at
-        is due again later, and none keeps another from its turn.
+        """Look at all that is due; how many that were. A generation that cannot be looked at is due
+        again later, and none keeps another from its turn.
         """
-        due = self._claim()
-        for each in due:
-            try:
-                self._look(each)
-                self._silent.pop(each.id, None)
-            except (Unreachable, Unfetched) as error:
-                logger.warning("%s is looked at again: %s", each.id, error)
-                self._trouble(each, silent=isinstance(error, Unreachable))
-            except Exception:
-                logger.exception("%s cannot be looked at; again later", each.id)
-        return len(due)
+        return work_off(self._claim, self._visit, name="gateway-look", leaving=self._leaving)
+
+    def _visit(self, seen: Looked) -> None:
+        try:
+            self._look(seen)
+            self._silent.pop(seen.id, None)
+        except (Unreachable, Unfetched) as error:
+            logger.warning("%s is looked at again: %s", seen.id, error)
+            self._trouble(seen, silent=isinstance(error, Unreachable))
+        except Exception:
+            logger.exception("%s cannot be looked at; again later", seen.id)
 
     def check_all(self) -> None:
         """Have every generation that has not ended looked at in the next turn: at the start, when
@@ -112,7 +117,8 @@ class Reconciler:
             for row in session.scalars(query.where(GenerationRow.state != "queued")):
                 row.next_check_at = min(row.next_check_at, now)
 
-    def _claim(self) -> Sequence[Looked]:
+    def _claim(self, most: int, busy: Sequence[Looked]) -> Sequence[Looked]:
+        """Up to so many that are due, but those that are being looked at: a hint for one waits."""
         now = self._clock.now()
         asked = GenerationRow.state.in_([each for each in LIVE if each != "queued"])
         due = and_(asked, GenerationRow.next_check_at <= now)
@@ -120,9 +126,9 @@ class Reconciler:
         hinted = and_(GenerationRow.hinted_at <= now, GenerationRow.state != "queued")
         query = (
             select(GenerationRow)
-            .where(or_(due, hinted))
+            .where(or_(due, hinted), GenerationRow.id.not_in([each.id for each in busy]))
             .order_by(GenerationRow.next_check_at)
-            .limit(BATCH)
+            .limit(most)
             .with_for_update(skip_locked=True)
         )
         with self._database.write() as session:

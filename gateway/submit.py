@@ -1,12 +1,13 @@
 """From the queue to the worker. The attempt is written down before the worker is asked."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from gateway import transitions
 from gateway.backends import Backend, Job, NotSubmitted, Rejected, Unreachable, Unsure
@@ -16,6 +17,7 @@ from gateway.forms import worker_input
 from gateway.ids import digest, new_secret
 from gateway.offer_view import Offer
 from gateway.refusals import NotFound
+from gateway.side_by_side import work_off
 from gateway.stores import StoreFailed
 from gateway.tables import GenerationRow, TokenRow
 from gateway.uploads import Uploads
@@ -43,9 +45,19 @@ class Times:
         return timedelta(seconds=self.ttl + self.margin)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A submission that was written down. `tries` counts it."""
+
+    id: str
+    form: Mapping[str, Any]
+    token: str  # of its webhook
+    tries: int
+
+
 class Submitter:
     """Gives the worker what is queued, oldest first. `hook` makes a webhook's address of a token;
-    None where the platform could not reach us.
+    None where the platform could not reach us. Where `leaving`, no more attempts are begun.
     """
 
     def __init__(
@@ -58,6 +70,7 @@ class Submitter:
         offer: Offer,
         times: Times,
         hook: Callable[[str], str | None],
+        leaving: Callable[[], bool] = lambda: False,
     ) -> None:
         self._database = database
         self._backend = backend
@@ -66,15 +79,11 @@ class Submitter:
         self._offer = offer
         self._times = times
         self._hook = hook
+        self._leaving = leaving
 
     def turn(self) -> int:
         """Submit everything that is due; how many attempts were made."""
-        self._give_up()
-        count = 0
-        while (claimed := self._claim()) is not None:
-            self._attempt(*claimed)
-            count += 1
-        return count
+        return work_off(self._claim, self._attempt, name="gateway-submit", leaving=self._leaving)
 
     def _give_up(self) -> None:
         """End what no worker took in time."""
@@ -89,47 +98,49 @@ class Submitter:
                 sentence = "No GPU took the video in time."
                 transitions.failed(session, row, "timeout", sentence, now)
 
-    def _claim(self) -> tuple[str, dict[str, Any], str, int] | None:
-        """The oldest that is due, marked as attempted: its id, form, token and number of tries."""
+    def _claim(self, most: int, _busy: Sequence[Attempt]) -> Sequence[Attempt]:
+        """The oldest that are due, marked as attempted."""
+        self._give_up()
         now = self._clock.now()
         with self._database.write() as session:
             query = (
                 select(GenerationRow)
                 .where(GenerationRow.state == "queued", GenerationRow.next_check_at <= now)
                 .order_by(GenerationRow.id)
-                .limit(1)
+                .limit(most)
                 .with_for_update(skip_locked=True)
             )
-            row = session.scalars(query).one_or_none()
-            if row is None:
-                return None
-            transitions.submission_begins(row, now, ttl=self._times.deadline)
-            row.next_check_at = now + UNSURE
-            token = new_secret()
-            session.add(TokenRow(sha256=digest(token), generation_id=row.id, created_at=now))
-            return row.id, dict(row.form), token, row.attempts
+            return [self._begun(session, row, now) for row in session.scalars(query).all()]
 
-    def _attempt(self, generation_id: str, form: dict[str, Any], token: str, tries: int) -> None:
+    def _begun(self, session: Session, row: GenerationRow, now: datetime) -> Attempt:
+        transitions.submission_begins(row, now, ttl=self._times.deadline)
+        row.next_check_at = now + UNSURE
+        token = new_secret()
+        session.add(TokenRow(sha256=digest(token), generation_id=row.id, created_at=now))
+        return Attempt(id=row.id, form=dict(row.form), token=token, tries=row.attempts)
+
+    def _attempt(self, attempt: Attempt) -> None:
         try:
-            job_id = self._backend.submit(self._job(generation_id, form, token))
+            job_id = self._backend.submit(self._job(attempt))
         except NotSubmitted as error:
-            pause = _pause(tries, error.seconds)
-            logger.warning("%s was not submitted, again in %s: %s", generation_id, pause, error)
-            self._refused(generation_id, pause)
+            pause = _pause(attempt.tries, error.seconds)
+            logger.warning("%s was not submitted, again in %s: %s", attempt.id, pause, error)
+            self._refused(attempt.id, pause)
         except StoreFailed as error:
-            logger.warning("%s was not submitted: %s", generation_id, error)
-            self._refused(generation_id, _pause(tries, None))
+            logger.warning("%s was not submitted: %s", attempt.id, error)
+            self._refused(attempt.id, _pause(attempt.tries, None))
         except Unsure as error:
             # The row stays as it is: a webhook, the store or the time tells.
-            logger.warning("%s may have been submitted: %s", generation_id, error)
+            logger.warning("%s may have been submitted: %s", attempt.id, error)
         except (Rejected, NotFound) as error:
-            logger.error("%s was refused by the worker: %s", generation_id, error)
-            self._rejected(generation_id, str(error))
+            logger.error("%s was refused by the worker: %s", attempt.id, error)
+            self._rejected(attempt.id, str(error))
         else:
-            logger.info("%s is job %s", generation_id, job_id)
-            self._accepted(generation_id, job_id)
+            logger.info("%s is job %s", attempt.id, job_id)
+            self._accepted(attempt.id, job_id)
 
-    def _job(self, generation_id: str, form: dict[str, Any], token: str) -> Job:
+    def _job(self, attempt: Attempt) -> Job:
+        form = attempt.form
         mode = self._offer.models[0].mode(form["mode"])
         resolution = None if mode is None else mode.resolution(form["resolution"])
         if resolution is None:
@@ -139,8 +150,8 @@ class Submitter:
             if name in given:
                 given[name] = self._uploads.as_data(given[name])
         return Job(
-            input={**given, "generation_id": generation_id},
-            webhook=self._hook(token),
+            input={**given, "generation_id": attempt.id},
+            webhook=self._hook(attempt.token),
             execution_seconds=self._times.execution[form["mode"]],
             ttl_seconds=self._times.ttl,
         )

@@ -4,6 +4,7 @@ wrong on the way. Its answers have the platform's shape; what it is asked is kep
 
 import hashlib
 import json
+import threading
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -77,6 +78,7 @@ class FakeRunPod(Loopback):
         self.automatic = automatic
         self.delivery = delivery
         self.expired: set[str] = set()  # generations whose link is answered with 403
+        self.held: dict[str, threading.Event] = {}  # generations whose job or link waits for it
         self.enhanced: str | None = None
         super().__init__()
 
@@ -133,6 +135,7 @@ class FakeRunPod(Loopback):
     def answer(self, call: Call) -> Reply:
         if call.path.startswith("/files/"):
             name = call.path.removeprefix("/files/").removesuffix(".mp4")
+            self._wait(name)
             return Reply(status=403) if name in self.expired else Reply(body=clip())
         if call.headers.get("Authorization") != f"Bearer {self.key}":
             return Reply(status=401, body={"error": "unauthorized"})
@@ -159,7 +162,12 @@ class FakeRunPod(Loopback):
             policy=body["policy"],
         )
         self.jobs.append(job)
+        self._wait(job.generation_id)
         return Reply(body={"id": job.id, "status": "IN_QUEUE"})
+
+    def _wait(self, generation_id: str) -> None:
+        if (gate := self.held.get(generation_id)) is not None:
+            gate.wait(30)
 
     def _find(self, job_id: str) -> Job | None:
         return next((job for job in self.jobs if job.id == job_id and job.known), None)

@@ -6,8 +6,8 @@ that one whose process died is sent again: receivers tell repeats by their `webh
 
 import json
 import logging
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, assert_never
@@ -22,6 +22,7 @@ from gateway.database import Database
 from gateway.metrics import Metrics
 from gateway.refusals import NotFound
 from gateway.rows import read_generation
+from gateway.side_by_side import work_off
 from gateway.tables import AccountRow, EventRow, GenerationRow
 from gateway.webhooks.outgoing import signing
 from gateway.webhooks.outgoing.kept_secrets import in_use
@@ -37,7 +38,7 @@ from gateway.webhooks.outgoing.schedule import (
 )
 
 logger = logging.getLogger(__name__)
-AT_ONCE = 8  # receivers that are called at the same time
+OF_ONE = 2  # receivers of an account that are called at the same time: others want some, too
 CLAIMED = timedelta(seconds=4 * TRY_SECONDS)  # longer than a try can take
 
 # url, body, headers -> what the receiver said
@@ -58,6 +59,7 @@ class _Due:
     """A claimed event, ready to be sent."""
 
     id: str
+    account_id: str
     url: str
     secrets: list[str]  # each signs
     body: bytes
@@ -65,24 +67,26 @@ class _Due:
 
 
 class Outbox:
-    """The events of one database."""
+    """The events of one database. Where `leaving`, no more tries are begun."""
 
     def __init__(
-        self, database: Database, clock: Clock, *, send: Send, metrics: Metrics | None = None
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        send: Send,
+        metrics: Metrics | None = None,
+        leaving: Callable[[], bool] = lambda: False,
     ) -> None:
         self._database = database
         self._clock = clock
         self._send = send
         self._metrics = metrics
+        self._leaving = leaving
 
     def deliver_due(self) -> int:
         """Try every event whose time has come, some at once; how many there were."""
-        count = 0
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="webhook") as threads:
-            while due := self._claim():
-                count += len(due)
-                list(threads.map(self._deliver, due))
-        return count
+        return work_off(self._claim, self._deliver, name="gateway-webhook", leaving=self._leaving)
 
     def redeliver(self, event_id: str) -> None:
         """Send an event again, from the first try on. Raises NotFound.
@@ -103,18 +107,16 @@ class Outbox:
             row.attempts = 0
             row.next_at = self._clock.now()
 
-    def _claim(self) -> list[_Due]:
+    def _claim(self, most: int, busy: Sequence[_Due]) -> Sequence[_Due]:
+        """The oldest that are due, but for accounts whose receivers are being called enough."""
         now = self._clock.now()
         due: list[_Due] = []
         with self._database.write() as session:
-            query = (
-                select(EventRow)
-                .where(EventRow.state == "pending", EventRow.next_at <= now)
-                .order_by(EventRow.next_at)
-                .limit(AT_ONCE)
-                .with_for_update(skip_locked=True)
-            )
-            for row in session.scalars(query).all():
+            while len(due) < most:
+                called = Counter(each.account_id for each in (*busy, *due))
+                row = _oldest(session, now, but=[a for a, n in called.items() if n >= OF_ONE])
+                if row is None:
+                    break
                 if _is_disabled(session, row):
                     row.state = "refused"
                     row.last_result = "not sent: the receiver took nothing before"
@@ -149,12 +151,26 @@ class Outbox:
         )
 
 
+def _oldest(session: Session, now: datetime, *, but: Sequence[str]) -> EventRow | None:
+    """The event that has been due longest; none of these accounts'."""
+    query = (
+        select(EventRow)
+        .where(EventRow.state == "pending", EventRow.next_at <= now)
+        .where(EventRow.account_id.not_in(but))
+        .order_by(EventRow.next_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    return session.scalars(query).one_or_none()
+
+
 def _ready(session: Session, row: EventRow) -> _Due:
     generation = session.get_one(GenerationRow, row.generation_id)
     seen = read_generation(generation, position=None, eta_seconds=None)
     account = session.get_one(AccountRow, row.account_id)
     return _Due(
         id=row.id,
+        account_id=row.account_id,
         url=row.url,
         secrets=in_use(account.webhook_secret),
         body=body_of(row.type, row.created_at, views.generation(seen).model_dump(mode="json")),

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 
 import pytest
 from sqlalchemy import select
@@ -14,6 +15,7 @@ from gateway.webhooks.outgoing.post import Answered
 from gateway.webhooks.outgoing.schedule import PAUSES
 from tests.gateway.api.receiver import Receiver
 from tests.gateway.api.site import FORM, refused
+from tests.gateway.eventually import eventually
 
 
 class Scripted:
@@ -190,11 +192,43 @@ def test_an_event_whose_sender_died_is_sent_again(site):
     assert (event(site).state, len(send.sent)) == ("delivered", 1)
 
 
+def test_receivers_that_never_answer_hold_up_no_other_account(site):
+    gate, calls, lock = threading.Event(), [], threading.Lock()
+
+    def send(url, body, headers):
+        with lock:
+            calls.append(url)
+        if "tar" in url:
+            gate.wait(30)
+        return Answered(200)
+
+    for number in range(4):
+        canceled(site, f"https://tar.example/{number}")
+    site.clock.move(1)
+    _, key = site.newcomer("Bob")
+    other = site.browser(authorization=f"Bearer {key}")
+    made = other.post("/api/generations", json={**FORM, "webhook_url": "https://b.example/"})
+    other.post(made.json()["urls"]["cancel"])
+    box = Outbox(site.core.database, site.clock, send=send)
+    turn = threading.Thread(target=box.deliver_due)
+    turn.start()
+    try:
+        eventually(lambda: event(site, 4).state == "delivered")
+        assert sorted(calls) == [
+            "https://b.example/",
+            *(f"https://tar.example/{n}" for n in (0, 1)),
+        ]
+    finally:
+        gate.set()
+        turn.join(30)
+    assert [event(site, number).state for number in range(5)] == ["delivered"] * 5
+
+
 def test_two_senders_do_not_send_one_event_twice(site):
     canceled(site)
     first, send = outbox(site, 200)
     second, other = outbox(site, 200)
-    first._claim()
+    first._claim(8, [])
     assert second.deliver_due() == 0
     assert (send.sent, other.sent) == ([], [])
 
