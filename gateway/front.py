@@ -217,18 +217,22 @@ class Front:
         """Whose API key this is. Raises Unauthorised."""
         return self._accounts.of_key(key)
 
-    def content(self, account: Account, generation_id: str, variant: Variant) -> Content:
-        """A finished video, or its thumbnail. Raises NotFound, and Conflict until there is one."""
+    def content(
+        self, account: Account, generation_id: str, variant: Variant, *, download: bool = False
+    ) -> Content:
+        """A finished video, or its thumbnail; a link to a store is one that browsers show, or save
+        for a `download`. Raises NotFound, and Conflict until there is one.
+        """
         generation = self._generations.get(account, generation_id)
         if generation.output is None:
             raise Conflict(_without_video(generation))
         try:
             if variant == "video":
                 name = f"{generation.id}.mp4"
-                video = self._store.video(generation.id, download_as=name)
+                video = self._store.video(generation.id, download_as=name, attach=download)
                 return _content(video, name, tag=generation.output.sha256)
             name = f"{generation.id}.jpg"
-            found = self._store.file(generation.id, THUMBNAIL, download_as=name)
+            found = self._store.file(generation.id, THUMBNAIL, download_as=name, attach=download)
         except StoreFailed as error:
             raise Unavailable("the video cannot be read now; try again in a moment") from error
         if found is None:

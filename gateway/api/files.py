@@ -81,7 +81,7 @@ def router(guards: Guards) -> APIRouter:
         ] = False,
     ) -> Response:
         """The video, whole or by Range, or its thumbnail."""
-        found = desk.content(account, generation_id, variant)
+        found = desk.content(account, generation_id, variant, download=download)
         return content_response(request, found, download=download)
 
     api.add_api_route(

@@ -51,8 +51,12 @@ class Reception(Desk, Protocol):
         """Whose API key this is. Raises Unauthorised."""
         ...
 
-    def content(self, account: Account, generation_id: str, variant: Variant) -> Content:
-        """A finished video, or its thumbnail. Raises NotFound, and Conflict until there is one."""
+    def content(
+        self, account: Account, generation_id: str, variant: Variant, *, download: bool = False
+    ) -> Content:
+        """A finished video, or its thumbnail; a link to a store is one that browsers show, or save
+        for a `download`. Raises NotFound, and Conflict until there is one.
+        """
         ...
 
     def levels(self) -> Levels:

@@ -102,7 +102,7 @@ def _add_others(api: APIRouter, guards: Guards) -> None:
         request: Request, account: Caller, video_id: str, variant: Variant = "video"
     ) -> Response:
         """The file."""
-        found = desk.content(account, video_id, variant)
+        found = desk.content(account, video_id, variant, download=True)
         return content_response(request, found, download=True)
 
     api.add_api_route("/{video_id}/content", content, methods=["HEAD"], include_in_schema=False)

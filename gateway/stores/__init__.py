@@ -25,8 +25,10 @@ class Store(Protocol):
         """Take a video and then the result that it came with."""
         ...
 
-    def video(self, generation_id: str, *, download_as: str) -> Path | str:
-        """The file, or an address that is good for minutes and downloads under a name."""
+    def video(self, generation_id: str, *, download_as: str, attach: bool = False) -> Path | str:
+        """The file, or an address that is good for minutes and downloads under a name; with `attach`
+        a browser saves what is there instead of showing it.
+        """
         ...
 
     def put(self, folder: str, name: str, content: bytes, content_type: str) -> None:
@@ -37,7 +39,9 @@ class Store(Protocol):
         """A small file; None where it is not there."""
         ...
 
-    def file(self, folder: str, name: str, *, download_as: str) -> Path | str | None:
+    def file(
+        self, folder: str, name: str, *, download_as: str, attach: bool = False
+    ) -> Path | str | None:
         """As `video`, for a small file; None where it is not there."""
         ...
 

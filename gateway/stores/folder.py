@@ -35,9 +35,9 @@ class FolderStore:
         except Ltx2Error as error:
             raise StoreFailed(str(error)) from error
 
-    def video(self, generation_id: str, *, download_as: str) -> Path | str:
+    def video(self, generation_id: str, *, download_as: str, attach: bool = False) -> Path | str:
         """The file."""
-        del download_as
+        del download_as, attach
         return self._clips.path(generation_id)
 
     def put(self, folder: str, name: str, content: bytes, content_type: str) -> None:
@@ -56,9 +56,11 @@ class FolderStore:
         with _told():
             return path.read_bytes() if path.is_file() else None
 
-    def file(self, folder: str, name: str, *, download_as: str) -> Path | str | None:
+    def file(
+        self, folder: str, name: str, *, download_as: str, attach: bool = False
+    ) -> Path | str | None:
         """A small file; None where it is not there."""
-        del download_as
+        del download_as, attach
         path = self._path(folder, name)
         return path if path.is_file() else None
 

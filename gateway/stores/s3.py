@@ -43,9 +43,9 @@ class S3Store:
         metadata = record(result, "")
         self._told(lambda: self._clips.put(generation_id, video, metadata, stop=lambda: False))
 
-    def video(self, generation_id: str, *, download_as: str) -> Path | str:
+    def video(self, generation_id: str, *, download_as: str, attach: bool = False) -> Path | str:
         """An address that is good for minutes and downloads under a name."""
-        return self._link(generation_id, VIDEO, download_as)
+        return self._link(generation_id, VIDEO, download_as, attach=attach)
 
     def put(self, folder: str, name: str, content: bytes, content_type: str) -> None:
         """Write a small file; it is there whole or not at all."""
@@ -62,11 +62,13 @@ class S3Store:
         answer = self._do("get_object", Key=self._key(folder, name))
         return None if answer is None else answer["Body"].read()
 
-    def file(self, folder: str, name: str, *, download_as: str) -> Path | str | None:
+    def file(
+        self, folder: str, name: str, *, download_as: str, attach: bool = False
+    ) -> Path | str | None:
         """As `video`, for a small file; None where it is not there."""
         if self._do("head_object", Key=self._key(folder, name)) is None:
             return None
-        return self._link(folder, name, download_as)
+        return self._link(folder, name, download_as, attach=attach)
 
     def delete(self, folder: str) -> None:
         """A generation's or an upload's files, the record first."""
@@ -80,14 +82,15 @@ class S3Store:
     def _key(self, folder: str, name: str) -> str:
         return object_key(folder, name, self.config.prefix)
 
-    def _link(self, folder: str, name: str, download_as: str) -> str:
+    def _link(self, folder: str, name: str, download_as: str, *, attach: bool) -> str:
+        kind = "attachment" if attach else "inline"
         with self._line.turn(lambda: False) as client:
             return client.generate_presigned_url(
                 "get_object",
                 Params={
                     "Bucket": self.config.bucket,
                     "Key": self._key(folder, name),
-                    "ResponseContentDisposition": f'inline; filename="{download_as}"',
+                    "ResponseContentDisposition": f'{kind}; filename="{download_as}"',
                 },
                 ExpiresIn=LINK_SECONDS,
             )

@@ -121,8 +121,9 @@ class Bucket:
     def __getattr__(self, name):
         return getattr(self.kept, name)
 
-    def video(self, generation_id, *, download_as):
-        return f"https://bucket.example/{generation_id}/video.mp4?signature=1&as={download_as}"
+    def video(self, generation_id, *, download_as, attach=False):
+        kind = "attachment" if attach else "inline"
+        return f"https://bucket.example/{generation_id}/video.mp4?as={kind}&name={download_as}"
 
 
 def test_a_store_with_links_is_linked_to(tmp_path):
@@ -135,7 +136,14 @@ def test_a_store_with_links_is_linked_to(tmp_path):
         name = site.finished()
         answer = site.client.get(f"/api/generations/{name}/content")
         assert answer.status_code == 307
-        assert answer.headers["location"].startswith(f"https://bucket.example/{name}/video.mp4?")
+        link = f"https://bucket.example/{name}/video.mp4"
+        assert answer.headers["location"] == f"{link}?as=inline&name={name}.mp4"
         assert answer.headers["cache-control"] == "no-store"
+        for path in (
+            f"/api/generations/{name}/content?download=true",
+            f"/v1/videos/{name}/content",
+        ):
+            saved = site.client.get(path).headers["location"]
+            assert saved == f"{link}?as=attachment&name={name}.mp4"
     finally:
         site.close()

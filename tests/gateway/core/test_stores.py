@@ -112,9 +112,12 @@ def test_what_the_worker_delivered_is_taken_where_it_lies(server, tmp_path, vide
         assert house.see(name).status == "completed"
         assert not [call for call in house.runpod.calls if call.path.startswith("/files/")]
         link = house.desk.content(house.account, name, "video").url
-        with urlopen(link) as answer:
-            assert answer.read() == clip()
-            assert f'filename="{name}.mp4"' in answer.headers["Content-Disposition"]
+        saved = house.desk.content(house.account, name, "video", download=True).url
+        for place, kind in ((link, "inline"), (saved, "attachment")):
+            with urlopen(place) as answer:
+                assert answer.read() == clip()
+                said = answer.headers["Content-Disposition"]
+                assert said == f'{kind}; filename="{name}.mp4"'
         still = house.desk.content(house.account, name, "thumbnail").url
         assert content_of(still).startswith(b"\xff\xd8")
         house.desk.delete(house.account, name)

@@ -47,6 +47,8 @@ def test_from_the_form_to_the_video(site, visitor):
     source = re.search(r'<source src="([^"]+)"', done)[1]
     part = visitor.get(source, headers={"range": "bytes=0-99"})
     assert (part.status_code, part.headers["content-type"]) == (206, "video/mp4")
+    saved = visitor.get(re.search(r'href="([^"]+)" download=', done)[1])
+    assert saved.headers["content-disposition"].startswith("attachment; ")
 
 
 def test_a_cancelled_video_costs_nothing(site, visitor):
