@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import cast
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.exc import IntegrityError
@@ -30,6 +30,7 @@ MOST_LISTED = 100
 SEEDS = 2**32  # of those drawn here: every language reads them without loss
 # What is left of a deleted form's words and pictures.
 _UNSAID = {"prompt": "", "negative_prompt": None, "image": None, "last_image": None}
+_PACED = ("queued", "submitted", "running")  # whose end is foretold
 REMEMBERED = 20  # finished generations that the time of the next is taken from
 
 
@@ -65,7 +66,8 @@ class Generations:
             told = "Idempotency-Key must be 1 to 255 printable ASCII characters"
             raise Problems([Problem(field=None, message=told)])
         with self._database.read() as session:
-            return self._replayed(session, account, form, key)
+            row = self._known(session, account, form, key)
+            return None if row is None else self._view(session, [row], replayed=True)[0]
 
     def create(
         self,
@@ -85,20 +87,19 @@ class Generations:
                 # One of an account's calls at a time: what the others made, spent and queued is
                 # seen by this one, and a second click finds what the first one made.
                 ledger.locked(session, account.id)
-                if key is not None and (again := self._replayed(session, account, form, key)):
-                    return again
-                row = self._add(session, account, order, price, version)
-                if key is not None:
+                again = None if key is None else self._known(session, account, form, key)
+                row = again or self._add(session, account, order, price, version)
+                if key is not None and again is None:
                     self._remember(session, row, form, key)
-                made = self._view(session, [row])[0]
         except IntegrityError:
             # Another process was first with the key, between the question and the answer.
-            again = self.replayed(account, form, key)
-            if again is None:
+            earlier = self.replayed(account, form, key)
+            if earlier is None:
                 raise
-            return again
+            return earlier
         self._woken()
-        return made
+        with self._database.read() as session:  # whoever creates next need not wait for this
+            return self._view(session, [row], replayed=again is not None)[0]
 
     def get(self, account: Account, generation_id: str) -> Generation:
         """One of the account's own. Raises NotFound."""
@@ -199,6 +200,8 @@ class Generations:
             account_id=account.id,
             state="queued",
             form=dict(order.form),
+            mode=order.mode.mode,
+            resolution=order.resolution.id,
             credits=price.credits,
             price_version=version,
             webhook_url=order.webhook_url,
@@ -240,26 +243,27 @@ class Generations:
         )
         session.flush()
 
-    def _replayed(
+    def _known(
         self, session: Session, account: Account, form: Form, key: str
-    ) -> Generation | None:
+    ) -> GenerationRow | None:
+        """What a key made before. Raises KeyReused."""
         known = session.get(IdempotencyRow, (account.id, key))
         if known is None:
             return None
         if known.form_sha256 != form_digest(form):
             raise KeyReused("this Idempotency-Key was used with another request; use a new one")
-        row = session.get_one(GenerationRow, known.generation_id)
-        return self._view(session, [row], replayed=True)[0]
+        return session.get_one(GenerationRow, known.generation_id)
 
     def _view(
         self, session: Session, rows: Sequence[GenerationRow], *, replayed: bool = False
     ) -> list[Generation]:
         now = self._clock.now()
+        positions, paces = _positions(session, rows), _paces(session, rows)
         return [
             read_generation(
                 row,
-                position=_position(session, row),
-                eta_seconds=_eta(session, row, now),
+                position=positions.get(row.id),
+                eta_seconds=_eta(row, paces.get((row.mode, row.resolution)), now),
                 replayed=replayed,
             )
             for row in rows
@@ -290,37 +294,50 @@ def has_status(status: Status) -> ColumnElement[bool]:
     }[status]
 
 
-def _position(session: Session, row: GenerationRow) -> int | None:
-    """One more than those before it; None once the worker is at it."""
-    if row.state not in ("queued", "submitted"):
-        return None
-    waiting = GenerationRow.state.in_(("queued", "submitted"))
-    ahead = session.scalar(select(func.count()).where(waiting, GenerationRow.id < row.id))
-    return (ahead or 0) + 1
+def _positions(session: Session, rows: Sequence[GenerationRow]) -> dict[str, int]:
+    """Of those that no worker is at yet: one more than those before it."""
+    waiting = ("queued", "submitted")
+    asked = [row.id for row in rows if row.state in waiting]
+    if not asked:
+        return {}
+    line = (
+        select(GenerationRow.id, func.row_number().over(order_by=GenerationRow.id).label("number"))
+        .where(GenerationRow.state.in_(waiting))
+        .subquery()
+    )
+    query = select(line.c.id, line.c.number).where(line.c.id.in_(asked))
+    return {name: number for name, number in session.execute(query)}  # noqa: C416 - rows are no pairs
 
 
-def _eta(session: Session, row: GenerationRow, now: datetime) -> float | None:
+def _eta(row: GenerationRow, pace: float | None, now: datetime) -> float | None:
     """Seconds to the end: what the worker says, else what the last ones like it took."""
-    if row.state not in ("queued", "submitted", "running"):
+    if row.state not in _PACED:
         return None
     said = seconds_left(row.progress, now)
     if said is not None:
         return said
-    usual = _usual_seconds(session, row.form)
-    if usual is None or row.state != "running" or row.began_at is None:
+    if pace is None:
+        return None
+    usual = pace * row.form["duration"]
+    if row.state != "running" or row.began_at is None:
         return usual
     return max(0.0, usual - (now - row.began_at) / timedelta(seconds=1))
 
 
-def _usual_seconds(session: Session, form: Mapping[str, Any]) -> float | None:
-    """Of the last finished ones of the same mode and resolution, by the second of video."""
+def _paces(session: Session, rows: Sequence[GenerationRow]) -> dict[tuple[str, str], float | None]:
+    """Seconds that a second of video takes, by the mode and resolution of those that go on."""
+    kinds = {(row.mode, row.resolution) for row in rows if row.state in _PACED}
+    return {kind: _pace(session, *kind) for kind in kinds}
+
+
+def _pace(session: Session, mode: str, resolution: str) -> float | None:
+    """What the last finished ones took; None where there are none."""
     query = (
         select(GenerationRow.form, GenerationRow.execution_ms)
         .where(GenerationRow.state == "done", GenerationRow.execution_ms.is_not(None))
-        .where(GenerationRow.form["mode"].as_string() == form["mode"])
-        .where(GenerationRow.form["resolution"].as_string() == form["resolution"])
+        .where(GenerationRow.mode == mode, GenerationRow.resolution == resolution)
         .order_by(GenerationRow.id.desc())
         .limit(REMEMBERED)
     )
-    paces = [cast("int", ms) / known["duration"] for known, ms in session.execute(query)]
-    return sum(paces) / len(paces) * form["duration"] / 1000 if paces else None
+    found = [cast("int", ms) / 1000 / form["duration"] for form, ms in session.execute(query)]
+    return sum(found) / len(found) if found else None

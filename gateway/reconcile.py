@@ -141,7 +141,7 @@ class Reconciler:
                     id=row.id,
                     state=row.state,
                     job_id=row.job_id,
-                    mode=row.form["mode"],
+                    mode=row.mode,
                     attempts=row.attempts,
                     submitted_at=row.submitted_at,
                     began_at=row.began_at,

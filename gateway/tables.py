@@ -128,6 +128,8 @@ class GenerationRow(Table):
             "(state = 'failed') = (error_type IS NOT NULL)", name="failed_has_its_error"
         ),
         Index("ix_generations_account_id_id", "account_id", "id"),
+        # What the last ones like it took, and how many wait before it.
+        Index("ix_generations_state_mode_resolution_id", "state", "mode", "resolution", "id"),
         Index(
             "ix_generations_live",
             "next_check_at",
@@ -140,6 +142,8 @@ class GenerationRow(Table):
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
     state: Mapped[str]
     form: Mapped[dict[str, Any]]  # every default filled in
+    mode: Mapped[str]  # the form's
+    resolution: Mapped[str]
     credits: Mapped[int]  # frozen when it was accepted
     price_version: Mapped[str]
     webhook_url: Mapped[str | None]

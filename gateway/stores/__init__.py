@@ -26,8 +26,8 @@ class Store(Protocol):
         ...
 
     def video(self, generation_id: str, *, download_as: str, attach: bool = False) -> Path | str:
-        """The file, or an address that is good for minutes and downloads under a name; with `attach`
-        a browser saves what is there instead of showing it.
+        """The file, or an address that is good for minutes and downloads under a name; browsers
+        show what is there, and with `attach` they save it.
         """
         ...
 

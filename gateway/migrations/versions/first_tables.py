@@ -47,6 +47,8 @@ def upgrade() -> None:
         sa.Column("account_id", sa.String(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("form", sa.JSON(), nullable=False),
+        sa.Column("mode", sa.String(), nullable=False),
+        sa.Column("resolution", sa.String(), nullable=False),
         sa.Column("credits", sa.Integer(), nullable=False),
         sa.Column("price_version", sa.String(), nullable=False),
         sa.Column("webhook_url", sa.String(), nullable=True),
@@ -95,6 +97,12 @@ def upgrade() -> None:
     )
     op.create_index(
         "ix_generations_account_id_id", "generations", ["account_id", "id"], unique=False
+    )
+    op.create_index(
+        "ix_generations_state_mode_resolution_id",
+        "generations",
+        ["state", "mode", "resolution", "id"],
+        unique=False,
     )
     op.create_index(op.f("ix_generations_hinted_at"), "generations", ["hinted_at"], unique=False)
     op.create_index(op.f("ix_generations_job_id"), "generations", ["job_id"], unique=False)

@@ -164,10 +164,10 @@ def faults(house):
         ("UPDATE accounts SET held = held + 1", "its open generations come to"),
         ("UPDATE generations SET state = 'cancelled', ended_at = created_at", "were not released"),
         (
-            "INSERT INTO generations (id, account_id, state, form, credits, price_version, "
-            "favourite, version, created_at, attempts, next_check_at, checks) SELECT 'gen_x', "
-            "account_id, state, form, credits, price_version, favourite, version, created_at, "
-            "attempts, next_check_at, checks FROM generations",
+            "INSERT INTO generations (id, account_id, state, form, mode, resolution, credits, "
+            "price_version, favourite, version, created_at, attempts, next_check_at, checks) "
+            "SELECT 'gen_x', account_id, state, form, mode, resolution, credits, price_version, "
+            "favourite, version, created_at, attempts, next_check_at, checks FROM generations",
             "was never paid for",
         ),
     ],
