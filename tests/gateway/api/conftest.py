@@ -9,8 +9,13 @@ from tests.gateway.api.site import Site
 
 
 @pytest.fixture
-def site(tmp_path):
-    made = Site(tmp_path)
+def database():
+    """Where a site keeps its rows: SQLite in its folder, but for modules that take both kinds."""
+
+
+@pytest.fixture
+def site(tmp_path, database):
+    made = Site(tmp_path, database=database)
     yield made
     made.close()
 
