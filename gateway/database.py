@@ -1,16 +1,21 @@
 """The database: SQLite in a file, or PostgreSQL by its URL. The same SQL runs on both."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url
 from sqlalchemy.orm import Session
 
+from gateway.refusals import Unavailable
 from ltx2.errors import ConfigError
 
+logger = logging.getLogger(__name__)
 BUSY_SECONDS = 30.0  # that a writer waits for another one
+REACH_SECONDS = 5  # for a connection to PostgreSQL, and for one that is free
+# What is raised where the database is away, or too busy: it may work the next time.
+AWAY = (exc.InterfaceError, exc.OperationalError, exc.TimeoutError)
 _WRITES = "ltx2_writes"
 
 
@@ -46,12 +51,18 @@ class Database:
         self.engine.dispose()
 
 
+def unavailable(error: Exception) -> Unavailable:
+    """What callers are told of one of AWAY, which is logged."""
+    logger.error("the database cannot be used: %s", getattr(error, "orig", None) or error)
+    return Unavailable("the database cannot be reached now; try again in a moment")
+
+
 def _engine(url: str) -> Engine:
     """Raises ConfigError for a URL that names neither of the two databases."""
     wanted = "sqlite:///file.db or postgresql://user:password@host/name"
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except exc.ArgumentError:
         raise ConfigError(f"LTX2_GATEWAY_DATABASE must be {wanted}") from None
     match parsed.get_backend_name():
         case "sqlite":
@@ -60,7 +71,17 @@ def _engine(url: str) -> Engine:
             return _sqlite(str(parsed))
         case "postgresql":
             psycopg = parsed.set(drivername="postgresql+psycopg")
-            return create_engine(psycopg, pool_pre_ping=True, pool_size=10, max_overflow=10)
+            patience = (
+                {} if "connect_timeout" in parsed.query else {"connect_timeout": REACH_SECONDS}
+            )
+            return create_engine(
+                psycopg,
+                connect_args=patience,
+                pool_pre_ping=True,
+                pool_size=10,
+                max_overflow=10,
+                pool_timeout=REACH_SECONDS,
+            )
         case name:
             raise ConfigError(f"LTX2_GATEWAY_DATABASE must be {wanted}; {name} is not supported")
 

@@ -38,7 +38,7 @@ def router(guards: Guards) -> APIRouter:
 
     @api.post(
         "/enhance-prompt",
-        responses=refused(400, 413, 415, 503),
+        responses=refused(400, 413, 415),
         openapi_extra=json_body(
             {
                 "type": "object",

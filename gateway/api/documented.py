@@ -21,13 +21,15 @@ _SAID = {
     422: "The same idempotency key with another request.",
     429: "Too often, or too many at once; `Retry-After` has the seconds.",
     500: "A fault of ours; name the request id.",
-    503: "The worker or the store cannot be reached now.",
+    503: "The database, the worker or the store cannot be reached now.",
 }
 
 
 def refused(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What a route may refuse, for the document. Every route may refuse its caller."""
-    every = sorted({401, 403, 429, 500, *statuses})
+    """What a route may refuse, for the document. Every route may refuse its caller, and asks the
+    database.
+    """
+    every = sorted({401, 403, 429, 500, 503, *statuses})
     return {status: {"model": ErrorBody, "description": _SAID[status]} for status in every}
 
 

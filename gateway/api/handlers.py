@@ -1,4 +1,6 @@
-"""Every refusal as an envelope: the desk's, FastAPI's own, and of routes that do not exist."""
+"""Every refusal as an envelope: the desk's, FastAPI's own, and of routes that do not exist; and of
+a database that is away.
+"""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -10,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api.envelope import error_response, refusal_response
+from gateway.database import AWAY, unavailable
 from gateway.refusals import NotFound, Problem, Problems, Refusal
 
 _TYPES = {404: "not_found_error", 413: "request_too_large"}
@@ -18,6 +21,8 @@ _TYPES = {404: "not_found_error", 413: "request_too_large"}
 def add_handlers(app: FastAPI) -> None:
     """For every route of the app."""
     app.add_exception_handler(Refusal, _on_refusal)
+    for away in AWAY:
+        app.add_exception_handler(away, _on_away)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
 
@@ -25,6 +30,10 @@ def add_handlers(app: FastAPI) -> None:
 async def _on_refusal(_request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
     return refusal_response(error)
+
+
+async def _on_away(_request: Request, error: Exception) -> Response:
+    return refusal_response(unavailable(error))
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:

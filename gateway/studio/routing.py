@@ -5,10 +5,12 @@ from typing import Any
 from urllib.parse import quote
 
 from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from gateway import cookies
+from gateway.database import AWAY, unavailable
 from gateway.refusals import Limited, NotFound, Refusal, Unauthorised
 from gateway.studio.visit import House, SignInFirst, here, wants_json
 
@@ -21,7 +23,7 @@ _TITLES = {
     409: "Not now",
     413: "That is too large",
     429: "One moment",
-    503: "The worker cannot be reached",
+    503: "This cannot be reached now",
 }
 
 
@@ -41,7 +43,9 @@ def studio_route(house: House) -> type[APIRoute]:
                 except (SignInFirst, Unauthorised):
                     response = _sign_in(request)
                 except Refusal as refusal:
-                    response = refused(house, request, refusal)
+                    response = await run_in_threadpool(refused, house, request, refusal)
+                except AWAY as error:  # nor can the page ask who visits
+                    response = refused(house, request, unavailable(error), anonymous=True)
                 login = getattr(request.state, "studio_login", None)
                 if login is not None:
                     cookies.remember(response, login, secure=house.secure)
@@ -52,8 +56,10 @@ def studio_route(house: House) -> type[APIRoute]:
     return StudioRoute
 
 
-def refused(house: House, request: Request, refusal: Refusal) -> Response:
-    """What a refusal looks like."""
+def refused(
+    house: House, request: Request, refusal: Refusal, *, anonymous: bool = False
+) -> Response:
+    """What a refusal looks like; `anonymous` as in `House.page`."""
     headers = {"retry-after": str(refusal.retry_after)} if isinstance(refusal, Limited) else None
     message = "It may have been deleted." if isinstance(refusal, NotFound) else str(refusal)
     if wants_json(request):
@@ -62,6 +68,7 @@ def refused(house: House, request: Request, refusal: Refusal) -> Response:
         request,
         "error.html",
         status=refusal.status,
+        anonymous=anonymous,
         title=_TITLES.get(refusal.status, "Something went wrong"),
         message=message,
     )

@@ -84,13 +84,16 @@ class House:
         return self.session(request).account
 
     def page(
-        self, request: Request, template: str, *, status: int = 200, **values: object
+        self,
+        request: Request,
+        template: str,
+        *,
+        status: int = 200,
+        anonymous: bool = False,
+        **values: object,
     ) -> HTMLResponse:
-        """A page with what all pages show around it."""
-        try:
-            session = self.session(request)
-        except SignInFirst:
-            session = None
+        """A page with what all pages show around it; an `anonymous` one asks nobody who visits."""
+        session = None if anonymous else self._visitor(request)
         shown = {
             "session": session,
             "csrf": session.csrf if session else "",
@@ -105,6 +108,12 @@ class House:
         }
         html = self.templates.get_template(template).render(shown | values)
         return HTMLResponse(html, status, headers={"cache-control": "no-store", "vary": "cookie"})
+
+    def _visitor(self, request: Request) -> Session | None:
+        try:
+            return self.session(request)
+        except SignInFirst:
+            return None
 
     def checked(self, request: Request, data: FormData) -> Account:
         """Who sent a form. Raises SignInFirst, and NotOurs where its token is another's."""

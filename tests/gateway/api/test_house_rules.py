@@ -65,6 +65,30 @@ def test_a_fault_of_ours_is_told_without_its_inside(site, client, caplog):
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+def test_a_database_that_is_away_is_no_fault_of_ours_and_may_come_back(site, client, tmp_path):
+    visitor = site.browser(accept="text/html")
+    assert visitor.post("/sign-in", data={"key": site.key, "next": "/"}).status_code == 303
+    files = [tmp_path / f"gateway.db{end}" for end in ("", "-wal", "-shm")]
+    site.core.database.engine.dispose()
+    there = [each for each in files if each.exists()]
+    for each in there:
+        each.rename(each.with_name(f"away-{each.name}"))
+    files[0].mkdir()
+    error = refused(client.get("/api/credits"), 503, "service_unavailable")
+    assert error["message"] == "the database cannot be reached now; try again in a moment"
+    refused(client.post("/api/generations", json=FORM), 503, "service_unavailable")
+    page = visitor.get("/library")
+    assert page.status_code == 503
+    assert page.headers["content-type"].startswith("text/html")
+    assert "try again in a moment" in page.text
+    assert client.get("/readyz").status_code == 503
+    files[0].rmdir()
+    for each in there:
+        each.with_name(f"away-{each.name}").rename(each)
+    assert client.get("/api/credits").json()["available"] == 500
+    assert visitor.get("/library").status_code == 200
+
+
 def test_answers_of_the_api_run_nothing_and_are_kept_nowhere(client):
     headers = client.get("/api/credits").headers
     assert headers["content-security-policy"].startswith("default-src 'none'; ")

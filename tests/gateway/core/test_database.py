@@ -1,5 +1,6 @@
 """Migrations make the tables, and the tables forbid what must never happen. Both databases."""
 
+import socket
 from datetime import UTC, datetime
 
 import pytest
@@ -7,9 +8,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.pool import QueuePool
 
 from gateway import ledger
-from gateway.database import Database
+from gateway.database import AWAY, Database
 from gateway.migrations import migrate
 from gateway.refusals import NotFound, Unaffordable
 from gateway.tables import AccountRow, GenerationRow, LedgerRow, Moment, Table
@@ -45,6 +47,18 @@ def test_a_database_of_a_newer_version_is_refused(house):
 def test_other_databases_are_refused_with_what_is_taken(url):
     with pytest.raises(ConfigError, match=r"sqlite:///file\.db or postgresql://"):
         Database(url)
+
+
+def test_nobody_waits_long_for_a_postgresql_that_does_not_answer():
+    address = "postgresql://gateway@127.0.0.1:9/x"
+    pool = Database(address).engine.pool
+    assert isinstance(pool, QueuePool)
+    assert pool.timeout() == 5.0
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # takes the line, and says nothing
+        port = mute.getsockname()[1]
+        database = Database(f"postgresql://gateway@127.0.0.1:{port}/x")
+        with pytest.raises(AWAY), database.read() as session:
+            session.execute(text("SELECT 1"))
 
 
 def test_a_moment_comes_back_in_utc_and_needs_a_zone(house):
