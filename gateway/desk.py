@@ -174,7 +174,9 @@ class Desk(Protocol):
         ...
 
     def upload(self, account: Account, name: str, content: bytes) -> Upload:
-        """Take a picture (PNG, JPEG, WEBP; judged by its bytes). Raises Problems, TooLarge."""
+        """Take a picture (PNG, JPEG, WEBP; judged by its bytes). Raises Problems, TooLarge,
+        Limited, Unavailable.
+        """
         ...
 
     def picture(self, account: Account, upload_id: str) -> tuple[bytes, str]:

@@ -179,7 +179,9 @@ class Front:
         )
 
     def upload(self, account: Account, name: str, content: bytes) -> Upload:
-        """Take a picture (PNG, JPEG, WEBP; judged by its bytes). Raises Problems, TooLarge."""
+        """Take a picture (PNG, JPEG, WEBP; judged by its bytes). Raises Problems, TooLarge,
+        Limited, Unavailable.
+        """
         return self._uploads.add(account, name, content)
 
     def picture(self, account: Account, upload_id: str) -> tuple[bytes, str]:

@@ -6,15 +6,16 @@ import io
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
+from gateway.api.limits import Seats
 from gateway.clock import Clock
 from gateway.database import Database
 from gateway.desk import Account, Upload
 from gateway.forms import UPLOAD
 from gateway.ids import is_id, new_id
 from gateway.offer import MAX_UPLOAD_BYTES
-from gateway.refusals import NotFound, Problem, Problems, TooLarge, Unavailable
+from gateway.refusals import Limited, NotFound, Problem, Problems, TooLarge, Unavailable
 from gateway.stores import PICTURE, Store, StoreFailed
 from gateway.tables import UploadRow
 from ltx2.errors import Ltx2Error
@@ -23,6 +24,10 @@ from ltx2.media.picture import decode
 
 KEPT = timedelta(days=7)
 MAX_PIXELS = 64_000_000
+# Pictures that are read at once: a large one takes some hundred megabytes of memory.
+READ_AT_ONCE, READ_BY_ONE = 4, 2
+MOST_KEPT = 500  # of an account
+RETRY_SECONDS = 3600  # before an account that has as many may have room
 # Two of these fit into the request of a job, in base64.
 QUALITY = 92
 CONTENT_TYPE = "image/jpeg"
@@ -38,15 +43,20 @@ class Uploads:
         self._database = database
         self._store = store
         self._clock = clock
+        self._read = Seats(READ_AT_ONCE, "Many pictures are being read; try again in a moment.")
+        self._read_by_one = Seats(
+            READ_BY_ONE, f"{READ_BY_ONE} of your pictures are being read, the most at once."
+        )
 
     def add(self, account: Account, name: str, content: bytes) -> Upload:
-        """Take a picture. Raises Problems, TooLarge, Unavailable."""
+        """Take a picture. Raises Problems, TooLarge, Limited, Unavailable."""
         if len(content) > MAX_UPLOAD_BYTES:
             raise TooLarge(
                 f"the picture has {len(content):,} bytes, at most {MAX_UPLOAD_BYTES:,} are taken",
                 most=MAX_UPLOAD_BYTES,
             )
-        picture, width, height = _normal(content)
+        with self._read_by_one.seat(account.id), self._read.seat("all"):
+            picture, width, height = _normal(content)
         now = self._clock.now()
         row = UploadRow(
             id=new_id("upl", now),
@@ -60,7 +70,7 @@ class Uploads:
             created_at=now,
             expires_at=now + KEPT,
         )
-        row.id = self._earlier(row) or row.id
+        row.id = self._earlier(row) or self._new(row)
         try:
             self._store.put(row.id, PICTURE, picture, CONTENT_TYPE)
         except StoreFailed as error:
@@ -88,6 +98,22 @@ class Uploads:
                 UploadRow.expires_at > row.created_at,
             )
             return session.scalars(query.order_by(UploadRow.id).limit(1)).first()
+
+    def _new(self, row: UploadRow) -> str:
+        """The name of a picture that the account does not have. Raises Limited for one too many."""
+        with self._database.read() as session:
+            query = select(func.count()).where(
+                UploadRow.account_id == row.account_id, UploadRow.expires_at > row.created_at
+            )
+            count = session.scalar(query) or 0
+        if count >= MOST_KEPT:
+            raise Limited(
+                f"you have {count} pictures here, the most that are kept; each is for "
+                f"{KEPT.days} days",
+                kind="concurrency",
+                retry_after=RETRY_SECONDS,
+            )
+        return row.id
 
     def facts(self, account: Account, sources: Iterable[object]) -> Mapping[str, PictureFacts]:
         """What is known of the uploads among `sources`, by their address; others are left out."""

@@ -7,7 +7,15 @@ from starlette.datastructures import FormData
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from gateway.desk import Account, Quote
-from gateway.refusals import KeyReused, Problem, Problems, Refusal, TooLarge, Unaffordable
+from gateway.refusals import (
+    KeyReused,
+    Limited,
+    Problem,
+    Problems,
+    Refusal,
+    TooLarge,
+    Unaffordable,
+)
 from gateway.states import Generation
 from gateway.studio import board, draft, wording
 from gateway.studio.pages import compose_page
@@ -79,7 +87,7 @@ def with_files(house: House, account: Account, data: FormData) -> draft.Draft:
             continue
         try:
             values[name] = house.desk.upload(account, *sent).uri
-        except (Problems, TooLarge) as refusal:
+        except (Limited, Problems, TooLarge) as refusal:
             problems.append(Problem(field=name, message=str(refusal)))
     return draft.with_problems(draft.filled(values), problems)
 

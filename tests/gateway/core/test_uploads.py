@@ -10,6 +10,8 @@ from PIL import Image
 from gateway.front import ENHANCED_AT_ONCE
 from gateway.refusals import Limited, NotFound, Problems, TooLarge, Unavailable
 from gateway.stores import StoreFailed
+from gateway.tables import UploadRow
+from gateway.uploads import MOST_KEPT, READ_AT_ONCE
 
 
 def picture(kind="PNG", size=(300, 500), **options):
@@ -65,6 +67,38 @@ def test_what_is_too_large_is_refused(house):
     assert refused.value.most == 15_000_000
     with pytest.raises(Problems):
         house.desk.upload(house.account, "a.png", picture(size=(20_000, 20)))
+
+
+def test_pictures_that_are_read_at_once_leave_memory_for_other_calls(house):
+    everyone, one = house.core.uploads._read, house.core.uploads._read_by_one
+    mine = one.seat(house.account.id), one.seat(house.account.id)
+    with mine[0], mine[1], pytest.raises(Limited, match="2 of your pictures"):
+        house.desk.upload(house.account, "a.png", picture())
+    with ExitStack() as stack:
+        for _ in range(READ_AT_ONCE):
+            stack.enter_context(everyone.seat("all"))
+        with pytest.raises(Limited, match="Many pictures"):
+            house.desk.upload(house.account, "a.png", picture())
+    assert house.desk.upload(house.account, "a.png", picture())
+
+
+def test_an_account_keeps_no_more_pictures_than_it_may(house):
+    first = house.desk.upload(house.account, "a.png", picture())
+    with house.core.database.write() as session:
+        row = session.get_one(UploadRow, first.id)
+        kept = {each.name: getattr(row, each.name) for each in UploadRow.__table__.columns}
+        session.add_all(
+            UploadRow(**{**kept, "id": f"upl_{number}", "sha256": str(number)})
+            for number in range(MOST_KEPT - 1)
+        )
+    with pytest.raises(Limited, match="500 pictures") as limited:
+        house.desk.upload(house.account, "b.png", picture(size=(30, 50)))
+    assert limited.value.type == "concurrency_limit_error"
+    assert house.desk.upload(house.account, "a.png", picture()).id == first.id
+    other = house.core.accounts.create("Bob")
+    assert house.desk.upload(other, "b.png", picture(size=(30, 50)))
+    house.clock.move(8 * 86_400)
+    assert house.desk.upload(house.account, "b.png", picture(size=(30, 50)))
 
 
 def test_a_picture_goes_to_the_worker_inside_its_job(house):
