@@ -13,6 +13,7 @@ from gateway.studio.visit import (
     House,
     SignInFirst,
     inside,
+    posted_by_anyone,
     same_site,
     text,
     wants_json,
@@ -24,7 +25,7 @@ _YEAR = 365 * 24 * 3600
 def sign_in_routes(house: House) -> APIRouter:
     """The routes of signing in and out."""
     routes = APIRouter(route_class=studio_route(house), include_in_schema=False)
-    posted = Depends(house.posted)
+    posted, posted_by_stranger = Depends(house.posted), Depends(posted_by_anyone)
 
     @routes.get("/sign-in")
     def page(request: Request, next: str = "/") -> Response:  # noqa: A002 - the name in the address
@@ -35,7 +36,7 @@ def sign_in_routes(house: House) -> APIRouter:
         return RedirectResponse(inside(next), 303)
 
     @routes.post("/sign-in")
-    def sign_in(request: Request, data: FormData = posted) -> Response:
+    def sign_in(request: Request, data: FormData = posted_by_stranger) -> Response:
         same_site(request)
         back = inside(text(data, "next"))
         try:
@@ -60,7 +61,7 @@ def sign_in_routes(house: House) -> APIRouter:
         return response
 
     @routes.post("/studio/theme")
-    def theme(request: Request, data: FormData = posted) -> Response:
+    def theme(request: Request, data: FormData = posted_by_stranger) -> Response:
         same_site(request)
         chosen = text(data, "theme")
         if wants_json(request):

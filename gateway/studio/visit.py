@@ -8,6 +8,7 @@ from typing import Literal, cast
 from urllib.parse import urlsplit
 
 import jinja2
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
@@ -22,6 +23,7 @@ Theme = Literal["system", "light", "dark"]
 THEMES: tuple[Theme, ...] = ("system", "light", "dark")
 THEME_COOKIE = "ltx2_theme"
 _FORM_BYTES = 1_000_000  # of a form besides its pictures
+_STRANGERS_BYTES = 16_000  # of a form that anyone may send
 
 
 class SignInFirst(Exception):
@@ -124,18 +126,29 @@ class House:
         return session.account
 
     async def posted(self, request: Request) -> AsyncIterator[FormData]:
-        """The fields of a form, of a size that is known before it is read. Its files are closed
-        when the request is answered.
+        """The fields of a form of a visitor who is known before it is read, of a size that is, too.
+        Its files are closed when the request is answered. Raises SignInFirst.
         """
         most = 2 * self.desk.offer().max_upload_bytes + _FORM_BYTES
-        length = request.headers.get("content-length", "")
-        if not length.isdecimal():
-            raise NotOurs("A form has to say how long it is.")
-        if int(length) > most:
-            raise TooLarge(f"That is more than the {most} bytes a form may have.", most=most)
+        _refuse_long(request, most)
+        await run_in_threadpool(self.session, request)
         form = request.form(max_files=4, max_fields=100, max_part_size=_FORM_BYTES)
         async with form as data:
             yield data
+
+
+async def posted_by_anyone(request: Request) -> FormData:
+    """The fields of a form that needs no session: short, and without files."""
+    _refuse_long(request, _STRANGERS_BYTES)
+    return await request.form(max_files=0, max_fields=10)
+
+
+def _refuse_long(request: Request, most: int) -> None:
+    length = request.headers.get("content-length", "")
+    if not length.isdecimal():
+        raise NotOurs("A form has to say how long it is.")
+    if int(length[:20]) > most:
+        raise TooLarge(f"That is more than the {most} bytes a form may have.", most=most)
 
 
 def theme_of(request: Request) -> Theme:

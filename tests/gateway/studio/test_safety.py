@@ -1,5 +1,6 @@
 """What keeps a visitor's session, money and pages to themselves."""
 
+import asyncio
 import re
 
 import pytest
@@ -87,6 +88,36 @@ def test_what_people_write_is_text_and_nothing_else(client, desk, clock):
 def test_a_form_that_is_too_large_is_refused_before_it_is_read(client):
     answer = client.post("/", content=b"x", headers={"content-length": "99000000"})
     assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("path", ["/", "/studio/uploads", "/sign-out"])
+def test_what_a_stranger_sends_is_not_even_read(desk, path):
+    sent = []
+
+    async def receive():
+        pytest.fail("the body was asked for")
+
+    async def send(message):
+        sent.append(message)
+
+    head = {"content-type": "application/x-www-form-urlencoded", "content-length": "30000000"}
+    scope = {
+        "type": "http", "http_version": "1.1", "method": "POST", "scheme": "http", "path": path,
+        "raw_path": path.encode(), "root_path": "", "query_string": b"",
+        "headers": [(name.encode(), text.encode()) for name, text in head.items()],
+        "server": ("testserver", 80), "client": ("testclient", 5000),
+    }  # fmt: skip
+    asyncio.run(create_app(desk)(scope, receive, send))
+    assert sent[0]["status"] == 303
+    assert (b"location", b"/sign-in?next=%2F") in sent[0]["headers"]
+
+
+@pytest.mark.parametrize("path", ["/sign-in", "/studio/theme"])
+def test_a_form_that_anyone_may_send_is_short(desk, path):
+    with TestClient(create_app(desk), follow_redirects=False) as client:
+        assert client.post(path, data={"key": "x" * 20_000}).status_code == 413
+        files = {"key": ("key", b"x")}
+        assert client.post(path, data={"next": "/"}, files=files).status_code == 400
 
 
 def test_a_form_of_unknown_length_is_refused(client):
