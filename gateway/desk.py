@@ -76,7 +76,7 @@ class Quote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Some generations, newest first."""
+    """Some generations, in the order that was asked for."""
 
     items: tuple[Generation, ...]
     next_cursor: str | None  # None: there are no more
@@ -153,8 +153,9 @@ class Desk(Protocol):
         limit: int = 24,
         status: Status | None = None,
         favourites: bool = False,
+        oldest_first: bool = False,
     ) -> Page:
-        """Newest first, 1 to 100. Raises Problems for a cursor that is none."""
+        """Newest first unless it is said, 1 to 100. Raises Problems for a cursor that is none."""
         ...
 
     def cancel(self, account: Account, generation_id: str) -> Generation:

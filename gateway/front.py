@@ -134,10 +134,16 @@ class Front:
         limit: int = 24,
         status: Status | None = None,
         favourites: bool = False,
+        oldest_first: bool = False,
     ) -> Page:
-        """Newest first, 1 to 100. Raises Problems for a cursor that is none."""
+        """Newest first unless it is said, 1 to 100. Raises Problems for a cursor that is none."""
         return self._generations.page(
-            account, cursor=cursor, limit=limit, status=status, favourites=favourites
+            account,
+            cursor=cursor,
+            limit=limit,
+            status=status,
+            favourites=favourites,
+            oldest_first=oldest_first,
         )
 
     def cancel(self, account: Account, generation_id: str) -> Generation:

@@ -114,8 +114,9 @@ class Generations:
         limit: int,
         status: Status | None,
         favourites: bool,
+        oldest_first: bool,
     ) -> Page:
-        """Newest first. Raises Problems for a cursor or a limit that is none."""
+        """Newest first, or oldest first. Raises Problems for a cursor or a limit that is none."""
         problems: list[Problem] = []
         if cursor is not None and not is_id("gen", cursor):
             problems.append(Problem(field="cursor", message="cursor must be one that a list gave"))
@@ -128,13 +129,15 @@ class Generations:
             GenerationRow.account_id == account.id, GenerationRow.deleted_at.is_(None)
         )
         if cursor is not None:
-            query = query.where(GenerationRow.id < cursor)
+            beyond = GenerationRow.id > cursor if oldest_first else GenerationRow.id < cursor
+            query = query.where(beyond)
         if status is not None:
             query = query.where(has_status(status))
         if favourites:
             query = query.where(GenerationRow.favourite)
         with self._database.read() as session:
-            rows = session.scalars(query.order_by(GenerationRow.id.desc()).limit(limit + 1)).all()
+            order = GenerationRow.id.asc() if oldest_first else GenerationRow.id.desc()
+            rows = session.scalars(query.order_by(order).limit(limit + 1)).all()
             items = self._view(session, rows[:limit])
         return Page(
             items=tuple(items), next_cursor=rows[limit - 1].id if len(rows) > limit else None

@@ -69,11 +69,10 @@ def _add_others(api: APIRouter, guards: Guards) -> None:
         account: Caller,
         after: Annotated[str | None, Query(max_length=200)] = None,
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
-        order: Annotated[Literal["desc"], Query(description="Newest first.")] = "desc",
+        order: Annotated[Literal["asc", "desc"], Query(description="desc: newest first.")] = "desc",
     ) -> Videos:
-        """The account's videos, newest first."""
-        del order
-        page = desk.generations(account, cursor=after, limit=limit)
+        """The account's videos, newest first unless `order` says otherwise."""
+        page = desk.generations(account, cursor=after, limit=limit, oldest_first=order == "asc")
         found = [video(each, desk.offer()) for each in page.items]
         return Videos(
             data=found,
