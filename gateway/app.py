@@ -16,7 +16,7 @@ from gateway.core import Core, build
 from gateway.loops import Loop
 from gateway.metrics import Metrics
 from gateway.stores import Store
-from gateway.studio.routes import studio_router
+from gateway.studio.routes import open_studio
 from gateway.webhooks.outgoing.kept_secrets import KeptSecrets
 from gateway.webhooks.outgoing.outbox import Outbox, sender
 from ltx2.extent import Limits
@@ -65,7 +65,7 @@ def create_app(
         ),
     )
     guards = guards_of(core.front, house, metrics)
-    studio = studio_router(
+    studio = open_studio(
         core.front,
         secure=secure,
         local_key=local_key(core, local_account),
@@ -88,8 +88,9 @@ def create_app(
         more=(
             hints.router(core.incoming),
             webhook_secrets.router(KeptSecrets(core.database)),
-            studio,
+            studio.routes,
         ),
+        page=studio.refused,
         lifespan=lifespan,
     )
     app.state.core = core

@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from gateway.api import account, files, generations, health
 from gateway.api.caller import Guards
-from gateway.api.handlers import add_handlers
+from gateway.api.handlers import Page, add_handlers
 from gateway.api.hosts import Hosts
 from gateway.api.limits import Buckets, Rate
 from gateway.api.observed import Observed
@@ -59,10 +59,12 @@ def api_app(
     house: House,
     *,
     more: Sequence[APIRouter] = (),
+    page: Page | None = None,
     lifespan: Any = None,  # noqa: ANN401 - as FastAPI's
     clock: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
-    """The API and `/v1/videos` behind guards; `more` are the routers of pages and of webhooks.
+    """The API and `/v1/videos` behind guards; `more` are the routers of pages and of webhooks;
+    `page` as in `add_handlers`.
 
     Interactive documentation is not served: it would load scripts from elsewhere, which the
     policy of every answer forbids.
@@ -78,7 +80,7 @@ def api_app(
         redirect_slashes=False,
     )
     app.state.guards = guards
-    add_handlers(app)
+    add_handlers(app, page)
     for router in (
         account.router(guards),
         generations.router(guards),

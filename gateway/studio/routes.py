@@ -1,17 +1,21 @@
 """The studio as a router: pages, actions, what the script asks for, and the files they load."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.desk import Account, Desk
+from gateway.refusals import Refusal
 from gateway.studio.actions import action_routes
 from gateway.studio.assets import ROOT
 from gateway.studio.live import live_routes
 from gateway.studio.pages import page_routes
+from gateway.studio.routing import refused
 from gateway.studio.sign_in import sign_in_routes
 from gateway.studio.visit import House
 
@@ -20,7 +24,15 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def studio_router(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Studio:
+    """The studio's routes, and its page for what is refused outside of them."""
+
+    routes: APIRouter
+    refused: Callable[[Request, Refusal], Response]
+
+
+def open_studio(
     desk: Desk,
     *,
     secure: bool,
@@ -28,7 +40,7 @@ def studio_router(
     now: Callable[[], datetime] = _utc_now,
     called: Callable[[Account], object] = lambda _account: None,
     guessed: Callable[[Request], object] = lambda _request: None,
-) -> APIRouter:
+) -> Studio:
     """The studio over a desk.
 
     `secure` marks the cookies for https alone. `local_key` logs in everyone who comes, as a studio
@@ -49,4 +61,4 @@ def studio_router(
     def asset(digest: str, name: str) -> Response:
         return house.assets.answer(digest, name)
 
-    return routes
+    return Studio(routes=routes, refused=partial(refused, house))

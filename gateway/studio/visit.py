@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse
 
 from gateway import cookies
 from gateway.desk import Account, Desk, Session
-from gateway.refusals import NotFound, Refusal, TooLarge, Unauthorised
+from gateway.refusals import Limited, NotFound, Refusal, TooLarge, Unauthorised
 from gateway.studio.assets import Assets, load
 from gateway.studio.rendering import environment
 
@@ -40,7 +40,7 @@ class NotOurs(Refusal):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class House:
     """What every page needs. `local_key` logs in whoever comes, for a studio of one's own; `called`
-    and `guessed` as in `studio_router`.
+    and `guessed` as in `open_studio`.
     """
 
     desk: Desk
@@ -114,7 +114,7 @@ class House:
     def _visitor(self, request: Request) -> Session | None:
         try:
             return self.session(request)
-        except SignInFirst:
+        except (SignInFirst, Limited):
             return None
 
     def checked(self, request: Request, data: FormData) -> Account:

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from gateway.api.security import SecurityHeaders
 from gateway.refusals import Refusal
-from gateway.studio.routes import studio_router
+from gateway.studio.routes import open_studio
 from tests.gateway.studio.sample_desk import KEY, SampleDesk
 
 HISTORY = (
@@ -43,9 +43,8 @@ def with_history(desk, now):
 def create_app(desk, *, local=False):
     """The studio over a sample desk, with the two addresses of the API that its pages link."""
     app = FastAPI(docs_url=None, redoc_url=None)
-    app.include_router(
-        studio_router(desk, secure=False, local_key=KEY if local else None, now=desk.now)
-    )
+    studio = open_studio(desk, secure=False, local_key=KEY if local else None, now=desk.now)
+    app.include_router(studio.routes)
 
     @app.get("/api/health")
     def health() -> Response:

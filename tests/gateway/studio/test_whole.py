@@ -124,6 +124,22 @@ def test_the_studio_of_one_machine_signs_in_who_comes(tmp_path):
         site.close()
 
 
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [("/nope", 404), ("/g/a/b/c", 404), ("/sign-out", 404), ("/?example=x", 400)],
+)
+def test_a_browser_that_errs_gets_a_page(site, visitor, address, status):
+    for browser in (visitor, site.browser()):
+        answer = browser.get(address, headers={"accept": "text/html,*/*;q=0.8"})
+        assert answer.status_code == status
+        assert answer.headers["content-type"].startswith("text/html")
+        assert answer.headers["x-request-id"].startswith("req_")
+        assert "To the studio" in answer.text
+    machine = visitor.get(address)
+    assert machine.json()["type"] == "error"
+    assert visitor.get("/api/nope", headers={"accept": "text/html"}).json()["type"] == "error"
+
+
 def test_another_account_sees_nothing_of_it(site, visitor):
     address = submit(visitor, prompt="A kite.").headers["location"]
     _, key = site.newcomer("Bob")
