@@ -128,7 +128,7 @@ class EstimateBody(BaseModel):
 class ProgressBody(BaseModel):
     """How far a generation is."""
 
-    seq: int = Field(description="Grows with every change.")
+    seq: int = Field(description="Grows with every change but that of the place in the queue.")
     phase: PhaseWord
     step: int | None = None
     steps: int | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.api import views
 from gateway.refusals import NotFound
-from gateway.states import Generation
+from gateway.states import Generation, Queued, Submitted
 
 RETRY_MS = 3_000  # before a browser connects again
 COMMENT_SECONDS = 15.0  # between two signs of life, so that no proxy closes the line
@@ -29,24 +29,33 @@ async def stream(
     """
     yield f"retry: {RETRY_MS}\n\n".encode()
     yield snapshot(first)
-    seen, silent = first.version, 0.0
+    seen, silent = _news(first), 0.0
     while not first.ended:
         await asyncio.sleep(look_seconds)
         silent += look_seconds
         try:
             now = await asyncio.to_thread(look)
         except NotFound:  # deleted meanwhile
-            yield event("deleted", seen + 1, {"id": first.id})
+            yield event("deleted", seen[0] + 1, {"id": first.id})
             return
         if now.ended:
             yield snapshot(now)
             return
-        if now.version != seen:
-            seen, silent = now.version, 0.0
+        if _news(now) != seen:
+            seen, silent = _news(now), 0.0
             yield progress(now)
         elif silent >= comment_seconds:
             silent = 0.0
             yield b": still here\n\n"
+
+
+def _news(given: Generation) -> tuple[int, int | None]:
+    """What an event is worth: a change of its own, or of its place in the queue."""
+    match given.state:
+        case Queued(position=position) | Submitted(position=position):
+            return given.version, position
+        case _:
+            return given.version, None
 
 
 def snapshot(given: Generation) -> bytes:

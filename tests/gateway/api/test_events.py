@@ -75,6 +75,15 @@ def test_changes_are_told_and_the_end_with_everything():
     assert "cost" not in found[1][2]
 
 
+def test_a_step_forward_in_the_queue_is_told():
+    def at(position, version=1):
+        return replace(FIRST, state=Queued(position=position), version=version)
+
+    found = read(streamed(at(3), at(3), at(2), at(2), at(1), ended(2)))
+    places = [data["progress"]["queue_position"] for _, _, data in found[:-1]]
+    assert places == [3, 2, 1]
+
+
 def test_a_quiet_line_is_kept_open_by_comments():
     text = streamed(FIRST, FIRST, FIRST, FIRST, ended(2), comment_seconds=0.002)
     assert ": still here\n\n" in text
