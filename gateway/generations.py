@@ -255,7 +255,10 @@ class Generations:
             return None
         if known.form_sha256 != form_digest(form):
             raise KeyReused("this Idempotency-Key was used with another request; use a new one")
-        return session.get_one(GenerationRow, known.generation_id)
+        row = session.get_one(GenerationRow, known.generation_id)
+        if row.deleted_at is not None:
+            raise KeyReused("what this Idempotency-Key made was deleted; use a new key")
+        return row
 
     def _view(
         self, session: Session, rows: Sequence[GenerationRow], *, replayed: bool = False

@@ -33,6 +33,16 @@ def test_the_same_key_with_another_form_is_refused(house):
         house.create(key="one", seed=43)
 
 
+def test_the_key_of_what_was_deleted_makes_nothing_and_is_refused(house):
+    first = house.create(key="one")
+    house.desk.cancel(house.account, first.id)
+    house.desk.delete(house.account, first.id)
+    with pytest.raises(KeyReused, match="was deleted"):
+        house.create(key="one")
+    assert house.balance() == (CREDITS, 0)
+    assert house.create(key="two").id != first.id
+
+
 def test_a_key_is_its_accounts_own(house):
     other = house.core.accounts.create("Bob")
     house.core.accounts.grant(other.id, 50, "welcome")
