@@ -41,7 +41,7 @@ def _add_making(api: APIRouter, guards: Guards) -> None:
         "",
         status_code=202,
         response_model=bodies.GenerationBody,
-        responses=refused(400, 402, 409, 413, 415, 422),
+        responses=refused(400, 402, 413, 415, 422),
         openapi_extra=form_body(),
     )
     async def create(

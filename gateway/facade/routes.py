@@ -38,7 +38,7 @@ def _add_create(api: APIRouter, guards: Guards) -> None:
     @api.post(
         "",
         response_model=Video,
-        responses=refused(400, 402, 409, 413, 415, 422),
+        responses=refused(400, 402, 413, 415, 422),
         openapi_extra=_BODY,
     )
     async def create(

@@ -135,6 +135,13 @@ def test_the_document_says_which_routes_need_a_key(site):
     assert open_to_all == {"/api/models", "/api/health"}
 
 
+@pytest.mark.parametrize("path", ["/api/generations", "/v1/videos"])
+def test_calls_that_wait_for_each_other_are_refused_by_no_conflict(site, path):
+    answers = site.client.get("/api/openapi.json").json()["paths"][path]["post"]["responses"]
+    assert "409" not in answers
+    assert {"402", "422", "503"} <= set(answers)
+
+
 def test_the_form_of_the_document_has_what_the_desk_takes(site):
     document = site.client.get("/api/openapi.json").json()
     body = document["paths"]["/api/generations"]["post"]["requestBody"]
