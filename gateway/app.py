@@ -69,6 +69,7 @@ def create_app(
         core.front,
         secure=secure,
         local_key=local_key(core, local_account),
+        public_url=settings.public_url,
         now=clock.now,
         called=guards.called,
         guessed=guards.guessed,

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from gateway.desk import Quote
 from gateway.refusals import Limited, NotFound, Problem, Problems, TooLarge, Unavailable
 from gateway.studio import board, composer, draft
-from gateway.studio.pages import compose_page, origin
+from gateway.studio.pages import compose_page
 from gateway.studio.routing import studio_route
 from gateway.studio.visit import House, sent_file, text, texts, wants_json
 
@@ -54,14 +54,14 @@ def live_routes(house: House) -> APIRouter:
 
     @routes.get("/studio/board")
     def beside(request: Request, stage: str | None = None) -> Response:
-        shown = board.board(house, house.account(request), origin(request), stage)
+        shown = board.board(house, house.account(request), house.origin(request), stage)
         return house.page(request, "board.html", board=shown)
 
     @routes.get("/studio/stage/{generation_id}")
     def stage(request: Request, generation_id: str) -> Response:
         account = house.account(request)
         found = desk.generation(account, generation_id)
-        shown = board.stage(house, account, found, origin(request))
+        shown = board.stage(house, account, found, house.origin(request))
         return house.page(request, "stage.html", stage=shown)
 
     @routes.post("/studio/uploads")

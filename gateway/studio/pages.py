@@ -85,7 +85,7 @@ def page_routes(house: House) -> APIRouter:
         return house.page(
             request,
             "generation.html",
-            stage=board.stage(house, account, found, origin(request)),
+            stage=board.stage(house, account, found, house.origin(request)),
         )
 
     @routes.get("/g/{generation_id}/delete")
@@ -116,7 +116,7 @@ def compose_page(
     account = house.account(request)
     offer = house.desk.offer()
     quote = priced(house, request, shown)
-    beside = board.board(house, account, origin(request), chosen)
+    beside = board.board(house, account, house.origin(request), chosen)
     available = house.desk.credits(account, limit=1).available
     return house.page(
         request,
@@ -140,8 +140,3 @@ def priced(house: House, request: Request, shown: draft.Draft) -> composer.Quote
         return None
     quote = house.desk.estimate(house.account(request), form)
     return quote if isinstance(quote, composer.Quote) else None
-
-
-def origin(request: Request) -> str:
-    """The address of this site, for what is copied from it."""
-    return f"{request.url.scheme}://{request.url.netloc}"

@@ -37,6 +37,7 @@ def open_studio(
     *,
     secure: bool,
     local_key: str | None = None,
+    public_url: str | None = None,
     now: Callable[[], datetime] = _utc_now,
     called: Callable[[Account], object] = lambda _account: None,
     guessed: Callable[[Request], object] = lambda _request: None,
@@ -45,13 +46,20 @@ def open_studio(
 
     `secure` marks the cookies for https alone. `local_key` logs in everyone who comes, as a studio
     on one's own machine does: only for an app that answers no other host than the loopback's.
+    `public_url` is the site's address, where the one that a page was asked for at is not.
     `called` is told of each call of an account's and `guessed` of each wrong key; both may raise
     Limited.
     Videos are linked at `/api/generations/{id}/content`; the app gives pages their policy
     (`gateway.api.security`).
     """
     house = House(
-        desk=desk, now=now, secure=secure, local_key=local_key, called=called, guessed=guessed
+        desk=desk,
+        now=now,
+        secure=secure,
+        local_key=local_key,
+        public_url=None if public_url is None else public_url.rstrip("/"),
+        called=called,
+        guessed=guessed,
     )
     routes = APIRouter()
     for part in (page_routes, action_routes, live_routes, sign_in_routes):

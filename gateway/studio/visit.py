@@ -39,8 +39,8 @@ class NotOurs(Refusal):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class House:
-    """What every page needs. `local_key` logs in whoever comes, for a studio of one's own; `called`
-    and `guessed` as in `open_studio`.
+    """What every page needs. `local_key` logs in whoever comes, for a studio of one's own; the
+    others as in `open_studio`.
     """
 
     desk: Desk
@@ -49,8 +49,13 @@ class House:
     local_key: str | None
     called: Callable[[Account], object]
     guessed: Callable[[Request], object]
+    public_url: str | None = None
     assets: Assets = field(default_factory=load)
     templates: jinja2.Environment = field(default_factory=environment)
+
+    def origin(self, request: Request) -> str:
+        """The address of this site, for what is copied from it."""
+        return self.public_url or f"{request.url.scheme}://{request.url.netloc}"
 
     def session(self, request: Request) -> Session:
         """The visitor's session; a visit counts once. Raises SignInFirst, Limited."""

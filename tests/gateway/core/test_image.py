@@ -1,12 +1,15 @@
 """The gateway's image and its composition: linted, without torch, and true to the settings."""
 
 import ast
+import asyncio
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ltx2.gateway_settings import GatewaySettings
 from ltx2.setting_rows import rows
@@ -46,6 +49,23 @@ def test_the_builder_is_sent_what_is_copied_and_no_secret():
     assert sent.index("gateway/.env") > sent.index("!gateway")
 
 
+@pytest.mark.parametrize("bridge", ["172.17.0.1", "172.31.5.1"])
+def test_the_composed_gateway_believes_the_proxy_before_it_and_no_caller(bridge):
+    value = COMPOSE["services"]["gateway"]["environment"]["FORWARDED_ALLOW_IPS"]
+    trusted = re.fullmatch(r"\$\{FORWARDED_ALLOW_IPS:-(.+)\}", value)[1]
+    seen = []
+
+    async def app(scope, _receive, _send):
+        seen.append((scope["client"][0], scope["scheme"]))
+
+    for client in (bridge, "203.0.113.9"):
+        said = {"x-forwarded-for": "198.51.100.1, 203.0.113.7", "x-forwarded-proto": "https"}
+        headers = [(name.encode(), text.encode()) for name, text in said.items()]
+        scope = {"type": "http", "scheme": "http", "client": (client, 1), "headers": headers}
+        asyncio.run(ProxyHeadersMiddleware(app, trusted_hosts=trusted)(scope, None, None))
+    assert seen == [("203.0.113.7", "https"), ("203.0.113.9", "http")]
+
+
 def test_the_image_does_not_run_as_root_and_takes_only_the_lock():
     last = DOCKERFILE.rpartition("\nFROM ")[2]
     assert re.findall(r"^USER (.+)$", last, re.M) == ["1000"]
@@ -74,7 +94,7 @@ def test_the_gateway_runs_on_the_packages_of_its_image():
 def test_the_composition_sets_only_what_there_is():
     gateway = COMPOSE["services"]["gateway"]
     known = {variable for variable, _, _ in rows(GatewaySettings)}
-    assert set(gateway["environment"]) <= known
+    assert set(gateway["environment"]) <= known | {"FORWARDED_ALLOW_IPS"}  # the server's own
     assert gateway["build"] == {"context": "..", "dockerfile": "gateway/Dockerfile"}
     assert gateway["depends_on"]["database"]["condition"] == "service_healthy"
     assert all(port.startswith("127.0.0.1:") for port in gateway["ports"])

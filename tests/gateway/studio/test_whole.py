@@ -9,6 +9,7 @@ import pytest
 
 from ltx2.cli import build_parser
 from tests.gateway.api.site import Site
+from tests.gateway.house import PUBLIC
 from tests.gateway.studio.test_without_script import fields, multipart, submit
 
 
@@ -49,6 +50,15 @@ def test_from_the_form_to_the_video(site, visitor):
     assert (part.status_code, part.headers["content-type"]) == (206, "video/mp4")
     saved = visitor.get(re.search(r'href="([^"]+)" download=', done)[1])
     assert saved.headers["content-disposition"].startswith("attachment; ")
+
+
+def test_what_is_copied_names_the_public_address(site, visitor):
+    address = submit(visitor, prompt="A kite.").headers["location"]
+    visitor.base_url = "https://10.0.0.7:8080"
+    page = html.unescape(visitor.get(address, headers={"host": "gateway"}).text)
+    assert f"{PUBLIC}/api/generations" in page
+    assert "//gateway/" not in page
+    assert "10.0.0.7" not in page
 
 
 def test_a_cancelled_video_costs_nothing(site, visitor):
