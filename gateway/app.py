@@ -60,6 +60,7 @@ def create_app(
         hosts=LOOPBACK if local_account is not None else (),
         media_hosts=media_hosts(store),
         metrics_key=settings.metrics_key,
+        secure=secure,
         account_rate=Rate(
             per_minute=settings.calls_per_minute, burst=max(1, settings.calls_per_minute // 3)
         ),

@@ -32,12 +32,14 @@ class House:
     """What holds for the whole app.
 
     `hosts` are the names it answers to, all where there are none. `media_hosts` are origins of a
-    store that pages may show videos from. `metrics_key` is what Prometheus sends.
+    store that pages may show videos from. `metrics_key` is what Prometheus sends. `secure` says
+    that browsers come by https.
     """
 
     hosts: tuple[str, ...] = ()
     media_hosts: tuple[str, ...] = ()
     metrics_key: str | None = None
+    secure: bool = False
     account_rate: Rate = ACCOUNT_RATE
     stranger_rate: Rate = STRANGER_RATE
 
@@ -51,6 +53,7 @@ def guards_of(
         accounts=Buckets(house.account_rate, clock),
         strangers=Buckets(house.stranger_rate, clock),
         metrics=metrics,
+        secure=house.secure,
     )
 
 

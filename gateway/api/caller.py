@@ -33,13 +33,14 @@ class Forged(Refusal):
 class Guards:
     """What stands at the API's door; the app keeps it as `state.guards`.
 
-    `strangers` counts failed keys by address.
+    `strangers` counts failed keys by address. `secure`: the studio's cookie is for https alone.
     """
 
     desk: Reception
     accounts: Buckets
     strangers: Buckets
     metrics: Metrics
+    secure: bool = False
 
     def called(self, account: Account) -> None:
         """Count a call of an account's, whichever way it came. Raises Limited."""
@@ -83,7 +84,7 @@ def _account(request: Request, guards: Guards) -> Account:
         if scheme.lower() != "bearer" or not key.strip():
             raise Unauthorised(_HOW)
         return _unless_guessing(request, guards, lambda: guards.desk.account(key.strip()))
-    token = cookies.login_token(request.cookies)
+    token = cookies.login_token(request.cookies, secure=guards.secure)
     if token is None:
         raise Unauthorised(_HOW)
     session = _unless_guessing(request, guards, lambda: guards.desk.session(token))

@@ -53,7 +53,7 @@ def sign_in_routes(house: House) -> APIRouter:
     @routes.post("/sign-out")
     def sign_out(request: Request, data: FormData = posted) -> Response:
         house.checked(request, data)
-        token = cookies.login_token(request.cookies)
+        token = cookies.login_token(request.cookies, secure=house.secure)
         if token is not None:
             house.desk.logout(token)
         response = RedirectResponse("/sign-in", 303)

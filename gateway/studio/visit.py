@@ -75,7 +75,7 @@ class House:
             raise
 
     def _session(self, request: Request) -> Session:
-        token = cookies.login_token(request.cookies)
+        token = cookies.login_token(request.cookies, secure=self.secure)
         if token is not None:
             try:
                 return self.desk.session(token)

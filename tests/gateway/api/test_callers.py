@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.cookies import LOGIN
+from gateway.cookies import LOGIN, login_name
 from tests.gateway.api.site import FORM, Site, refused
 
 
@@ -34,12 +34,19 @@ def login(site):
 @pytest.fixture
 def browser(site, login):
     caller = site.browser()
-    caller.cookies.set(LOGIN, login.token)
+    caller.cookies.set(login_name(secure=True), login.token)
     return caller
 
 
 def test_the_studio_s_cookie_reads(browser):
     assert browser.get("/api/credits").json()["available"] == 500
+
+
+def test_a_cookie_that_another_host_could_have_set_logs_nobody_in(site, login):
+    caller = site.browser()
+    caller.cookies.set(LOGIN, login.token)
+    refused(caller.get("/api/credits"), 401, "authentication_error")
+    assert caller.get("/library").headers["location"].startswith("/sign-in")
 
 
 def test_the_cookie_changes_things_only_with_the_page_s_token(browser, login):

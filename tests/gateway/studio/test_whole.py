@@ -52,6 +52,19 @@ def test_from_the_form_to_the_video(site, visitor):
     assert saved.headers["content-disposition"].startswith("attachment; ")
 
 
+def test_over_https_the_cookie_is_of_this_host_alone(site):
+    browser = site.browser()
+    said = browser.post("/sign-in", data={"key": site.key, "next": "/"}).headers["set-cookie"]
+    name, *traits = said.split("; ")
+    assert name.startswith("__Host-ltx2_session=")
+    assert {"Secure", "HttpOnly", "Path=/"} <= set(traits)
+    assert "Domain" not in said
+    assert browser.get("/library").status_code == 200
+    form = {"csrf": fields(browser.get("/library"), "/sign-out")["csrf"]}
+    assert browser.post("/sign-out", data=form).status_code == 303
+    assert browser.get("/library").headers["location"].startswith("/sign-in")
+
+
 def test_what_is_copied_names_the_public_address(site, visitor):
     address = submit(visitor, prompt="A kite.").headers["location"]
     visitor.base_url = "https://10.0.0.7:8080"
