@@ -183,6 +183,7 @@ def _state_faults(session: Session) -> list[str]:
         )
 
     live = GenerationRow.state.in_(LIVE)
+    mine = LedgerRow.generation_id == GenerationRow.id
     rules = {
         "was never paid for": ~has("hold"),
         "goes on, but its credits are settled": and_(live, has(*SETTLEMENTS)),
@@ -191,6 +192,12 @@ def _state_faults(session: Session) -> list[str]:
         ),
         "has ended without a video, but its credits were not released": and_(
             GenerationRow.state.in_(("failed", "cancelled")), ~has("release")
+        ),
+        "has entries of other credits than its own": exists().where(
+            mine, func.abs(LedgerRow.held_delta) != GenerationRow.credits
+        ),
+        "has entries of another account": exists().where(
+            mine, LedgerRow.account_id != GenerationRow.account_id
         ),
     }
     return [

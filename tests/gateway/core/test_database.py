@@ -171,6 +171,19 @@ def faults(house):
         return ledger.faults(session)
 
 
+def test_the_doctor_sees_entries_that_are_not_the_generations_own(house):
+    name, job = house.submit()
+    house.runpod.complete(job)
+    house.later()
+    other = house.core.accounts.create("Bob")
+    with house.core.database.write() as session:
+        session.execute(update(GenerationRow).values(credits=COST + 1))
+    assert faults(house) == [f"generation {name} has entries of other credits than its own"]
+    with house.core.database.write() as session:
+        session.execute(update(GenerationRow).values(credits=COST, account_id=other.id))
+    assert faults(house) == [f"generation {name} has entries of another account"]
+
+
 @pytest.mark.parametrize(
     ("sql", "says"),
     [
