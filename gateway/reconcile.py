@@ -98,14 +98,18 @@ class Reconciler:
         return work_off(self._claim, self._visit, name="gateway-look", leaving=self._leaving)
 
     def _visit(self, seen: Looked) -> None:
+        silent = False
         try:
             self._look(seen)
-            self._silent.pop(seen.id, None)
         except (Unreachable, Unfetched) as error:
             logger.warning("%s is looked at again: %s", seen.id, error)
-            self._trouble(seen, silent=isinstance(error, Unreachable))
+            silent = isinstance(error, Unreachable)
         except Exception:
             logger.exception("%s cannot be looked at; again later", seen.id)
+        else:
+            self._silent.pop(seen.id, None)
+            return
+        self._trouble(seen, silent=silent)
 
     def check_all(self) -> None:
         """Have every generation that has not ended looked at in the next turn: at the start, when
@@ -289,8 +293,9 @@ class Reconciler:
             self._finish(seen, output, None, None)
 
     def _trouble(self, seen: Looked, *, silent: bool) -> None:
-        """Platform or store did not answer. What has ended is looked at again for as long as a
-        result is kept; what goes on, until its time is over and the platform stays silent.
+        """Platform or store did not answer, or not as they should. What has ended is looked at
+        again for as long as a result is kept; what goes on, until its time is over and the platform
+        stays silent.
         """
         with self._locked(seen) as (_, row, now):
             if row.state in LIVE:

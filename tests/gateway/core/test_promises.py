@@ -314,6 +314,22 @@ def test_a_late_video_is_looked_for_again_where_the_platform_does_not_answer(hou
     assert house.kinds(name) == ["hold", "release"]
 
 
+def test_a_late_video_is_looked_for_again_whatever_went_wrong(house, monkeypatch):
+    name, job = given_up(house)
+    house.runpod.complete(job)
+    house.hint(job)
+
+    def broken(_name):
+        raise RuntimeError("nobody thought of this")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.store, "find", broken)
+        house.turn()
+    assert house.see(name).output is None
+    house.turn(20)
+    assert house.see(name).output is not None
+
+
 def test_a_late_video_of_what_was_deleted_is_not_kept(house):
     name, job = given_up(house)
     house.desk.delete(house.account, name)
