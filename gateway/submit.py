@@ -55,6 +55,10 @@ class Attempt:
     tries: int
 
 
+class NotOffered(Exception):
+    """The settings changed between the queue and the worker."""
+
+
 class Submitter:
     """Gives the worker what is queued, oldest first. `hook` makes a webhook's address of a token;
     None where the platform could not reach us. Where `leaving`, no more attempts are begun.
@@ -132,19 +136,23 @@ class Submitter:
         except Unsure as error:
             # The row stays as it is: a webhook, the store or the time tells.
             logger.warning("%s may have been submitted: %s", attempt.id, error)
+        except NotOffered:
+            logger.error("%s is of a model, mode or size that is no longer offered", attempt.id)
+            self._rejected(attempt.id, "no longer offered", "It is not offered any more.")
         except (Rejected, NotFound) as error:
             logger.error("%s was refused by the worker: %s", attempt.id, error)
-            self._rejected(attempt.id, str(error))
+            self._rejected(attempt.id, str(error), "The video could not be started.")
         else:
             logger.info("%s is job %s", attempt.id, job_id)
             self._accepted(attempt.id, job_id)
 
     def _job(self, attempt: Attempt) -> Job:
         form = attempt.form
-        mode = self._offer.models[0].mode(form["mode"])
+        model = self._offer.model(form["model"])
+        mode = None if model is None else model.mode(form["mode"])
         resolution = None if mode is None else mode.resolution(form["resolution"])
-        if resolution is None:
-            raise Rejected("what was asked for is no longer offered")
+        if resolution is None:  # the worker is another one now
+            raise NotOffered
         given = worker_input(form, resolution)
         for name in PICTURES:
             if name in given:
@@ -180,7 +188,7 @@ class Submitter:
             else:
                 transitions.submission_refused(row, now, pause=pause)
 
-    def _rejected(self, generation_id: str, said: str) -> None:
+    def _rejected(self, generation_id: str, said: str, sentence: str) -> None:
         now = self._clock.now()
         with self._database.write() as session:
             row = transitions.locked(session, generation_id)
@@ -188,7 +196,6 @@ class Submitter:
             if row.state == "cancelling":
                 transitions.cancelled(session, row, now)
             else:
-                sentence = "The video could not be started."
                 transitions.failed(session, row, "api_error", sentence, now, worker_error=said)
 
 

@@ -1,5 +1,7 @@
 """What is promised of money and videos whatever the worker's platform does. Both databases."""
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.ids import digest
@@ -410,6 +412,18 @@ def test_a_word_that_the_platform_adds_is_no_end(house):
     house.runpod.complete(job)
     house.later()
     assert house.see(name).status == "completed"
+
+
+@pytest.mark.parametrize("change", [{"modes": "fast"}, {"checkpoint": "ltx-2"}])
+def test_what_the_worker_no_longer_offers_is_not_made_as_something_else(house, change):
+    made = house.create(mode="pro")
+    house.settings = replace(house.settings, **change)
+    house.restart()
+    house.turn()
+    state = house.see(made.id).state
+    assert (state.error, house.runpod.jobs) == ("api_error", [])
+    assert state.message.startswith("It is not offered any more. Your ")
+    assert house.balance() == (CREDITS, 0)
 
 
 def test_what_is_queued_is_cancelled_at_once_and_never_submitted(house):
