@@ -49,11 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = False
     try:
         with terminated_as_interrupted():
+            from ltx2.batch.command import run_batch
             from ltx2.settings import Settings
             from ltx2.video_command import run_restore
 
             arguments, rest = build_parser().parse_known_args(argv)
-            reporting = (run_generate, run_plan, run_restore)  # they tell all problems at once
+            reporting = (run_generate, run_plan, run_restore, run_batch)  # they tell all problems at once
             arguments.unknown = unknown_problems(rest, getattr(arguments, "options", None))
             if arguments.unknown and arguments.run not in reporting:
                 raise BadRequest(arguments.unknown)
@@ -84,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> Parser:
     """The command line. Options of a request come from its schema."""
     from ltx2 import inventory, video_command
+    from ltx2.batch import command as batch_command
     from ltx2.deploy import command as deploy_command
     from ltx2.examples import epilog
     from ltx2.flags import add_request_flags, add_run_flags
@@ -119,6 +121,7 @@ def build_parser() -> Parser:
     download = commands.add_parser("download", help="fetch or bake weights, resumable and verified")
     inventory.add_download_flags(download)
     download.set_defaults(run=inventory.run_download)
+    batch_command.add_command(commands)
     serve_command.add_command(commands)
     deploy_command.add_command(commands)
     for command in (generate, *videos, models, loras, doctor, download):

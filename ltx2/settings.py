@@ -280,3 +280,31 @@ def known_variables() -> list[str]:
         for each in (Settings, WorkerSettings)
         for variable, _, _ in setting_rows.rows(each)
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """Which process this is of those that `accelerate launch` or `torchrun` started together."""
+
+    rank: int = 0  # from 0, over all machines
+    local_rank: int = 0  # from 0, on this machine
+    processes: int = 1
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """What the launcher says; one process where there was none.
+
+        Raises ConfigError for what makes no sense.
+        """
+        environ = process_environment() if environ is None else environ
+        names = {"rank": "RANK", "local_rank": "LOCAL_RANK", "processes": "WORLD_SIZE"}
+        texts = {field: environ.get(name, "").strip() for field, name in names.items()}
+        given = {field: text for field, text in texts.items() if text}
+        wrong = [names[field] for field, text in given.items() if not text.isdecimal()]
+        if not wrong:
+            launch = cls(**{field: int(text) for field, text in given.items()})
+            if launch.rank < launch.processes:
+                return launch
+            wrong = ["RANK", "WORLD_SIZE"]
+        told = ", ".join(f"{name}={environ.get(name)!r}" for name in wrong)
+        raise ConfigError(f"the launcher's {told} cannot be; start with torchrun, or unset them")
