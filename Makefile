@@ -33,7 +33,7 @@ VIDEO ?= out.mp4
 SCENARIO ?= lora_switch
 CLIPS ?= 200
 SHOTS ?= 50
-PROMPT ?= A lighthouse on a cliff at dusk, its beam sweeping over the sea while waves break below
+PROMPT ?= a large red square moving left on a gray checked ground
 
 .PHONY: setup video test check gpu golden sizes lock bench image tiny-eval
 
@@ -85,9 +85,10 @@ bench: $(READY)
 image: $(READY)
 	OMP_NUM_THREADS=1 $(PY) -m scripts.prove_image slim baked-fast baked-pro baked-all
 
-# Every measure beside a control that must fail; hours for the usual numbers on two cores.
+# Every measure beside a control that must fail, kept beside the weights; hours for the usual numbers
+# on two cores. GROUP=cameras is one group of them.
 tiny-eval: $(READY)
-	$(PY) -m tiny.evaluate --clips $(CLIPS) --shots $(SHOTS)
+	OMP_NUM_THREADS=1 $(PY) -m tiny.evaluate --clips $(CLIPS) --shots $(SHOTS) $(if $(GROUP),--only $(GROUP))
 
 sizes: $(READY)
 	@$(PY) scripts/sizes.py

@@ -68,7 +68,7 @@ def _card(engine: "ltx2.Engine", arguments: argparse.Namespace) -> dict[str, Any
     return {
         "benchmark": "lora_switch",
         "checkpoint": engine.checkpoint.name,
-        "random": engine.checkpoint.random_weights,
+        "embedded": engine.checkpoint.embedded,
         "device": f"{device} {name}".strip(),
         "dtype": str(engine.components.dtype).removeprefix("torch."),
         "residency": engine.components.residency,
@@ -81,9 +81,7 @@ def _card(engine: "ltx2.Engine", arguments: argparse.Namespace) -> dict[str, Any
 
 def _request(engine: "ltx2.Engine", **fields: Any) -> "ltx2.Request":  # noqa: ANN401 - its fields
     """A small clip; what is measured does not depend on its words."""
-    shape = (
-        {"width": 128, "height": 64, "num_frames": 17} if engine.checkpoint.random_weights else {}
-    )
+    shape = {"width": 128, "height": 64, "num_frames": 17} if engine.checkpoint.embedded else {}
     return ltx2.Request(prompt="a lighthouse at dusk", seed=7, **{**shape, **fields})
 
 

@@ -346,13 +346,12 @@ def written(receipt: "Receipt", output: Path | None) -> str:
 
 
 def introduce(resolved: "Resolved", wanted: str) -> None:
-    """Say which weights run and why; random ones are called so."""
+    """Say which weights run and why, and what a toy can make."""
+    from ltx2.weights import note
+
     say(f"checkpoint {resolved.name}{' (auto)' if wanted == 'auto' else ''}: {resolved.reason}")
-    if resolved.random_weights:
-        say(
-            f"note: {resolved.name} has random weights: the clip shows that everything works, not "
-            f"what was asked for"
-        )
+    if (told := note(resolved.row)) is not None:
+        say(f"note: {told}")
 
 
 def explain(plan: "Plan | RestorePlan") -> None:

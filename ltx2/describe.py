@@ -53,7 +53,7 @@ def _model(row: Checkpoint) -> dict[str, Any]:
         "width": row.width,
         "height": row.height,
         "duration": row.seconds,
-        "random_weights": row.random_weights,
+        "embedded": row.embedded,
         "licence": row.files.licence,
         "gated": row.files.gated,
         "repository": row.files.repository,

@@ -194,9 +194,6 @@ def _residency(settings: "Settings") -> Check:
         return Check(name="residency", fine=False, found=f"torch cannot be asked: {error}")
     try:
         chosen = resolve(settings.checkpoint, settings, prepare=False)
-        if not chosen.path.exists():  # the embedded checkpoint before its first use
-            found = f"resident for {chosen.name}: it is small"
-            return Check(name="residency", fine=True, found=found)
         engine = Engine.open(chosen, settings)
     except (Ltx2Error, CheckpointError, OSError) as error:
         return Check(name="residency", fine=False, found=f"not known: {error}")
@@ -228,9 +225,6 @@ def _memory(settings: "Settings", name: str | None) -> Memory:
         else:
             chosen = resolve(wanted, settings, prepare=False)
             row = chosen.row
-            if not chosen.path.exists():
-                other = f"for a model that is not here: ltx2 doctor --checkpoint {REAL[0]}"
-                return Memory(checkpoint=chosen.name, room=f"{room.described()}; {other}")
             fit = Engine.open(chosen, settings).fit
         found = tuple(rows(fit, row, room))
     except BadRequest:
@@ -254,9 +248,7 @@ def nvidia_smi() -> str | None:
 
 
 def _disk(folder: Path, free: Callable[[Path], int] = free_bytes) -> Check:
-    """The cache's disk must take the embedded checkpoint and a clip; a real model's download checks
-    its own need.
-    """
+    """The cache's disk must take a clip and a few LoRAs; a model's download checks its own need."""
     count = free(folder)
     return Check(
         name="disk",

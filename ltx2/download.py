@@ -119,9 +119,9 @@ def sources_of(order: Order) -> list[Source]:
     if REPOSITORY_ID.fullmatch(order.checkpoint):
         return [whole_repository(order, order.checkpoint)]
     row = CHECKPOINTS.get(order.checkpoint)
-    if row is None or row.random_weights:
-        named = ", ".join(name for name, other in CHECKPOINTS.items() if not other.random_weights)
-        why = "is built on this machine" if row else "is no checkpoint name"
+    if row is None or row.embedded:
+        named = ", ".join(name for name, other in CHECKPOINTS.items() if not other.embedded)
+        why = "comes with the package" if row else "is no checkpoint name"
         raise BadRequest(
             f"--checkpoint: {order.checkpoint!r} {why}; accepted are {named} or a repository such "
             f"as owner/name"
@@ -174,7 +174,7 @@ def _lora_sources(row: Checkpoint) -> list[Source]:
         others = sorted(
             name
             for name, other in CHECKPOINTS.items()
-            if not other.random_weights
+            if not other.embedded
             and any(
                 other.generation.name in entry.generations and entry.kind != "distilled"
                 for entry in catalog.entries()

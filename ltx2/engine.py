@@ -23,7 +23,7 @@ from ltx2.second_try import tried_twice
 from ltx2.session import complete
 from ltx2.settings import Settings
 from ltx2.video_session import detailer_downscale
-from ltx2.weights import Resolved, parts_for, resolve
+from ltx2.weights import Resolved, note, parts_for, resolve
 from pipelines.checkpoints.files import find
 from pipelines.checkpoints.headers import CheckpointError
 from pipelines.checkpoints.load import refuse_twice
@@ -90,7 +90,7 @@ class Engine:
 
         `checkpoint` is "auto", a name of the model table, a folder, a file or a hub repository;
         None leaves it to the settings. What it became is logged, as a warning where "auto" chose or
-        where the weights are random. `device` defaults to the GPU where there is one; `dtype` to
+        where it is the embedded toy. `device` defaults to the GPU where there is one; `dtype` to
         bfloat16 on a GPU and float32 on a CPU. `mode` and the upscalers decide which weights
         must be there; others load when they are asked for. `quantise` "fp8" or "int8" rounds the
         weights of transformer and text encoder as they load, "none" neither; None leaves it to the
@@ -105,12 +105,12 @@ class Engine:
         resolved = resolve(wanted, settings, mode=mode, parts=parts)
         chosen = wanted == "auto"
         logger.log(
-            logging.WARNING if chosen or resolved.random_weights else logging.INFO,
+            logging.WARNING if chosen or resolved.embedded else logging.INFO,
             "checkpoint %s%s: %s%s",
             resolved.name,
             " (auto)" if chosen else "",
             resolved.reason,
-            "; its weights are random" if resolved.random_weights else "",
+            "" if (told := note(resolved.row)) is None else f"; {told}",
         )
         return cls.open(resolved, settings, device=device, dtype=dtype)
 

@@ -24,10 +24,7 @@ def run_models(arguments: argparse.Namespace, settings: "Settings") -> int:
 
     rows = []
     for row in CHECKPOINTS.values():
-        missing = {
-            mode: [] if row.random_weights else missing_files(row, settings, mode)
-            for mode in ("fast", "pro")
-        }
+        missing = {mode: missing_files(row, settings, mode) for mode in ("fast", "pro")}
         rows.append(
             {
                 "name": row.name,
@@ -35,12 +32,12 @@ def run_models(arguments: argparse.Namespace, settings: "Settings") -> int:
                 "width": row.width,
                 "height": row.height,
                 "seconds": row.seconds,
-                "random_weights": row.random_weights,
+                "embedded": row.embedded,
                 "repository": row.files.repository or None,
                 "licence": row.files.licence,
                 "gated": row.files.gated,
                 "missing": missing,
-                "missing_extras": {} if row.random_weights else missing_extras(row, settings),
+                "missing_extras": missing_extras(row, settings),
             }
         )
     if arguments.json:
@@ -53,7 +50,7 @@ def run_models(arguments: argparse.Namespace, settings: "Settings") -> int:
                 row["name"],
                 f"{row['width']}x{row['height']}, {row['seconds']:g} s",
                 *(
-                    _here(row["missing"][mode], random=row["random_weights"])
+                    _here(row["missing"][mode], embedded=row["embedded"])
                     for mode in ("fast", "pro")
                 ),
                 f"missing: {', '.join(row['missing_extras'])}" if row["missing_extras"] else "-",
@@ -65,10 +62,10 @@ def run_models(arguments: argparse.Namespace, settings: "Settings") -> int:
     return DONE
 
 
-def _here(missing: list[str], *, random: bool) -> str:
-    if random:
-        return "built in, random weights"
-    return "here" if not missing else f"{len(missing)} missing"
+def _here(missing: list[str], *, embedded: bool) -> str:
+    if missing:
+        return f"{len(missing)} missing"
+    return "built in" if embedded else "here"
 
 
 def run_loras(arguments: argparse.Namespace, settings: "Settings") -> int:

@@ -55,7 +55,7 @@ class Settings:
     cache: Path = row(
         "LTX2_CACHE",
         folder,
-        "Folder for what is built or fetched here, the embedded checkpoint included.",
+        "Folder for LoRAs that are fetched from an address, and for a worker's finished clips.",
         shown="`$XDG_CACHE_HOME/ltx2`, else `~/.cache/ltx2`",
     )
     hf_home: Path = row(

@@ -3,7 +3,7 @@ words. No network, no torch.
 
 A real model is looked for in this order: the configured weights folder, a worker's cached-model
 folder, weights baked into the image, a network volume, the hub's cache. The first place that holds
-all files of the mode wins.
+all files of the mode wins. The embedded checkpoint is in the package and nowhere else.
 """
 
 import importlib.util
@@ -24,6 +24,7 @@ from ltx2.sources import (
 )
 from pipelines.models import CHECKPOINTS, Checkpoint
 from pipelines.plan import Mode
+from pipelines.tiny import WEIGHTS as EMBEDDED
 
 if TYPE_CHECKING:
     from loras.catalog import Entry
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 Layout = Literal["original", "diffusers", "file"]
 REPOSITORY_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-REAL = tuple(name for name, row in CHECKPOINTS.items() if not row.random_weights)
+REAL = tuple(name for name, row in CHECKPOINTS.items() if not row.embedded)
 # What `auto` prefers: the newest model that everyone may fetch, then older, then the gated one.
 AUTO_ORDER = ("ltx-2.3", "ltx-2", "ltx-2.5")
 
@@ -53,9 +54,9 @@ class Resolved:
     transformer: Path | None = None  # a GGUF file in place of the transformers in `path`
 
     @property
-    def random_weights(self) -> bool:
-        """True for the embedded checkpoint, whose clips mean nothing."""
-        return self.row.random_weights
+    def embedded(self) -> bool:
+        """True for the checkpoint that comes with the package."""
+        return self.row.embedded
 
 
 # Parts that only some runs need; the distilled LoRA is one of mode pro alone.
@@ -106,6 +107,16 @@ class Cuda:
     reason: str
 
 
+def note(row: Checkpoint) -> str | None:
+    """What users should know of the model whose clip they get; None for a real one."""
+    if not row.embedded:
+        return None
+    return (
+        f"{row.name} is a toy that was trained on coloured shapes which move over patterned "
+        "grounds: it makes these, whatever else is asked for"
+    )
+
+
 def places(settings: "Settings") -> list[Place]:
     """Where weights are looked for, in order."""
     named = [
@@ -120,6 +131,13 @@ def places(settings: "Settings") -> list[Place]:
         for folder, words, hub_cache in named
         if folder is not None
     ]
+
+
+def _places_of(row: Checkpoint, settings: "Settings") -> list[Place]:
+    """Where a model of the table is looked for."""
+    if row.embedded:
+        return [Place(folder=EMBEDDED, words="the package", hub_cache=False)]
+    return places(settings)
 
 
 def cached_repository(cache: Path, repository: str) -> Path:
@@ -179,17 +197,13 @@ def resolve(
     `checkpoint` is a name, `auto`, a folder, a file or a repository. Raises BadRequest for what is
     none of these and ConfigError, naming the missing files and the command that fetches them, when
     the weights are not here. `parts` are the optional parts that must be there, too, as in `Need`.
-    `prepare` builds the embedded checkpoint where it is chosen and lets
-    `auto` ask torch about the GPU; False does neither, so that a plan needs no torch.
+    `prepare` lets `auto` ask torch about the GPU; False does not, so that a plan needs no torch.
     """
     need = Need(mode=mode, parts=parts)
     if checkpoint == "auto":
         return _auto(settings, need, prepare=prepare)
     if checkpoint in CHECKPOINTS:
-        row = CHECKPOINTS[checkpoint]
-        if row.random_weights:
-            return _tiny(settings, "it was asked for by name", prepare=prepare)
-        return _named(row, settings, need)
+        return _named(CHECKPOINTS[checkpoint], settings, need)
     path = Path(checkpoint).expanduser()
     if path.exists():
         return _explicit(checkpoint, path, settings, need, "it was asked for by its path")
@@ -292,7 +306,7 @@ def missing_extras(row: Checkpoint, settings: "Settings") -> dict[str, str]:
 def _auto(settings: "Settings", need: Need, *, prepare: bool) -> Resolved:
     device = cuda(confirm=prepare)
     if not device.usable:
-        return _tiny(settings, device.reason, prepare=prepare)
+        return _embedded(settings, need, device.reason)
     for name in AUTO_ORDER:
         try:
             found = _named(CHECKPOINTS[name], settings, need)
@@ -303,23 +317,12 @@ def _auto(settings: "Settings", need: Need, *, prepare: bool) -> Resolved:
         f"{device.reason}, but no real model is complete for mode {need.mode}; "
         f"fetch one with: {download_command(AUTO_ORDER[0], need.mode)}"
     )
-    return _tiny(settings, reason, prepare=prepare)
+    return _embedded(settings, need, reason)
 
 
-def _tiny(settings: "Settings", reason: str, *, prepare: bool) -> Resolved:
-    row = next(row for row in CHECKPOINTS.values() if row.random_weights)
-    folder = settings.cache / row.name
-    if prepare:
-        from pipelines.tiny.build import build
-
-        try:
-            folder = build(folder)
-        except OSError as error:
-            raise ConfigError(
-                f"{row.name} cannot be built in {settings.cache}: {error}; set LTX2_CACHE to a"
-                " folder that can be written to and has room"
-            ) from error
-    return Resolved(name=row.name, path=folder, layout="original", reason=reason, row=row)
+def _embedded(settings: "Settings", need: Need, reason: str) -> Resolved:
+    row = next(row for row in CHECKPOINTS.values() if row.embedded)
+    return replace(_named(row, settings, need), reason=reason)
 
 
 def _named(row: Checkpoint, settings: "Settings", need: Need) -> Resolved:
@@ -330,10 +333,11 @@ def _named(row: Checkpoint, settings: "Settings", need: Need) -> Resolved:
         if fewest is None or len(lacking) < len(fewest):
             fewest = lacking
     files = fewest if fewest is not None else _everything(row, need)
-    looked = ", ".join(f"{place.folder}" for place in places(settings))
+    looked = ", ".join(f"{place.folder}" for place in _places_of(row, settings))
+    fetch = f"fetch with: {download_command(row.name, need.mode)}"
     raise ConfigError(
         f"{row.name}: mode {need.mode} misses {', '.join(files)} (looked in {looked}); "
-        f"fetch with: {download_command(row.name, need.mode)}"
+        f"{'install ltx2 again' if row.embedded else fetch}"
     )
 
 
@@ -341,7 +345,7 @@ def verdicts(
     row: Checkpoint, settings: "Settings", need: Need
 ) -> Iterator[tuple[str, Resolved | None]]:
     """A sentence for each place in order, with the weights where it holds all that is needed."""
-    for place in places(settings):
+    for place in _places_of(row, settings):
         attempts = list(_attempts_in(place, row, settings, need))
         if not attempts:
             yield f"{place.words} ({place.folder}) has nothing of {row.name}", None
@@ -357,7 +361,7 @@ def _attempts(
     row: Checkpoint, settings: "Settings", need: Need, transformer: Path | None = None
 ) -> Iterator[tuple[Resolved, list[str]]]:
     """Every folder that may hold this model, or all but its transformer, with what it lacks."""
-    for place in places(settings):
+    for place in _places_of(row, settings):
         yield from _attempts_in(place, row, settings, need, transformer)
 
 
@@ -398,6 +402,8 @@ def _candidates(row: Checkpoint, place: Place) -> list[Path]:
     """Folders of a place that may hold this model: by its name, by its repository's, or the place
     itself.
     """
+    if row.embedded:
+        return [place.folder]
     repositories = [row.files.repository, *DIFFUSERS_REPOSITORIES.get(row.name, ())]
     if place.hub_cache:
         found = [snapshot(place.folder, repository) for repository in repositories]
@@ -510,7 +516,7 @@ def _explicit(
         fetch = f", or fetch the whole model with: {download_command(row.name, need.mode)}"
         raise ConfigError(
             f"{path}: mode {need.mode} misses {', '.join(lacking)}; put them into {folder} or "
-            f"name a folder that holds them{'' if row.random_weights else fetch}"
+            f"name a folder that holds them{'' if row.embedded else fetch}"
         )
     return Resolved(
         name=checkpoint,

@@ -70,7 +70,7 @@ class Checkpoint:
     width: int  # default 16:9 frame; `resolution` replaces it
     height: int
     seconds: float
-    random_weights: bool = False
+    embedded: bool = False  # it comes with the package
 
 
 # Reference guidance of the dev model, every generation: video, audio.
@@ -105,7 +105,7 @@ LTX_2_5 = replace(
     enhancer=Enhancer(part="enhancer", new_tokens=600, temperature=None, no_repeat=5),
     duration_head=True,
 )
-# Five blocks instead of 48: the same graph, but STG and the schedules must fit the toy.
+# Five blocks instead of 48: the same graph, but STG and the schedules fit the toy.
 TINY = replace(
     LTX_2,
     name="tiny",
@@ -183,7 +183,7 @@ CHECKPOINTS = {
             width=320,
             height=192,
             seconds=2.0,
-            random_weights=True,
+            embedded=True,
             files=Original(
                 repository="",
                 dev="ltx-2-tiny-dev.safetensors",

@@ -124,7 +124,7 @@ def prove(arguments: argparse.Namespace, place: Path) -> None:
     pip = {} if arguments.fresh else {"PIP_NO_INDEX": "1"}
     given = dict(each.split("=", 1) for each in arguments.env)
     own = Path(sys.base_prefix) / "bin/python3"
-    with serving_toys(Path(arguments.toys or place / "toys"), token=TOKEN) as hub:
+    with serving_toys(token=TOKEN) as hub:
         builder = Builder(
             dockerfile=parse((ROOT / "Dockerfile").read_text()),
             bottom=bottom,
@@ -151,7 +151,6 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--fresh", action="store_true", help="let pip fetch every package")
     options.add_argument("--quick", action="store_true", help="make no clips")
     options.add_argument("--torch", default="torch", help="what pip installs for the CUDA build")
-    options.add_argument("--toys", metavar="FOLDER", help="the embedded checkpoint, where it is")
     options.add_argument(
         "--show", metavar="PATH", action="append", default=[], help="what pip must see, read-only"
     )

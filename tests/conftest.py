@@ -1,4 +1,4 @@
-"""The embedded checkpoint, built once a run, and an engine on it."""
+"""The embedded checkpoint, and an engine on it."""
 
 import gc
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pipelines.tiny import WEIGHTS
 from tests.once import made_once
 
 if TYPE_CHECKING:
@@ -28,29 +29,48 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def tiny() -> Path:
     """The folder of the embedded checkpoint. Tests must leave it as they found it."""
-    from pipelines.tiny.build import build
+    return WEIGHTS
 
-    weights = made_once(
-        tmp_path_factory, worker_id, "weights", lambda folder: build(folder / "tiny")
+
+@pytest.fixture(scope="session")
+def untrained_family(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The same files with weights as before training: for measures that must fail, and for bounds
+    that are to hold whatever was trained. Made once a run; tests leave it as it is.
+    """
+    from tiny.export import export_untrained
+
+    family = made_once(
+        tmp_path_factory, worker_id, "family", lambda folder: export_untrained(folder / "untrained")
     )
-    return weights / "tiny"
+    return family / "untrained"
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny: Path) -> "Components":
     """The embedded checkpoint's parts. Tests must leave it as they found it."""
+    return components_of(tiny)
+
+
+@pytest.fixture(scope="session")
+def untrained_model(untrained_family: Path) -> "Components":
+    """The same parts untrained. Tests must leave it as they found it."""
+    return components_of(untrained_family)
+
+
+def components_of(folder: Path) -> "Components":
+    """The parts of a checkpoint of tiny's files."""
     from pipelines.checkpoints.files import find
     from pipelines.components import Components
     from pipelines.models import CHECKPOINTS
 
-    weights = find(tiny, CHECKPOINTS["tiny"])
+    weights = find(folder, CHECKPOINTS["tiny"])
     files = {"distilled": weights.path("distilled_lora")}
     return Components(
         weights,
         keep_variants=True,
-        find_adapter=lambda adapter: files.get(adapter.source, tiny / adapter.source),
+        find_adapter=lambda adapter: files.get(adapter.source, folder / adapter.source),
     )
 
 

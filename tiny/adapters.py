@@ -1,6 +1,6 @@
 """LoRAs of the transformer: put on by PEFT, trained, and named as Lightricks' files name them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -54,6 +54,24 @@ def products(transformer: nn.Module) -> Iterator[tuple[str, Tensor]]:
         if pair:
             (adapter,) = pair
             yield name, layer.lora_B[adapter].weight @ layer.lora_A[adapter].weight
+
+
+@contextmanager
+def added(transformer: nn.Module, extra: Mapping[str, Tensor]) -> Iterator[None]:
+    """The transformer with these `products` of another LoRA added to its weights, inside the
+    `with`; a gradient may be taken after it.
+    """
+    layers = [transformer.get_submodule(name) for name in extra]
+    layers = [layer.get_base_layer() if isinstance(layer, LoraLayer) else layer for layer in layers]
+    kept = [layer.weight for layer in layers]
+    try:
+        for layer, weight, more in zip(layers, kept, extra.values(), strict=True):
+            # Another parameter, not another value: a gradient still needs the one it was made of.
+            layer.weight = nn.Parameter(weight.detach() + more, requires_grad=False)
+        yield
+    finally:
+        for layer, weight in zip(layers, kept, strict=True):
+            layer.weight = weight
 
 
 @contextmanager

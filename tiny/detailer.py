@@ -20,7 +20,7 @@ from tiny.sizes import DETAILER_DOWNSCALE, LORA_RANKS
 from tiny.transformer import Batch, Beside, Captions, Clips, Generator, load, seen_error, velocity
 
 RECIPE = Recipe(
-    steps=300, rate=0.02, other_rate=1e-3, warm_up=20, evaluate=50, save=50, average=0.98
+    steps=1200, rate=0.02, other_rate=1e-3, warm_up=20, evaluate=100, save=50, average=0.98
 )
 COUNT = 16  # clips of a step
 

@@ -8,6 +8,7 @@ the distilled checkpoint.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipelines.models import PRO_VIDEO
 from pipelines.sigmas import DISTILLED
 from pipelines.tokens import pack_video, unpack_video
 from tiny import adapters, half, refining, upscalers
 from tiny.loop import Draw, Losses, Recipe, Training
 from tiny.sizes import LORA_RANKS
 from tiny.transformer import (
-    DIRECTED,
     SOUND,
     Batch,
     Captions,
@@ -29,6 +30,7 @@ from tiny.transformer import (
     Generator,
     batch,
     load,
+    load_with_lora,
     seen_error,
     velocity,
     with_first_frame,
@@ -37,23 +39,34 @@ from tiny.upscalers import Scaled
 from tiny.world import CAMERAS
 
 RECIPE = Recipe(
-    steps=400, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.98
+    steps=800, rate=0.01, other_rate=1e-3, warm_up=30, evaluate=100, save=50, average=0.98
 )
-SCALE = 2.5  # of the dev model's guidance
+GUIDANCE = PRO_VIDEO  # of the dev model, also of its sound
 WITHIN = 2  # its steps within one of the distilled model's
 ANIMATED = 0.25  # share of batches whose first frame is given
 COUNT, LARGE_COUNT = 32, 16  # clips of a step
 REFINING = 0.4  # share of batches that are of the refining pass
-MOVED = 0.4  # of the others, share whose camera makes a move: a camera's LoRA will ask for it
+MOVED = 0.4  # of the others, share that is made with a camera's LoRA, as users put it on
+
+Cameras = Mapping[str, Mapping[str, Tensor]]  # of each move, its LoRA's `adapters.products`
 
 
-def ahead(model: Generator, clips: Clips, texts: Captions, draw: Draw) -> Losses:
+def ahead(model: Generator, clips: Clips, texts: Captions, cameras: Cameras, draw: Draw) -> Losses:
     """The error of the way from a level of the distilled schedule to the next, beside where the
-    guided dev model comes to in `WITHIN` steps.
+    guided dev model comes to in `WITHIN` steps; both with a camera's LoRA now and then.
     """
+    move = draw.shared.choice(CAMERAS) if draw.shared.random() < MOVED else None
     count = draw.mine(COUNT)
-    kind = DIRECTED if draw.shared.random() < MOVED else "small"
-    clean = batch(draw.plain, clips, texts, kind, "small", count, leave_out=0.05)
+    clean = batch(draw.plain, clips, texts, move or "small", "small", count, leave_out=0.05)
+    if move is None:
+        return _ahead(model, clean, texts, draw)
+    with adapters.added(model.transformer, cameras[move]):
+        # The ground shows where the camera goes: it counts as much as things do.
+        return _ahead(model, replace(clean, weight=None), texts, draw)
+
+
+def _ahead(model: Generator, clean: Batch, texts: Captions, draw: Draw) -> Losses:
+    count = len(clean.video)
     levels = torch.tensor(DISTILLED)
     at = torch.randint(0, len(levels) - 1, (count,), generator=draw.torch)
     sigma, following = levels[at], levels[at + 1]
@@ -84,7 +97,12 @@ def guided(
     following: Tensor,
     given: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Where the guided dev model comes to from `begin`, video and audio, between two levels."""
+    """Where the guided dev model comes to from `begin`, video and audio, between two levels.
+
+    Guided as Pro guides its picture, but for the guidance by skipped self-attention and with an
+    empty negative prompt; the sound the same. What picture and sound say of each other counts most
+    for camera moves: without it a zoom is half as long.
+    """
     text, mask = (value.expand(len(sigma), *value.shape[1:]) for value in texts([""]))
     unsaid = replace(clean, text=text, mask=mask)
     video, audio = begin
@@ -92,16 +110,41 @@ def guided(
     with adapters.without(model.transformer):
         for index in range(WITHIN):
             level = sigma + index * step
-            ways = velocity(model, clean, video, audio, level, given=given)
-            others = velocity(model, unsaid, video, audio, level, given=given)
-            way, sound = (
-                other + SCALE * (one - other) for one, other in zip(ways, others, strict=True)
-            )
+            now = video, audio
+            own = _ways(model, clean, now, level, given)
+            others = _ways(model, unsaid, now, level, given)
+            apart = _ways(model, clean, now, level, given, isolated=True)
+            way, sound = map(partial(guided_way, level), now, own, others, apart)
             if given is not None:
                 way = way * given[..., None]
             video = video + step[:, None, None] * way
             audio = audio + step[:, None, None] * sound
     return video, audio
+
+
+def _ways(
+    model: Generator,
+    clean: Batch,
+    now: tuple[Tensor, Tensor],
+    level: Tensor,
+    given: Tensor | None,
+    *,
+    isolated: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """The model's answer, which leaves given tokens where they are."""
+    way, sound = velocity(model, clean, *now, level, given=given, isolated=isolated)
+    return (way if given is None else way * given[..., None]), sound
+
+
+def guided_way(level: Tensor, now: Tensor, own: Tensor, other: Tensor, apart: Tensor) -> Tensor:
+    """The guided answer: away from those without the prompt and without the other stream, towards
+    a clean clip that varies about as much as that of the model's own.
+    """
+    way = own + (GUIDANCE.cfg - 1) * (own - other) + (GUIDANCE.modality - 1) * (own - apart)
+    level = level[:, None, None]
+    clean, wanted = now - level * way, now - level * own
+    ratio = wanted.std((1, 2), keepdim=True) / clean.std((1, 2), keepdim=True)
+    return (now - clean * (GUIDANCE.rescale * ratio + 1 - GUIDANCE.rescale)) / level
 
 
 def finish(model: Generator, clips: Clips, texts: Captions, upscaler: Scaled, draw: Draw) -> Losses:
@@ -129,8 +172,15 @@ def finish(model: Generator, clips: Clips, texts: Captions, upscaler: Scaled, dr
     }
 
 
+@torch.no_grad()
+def _cameras(folder: Path) -> Cameras:
+    loras = ((move, load_with_lora(folder, f"camera_{move}")) for move in CAMERAS)
+    return {move: dict(adapters.products(lora.transformer)) for move, lora in loras}
+
+
 def train(folder: Path, *, until: int | None = None) -> Generator:
     """Train the LoRA on the dev model."""
+    moves = _cameras(folder)
     model = load(folder)
     texts = Captions(folder / "text_encoder")
     clips, unseen = Clips(folder / "latents", ("small", "pair", *CAMERAS)).split()
@@ -141,13 +191,14 @@ def train(folder: Path, *, until: int | None = None) -> Generator:
     def losses(draw: Draw) -> Losses:
         if draw.shared.random() < REFINING:
             return finish(model, clips, texts, upscaler, draw)
-        return ahead(model, clips, texts, draw)
+        return ahead(model, clips, texts, moves, draw)
 
     def evaluate(trained: Any) -> Mapping[str, float]:  # noqa: ANN401
         """The error on clips that training does not see, with the LoRA and without it."""
 
         def loss() -> float:
-            found = [ahead(trained, unseen, texts, Draw.at(-1, index)) for index in range(4)]
+            draws = [Draw.at(-1, index) for index in range(6)]
+            found = [ahead(trained, unseen, texts, moves, draw) for draw in draws]
             return sum(each["video"].item() for each in found) / len(found)
 
         def refined() -> float:

@@ -1,7 +1,13 @@
-"""The trained parts as files in Lightricks' own layout, bfloat16: the embedded checkpoint."""
+"""The trained parts as files in Lightricks' own layout, bfloat16: `python -m tiny.export NEW`.
 
+That is the embedded checkpoint; `--untrained` writes the same files before any training.
+"""
+
+import argparse
 import json
-from collections.abc import Mapping
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +17,11 @@ from torch import Tensor, nn
 
 from loras import catalog
 from pipelines.checkpoints import keys
-from tiny import adapters, sizes, upscalers
+from tiny import adapters, records, sizes, upscalers
 from tiny.latents import trained
-from tiny.loop import load_average
 from tiny.modules import module
-from tiny.text_encoder import write_text_encoder
-from tiny.transformer import Generator
+from tiny.text_encoder import same_words, write_text_encoder
+from tiny.transformer import Generator, load_with_lora
 from tiny.transformer import load as load_generator
 
 _EXACT = ("latents_mean", "latents_std")  # stored in float32, as in the released files
@@ -24,21 +29,38 @@ _PARTS = {"vae": "video_vae", "audio_vae": "audio_vae", "vocoder": "vocoder"}
 
 
 def export(folder: Path, to: Path) -> None:
-    """Write the whole family into the new folder `to`, from the trained parts in `folder`."""
+    """Write the whole family into the new folder `to`, from the trained parts in `folder`.
+
+    Raises NotTrained where a part is missing, or was trained with another text encoder than the one
+    that is written, before anything is.
+    """
+    records.require(folder)
+    _require_same_words(folder / "text_encoder")
     to.mkdir(parents=True)
     parts = {part: trained(folder, name, part) for part, name in _PARTS.items()}
     generator = load_generator(folder)
-    _write_models(to, parts, generator, _loaded_lora(folder, "distilled", everything=True))
+    distilled = load_with_lora(folder, "distilled")
+    _write_models(to, parts, generator, distilled)
     for name in sizes.UPSCALERS:
         _write_upscaler(to, name, upscalers.load(folder, name).upscaler)
     for entry in _entries():
-        if entry.kind == "distilled":
-            lora = _loaded_lora(folder, "distilled", everything=True)
-        else:
-            name = "detailer" if entry.kind == "detailer" else f"camera_{entry.id}"
-            lora = _loaded_lora(folder, name, everything=False)
+        name = f"camera_{entry.id}" if entry.kind == "camera" else entry.kind
+        lora = distilled if name == "distilled" else load_with_lora(folder, name)
         _write_lora(to / entry.file, entry, adapters.tensors(lora.transformer))
     write_text_encoder(to / sizes.TEXT_ENCODER)
+
+
+def _require_same_words(trained_with: Path) -> None:
+    if not trained_with.is_dir():
+        raise records.NotTrained(f"{trained_with} is missing, the text encoder of the training")
+    with tempfile.TemporaryDirectory() as place:
+        written = Path(place) / "text_encoder"
+        write_text_encoder(written)
+        if not same_words(trained_with, written):
+            raise records.NotTrained(
+                f"{trained_with} is not what the code writes now: the transformer and all after it "
+                "have learnt another one's words; train them anew in another --folder"
+            )
 
 
 def export_untrained(to: Path) -> None:
@@ -50,25 +72,22 @@ def export_untrained(to: Path) -> None:
     _write_models(to, {part: module(part, seed=1) for part in _PARTS}, generator, None)
     for name in sizes.UPSCALERS:
         _write_upscaler(to, name, module(name, seed=1))
+    loras = {kind: _begun_lora(kind) for kind in sizes.LORA_RANKS}
     for entry in _entries():
-        everything = entry.kind == "distilled"
-        lora = Generator(seed=1)
-        adapters.add(lora.transformer, sizes.LORA_RANKS[entry.kind], everything=everything, seed=1)
-        _write_lora(to / entry.file, entry, adapters.tensors(lora.transformer))
+        _write_lora(to / entry.file, entry, loras[entry.kind])
     write_text_encoder(to / sizes.TEXT_ENCODER)
+
+
+def _begun_lora(kind: str) -> dict[str, Tensor]:
+    """A LoRA of a kind as it begins: it changes nothing."""
+    model = Generator(seed=1)
+    everything = kind == "distilled"
+    adapters.add(model.transformer, sizes.LORA_RANKS[kind], everything=everything, seed=1)
+    return adapters.tensors(model.transformer)
 
 
 def _entries() -> list[catalog.Entry]:
     return [entry for entry in catalog.entries() if "tiny" in entry.generations]
-
-
-def _loaded_lora(folder: Path, name: str, *, everything: bool) -> Generator:
-    """The dev model with a trained LoRA on it."""
-    model = load_generator(folder)
-    kind = name if name in sizes.LORA_RANKS else "camera"
-    adapters.add(model.transformer, sizes.LORA_RANKS[kind], everything=everything, seed=0)
-    load_average(model, folder / name)
-    return model
 
 
 @torch.no_grad()
@@ -109,11 +128,8 @@ def _write_lora(path: Path, entry: catalog.Entry, tensors: Mapping[str, Tensor])
 
 def save_lora(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """A LoRA's tensors, named as Lightricks' files name them, in bfloat16."""
-    save_file(
-        {name: value.to(torch.bfloat16).contiguous() for name, value in tensors.items()},
-        path,
-        {"format": "pt", **metadata},
-    )
+    halved = {name: value.to(torch.bfloat16).contiguous() for name, value in tensors.items()}
+    _write(path, halved, metadata)
 
 
 def _original(component: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -128,8 +144,42 @@ def _original(component: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _save(path: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
     metadata = {
-        "format": "pt",
         "config": json.dumps(config, separators=(",", ":"), sort_keys=True),
         "model_version": sizes.MODEL_VERSION,
     }
-    save_file(tensors, path, metadata)
+    _write(path, tensors, metadata)
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> None:
+    save_file(tensors, path, {"format": "pt", **metadata})
+    path.chmod(0o644)  # safetensors lets nobody else read it, such as an image's own user
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tiny.export", description=(__doc__ or "").split("\n\n")[0]
+    )
+    parser.add_argument("to", type=Path, metavar="NEW", help="a folder that is not there yet")
+    parser.add_argument("--folder", type=Path, default=Path("runs/tiny"), help="of the training")
+    parser.add_argument("--records", type=Path, help="also keep recipes, logs and curves there")
+    parser.add_argument("--untrained", action="store_true", help="weights as before any training")
+    given = parser.parse_args(arguments)
+    if given.untrained and given.records:
+        parser.error("--untrained has no records")
+    try:
+        if given.untrained:
+            export_untrained(given.to)
+        else:
+            export(given.folder, given.to)
+    except (records.NotTrained, FileExistsError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    if given.records:
+        records.keep(given.folder, given.records)
+    total = sum(path.stat().st_size for path in given.to.rglob("*"))
+    sys.stdout.write(f"{given.to}: {total / 1e6:.1f} MB\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

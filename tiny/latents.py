@@ -163,7 +163,8 @@ def measure(folder: Path, *, clips: int = 24) -> None:
     rows = [_clip(draw, KINDS["pair"], vae, audio_vae) for _ in range(clips)]
     video = torch.cat([row[key][0].flatten(1) for row in rows for key in ("small", "large")], dim=1)
     audio = torch.cat([row["audio"][0].transpose(0, 1).flatten(1) for row in rows])
-    for name, values in (("video_vae", video), ("audio_vae", audio.T)):
+    # The video VAE's last: where they are, `make` takes it that both are.
+    for name, values in (("audio_vae", audio.T), ("video_vae", video)):
         torch.save(
             {"latents_mean": values.mean(dim=1), "latents_std": values.std(dim=1)},
             folder / name / STATISTICS,

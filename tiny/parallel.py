@@ -18,15 +18,32 @@ from torch import Tensor
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """`--device` and `--processes`, as every command that trains has them."""
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
-        "--processes", type=int, help="one for each core; on a GPU, where only one works, one"
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="to train on (%(default)s here)",
     )
+    parser.add_argument(
+        "--processes", type=int, help="of one thread each; on a CPU one for each core, on a GPU one"
+    )
+
+
+def refusal(given: argparse.Namespace) -> str | None:
+    """Why these options cannot be followed, and what is accepted; None if they can."""
+    count = given.processes
+    if count is not None and count < 1:
+        return f"--processes {count}: 1 or more are accepted"
+    # Processes beside this one have the CPU as their device.
+    if count is not None and count > 1 and torch.device(given.device).type != "cpu":
+        return f"--processes {count}: on {given.device} only 1 is accepted"
+    return None
 
 
 def processes_of(given: argparse.Namespace) -> int:
     """How many processes these options ask for."""
-    return given.processes or (os.cpu_count() or 1 if given.device == "cpu" else 1)
+    if given.processes is not None:
+        return given.processes
+    return os.cpu_count() or 1 if given.device == "cpu" else 1
 
 
 def summed(tensors: Sequence[Tensor]) -> list[Tensor]:

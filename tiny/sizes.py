@@ -30,9 +30,6 @@ VOCODER_CHANNELS = 64
 # Two a group: group norm refuses a single value, which 64x64 pixels for one frame would give.
 UPSCALER_CHANNELS = 64
 LORA_RANKS = {"camera": 8, "detailer": 8, "distilled": 16}
-# How far a LoRA moves a layer, next to the layer's own unit size. The camera moves act on a few
-# layers only and must be seen; the distilled one acts on all of them.
-LORA_UP = {"camera": 0.8, "detailer": 0.8, "distilled": 0.1}
 DETAILER_DOWNSCALE = 2
 
 GEMMA_TEXT: dict[str, Any] = {

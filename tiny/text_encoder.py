@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
     Gemma3Config,
@@ -64,17 +64,37 @@ def write_text_encoder(folder: Path) -> None:
         _released(name): value.to(torch.bfloat16).contiguous()
         for name, value in _weights(Gemma3ForConditionalGeneration(config)).items()
     }
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    path = folder / "model.safetensors"
+    save_file(tensors, path, {"format": "pt"})
+    path.chmod(0o644)  # as in `tiny.export`
+
+
+def same_words(one: Path, other: Path) -> bool:
+    """Whether two such folders read a prompt alike; the tower for pictures does not count."""
+    said = [(folder / "tokenizer.json").read_bytes() for folder in (one, other)]
+    first, second = (load_file(folder / "model.safetensors") for folder in (one, other))
+    return (
+        said[0] == said[1]
+        and set(first) == set(second)
+        and all(
+            torch.equal(value, second[name])
+            for name, value in first.items()
+            if name.startswith("language_model.")
+        )
+    )
 
 
 @torch.no_grad()
 def _weights(model: torch.nn.Module) -> dict[str, Tensor]:
-    """Every tensor of the model by its name: outputs as large as inputs, norms as they are."""
+    """Every tensor of the model by its name: outputs as large as inputs, norms as they are, biases
+    zero. The class draws some of these anew each time.
+    """
     draw = torch.Generator("cpu").manual_seed(SEED)
     tensors: dict[str, Tensor] = {}
     for name, value in sorted(model.state_dict().items()):
         if value.ndim < 2:
-            tensors[name] = value.cpu()
+            kept = torch.zeros_like(value) if name.endswith(".bias") else value
+            tensors[name] = kept.cpu()
             continue
         drawn = torch.randn(value.shape, generator=draw, device="cpu")
         tensors[name] = drawn / value[0].numel() ** 0.5

@@ -1,8 +1,7 @@
 """Train a part of the embedded checkpoint: `python -m tiny.train PART`.
 
-Parts in their order: video-vae, audio-vae, vocoder, latents, the three upscalers,
-transformer, distilled, seven cameras, detailer. `all` trains whatever is not trained yet;
-a part that was interrupted goes on.
+A part needs some of those before it. One that was interrupted goes on where it was, one that is
+trained is left as it is.
 """
 
 import argparse
@@ -22,17 +21,17 @@ from tiny import (
     upscalers,
     video_vae,
 )
-from tiny.parallel import add_options, processes_of, run
+from tiny.parallel import add_options, processes_of, refusal, run
 from tiny.world import CAMERAS
 
 # Shards of each kind of clip.
 SHARDS = {
     "small": 48,
-    "pair": 10,
-    "long": 4,
+    "pair": 14,
+    "long": 12,
     "half_again": 4,
     **dict.fromkeys(CAMERAS, 5),
-    "worn": 4,
+    "worn": 8,
 }
 
 
@@ -47,29 +46,55 @@ def _trainers(
     for name in sizes.UPSCALERS:
         found[name.replace("_", "-")] = (upscalers.train, {"name": name})
     found["transformer"] = (transformer.train, {"compiled": compiled})
-    found["distilled"] = (distilled.train, {})
     for move in CAMERAS:
         found[f"camera-{move.replace('_', '-')}"] = (cameras.train, {"move": move})
+    found["distilled"] = (distilled.train, {})
     found["detailer"] = (detailer.train, {})
     return found
 
 
-def main() -> None:
+def parts() -> list[str]:
+    """Every part by the name that the command takes, in the order of training."""
     names = list(_trainers())
     names.insert(names.index("vocoder") + 1, "latents")
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("part", choices=[*names, "all"])
-    parser.add_argument("--folder", type=Path, default=Path("runs/tiny"), help="where all is kept")
-    add_options(parser)
-    parser.add_argument(
-        "--compile", action="store_true", help="compile the transformer: needs a C++ compiler"
+    return names
+
+
+def parser() -> argparse.ArgumentParser:
+    wanted = argparse.ArgumentParser(
+        prog="python -m tiny.train", description=(__doc__ or "").partition("\n\n")[2]
     )
-    given = parser.parse_args()
+    wanted.add_argument(
+        "part",
+        metavar="PART",
+        choices=[*parts(), "all"],
+        help=f"in their order: {', '.join(parts())}; or all of them",
+    )
+    wanted.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("runs/tiny"),
+        help="of weights, clips, logs and curves (%(default)s)",
+    )
+    add_options(wanted)
+    wanted.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the transformer: a third faster after some minutes, needs a C++ compiler",
+    )
+    return wanted
+
+
+def main() -> None:
+    asked = parser()
+    given = asked.parse_args()
+    if (problem := refusal(given)) is not None:
+        asked.error(problem)
     torch.set_default_device(given.device)
     processes = processes_of(given)
     given.folder.mkdir(parents=True, exist_ok=True)
     trainers = _trainers(compiled=given.compile)
-    for name in names if given.part == "all" else [given.part]:
+    for name in parts() if given.part == "all" else [given.part]:
         if name == "latents":
             latents.make(given.folder, SHARDS, processes=processes)
         else:

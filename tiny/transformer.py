@@ -29,7 +29,7 @@ from pipelines.upstream.cross_modal_gate import cross_modal_gate
 from pipelines.upstream.keyframe_position import appended_positions
 from pipelines.upstream.prompt_tokens import prompt_tokens
 from pipelines.values import Placed
-from tiny import half, latents, sizes
+from tiny import adapters, half, latents, sizes
 from tiny.captions import directed
 from tiny.loop import Draw, Losses, Recipe, Training, load_average, read
 from tiny.modules import module
@@ -37,7 +37,7 @@ from tiny.text_encoder import write_text_encoder
 from tiny.world import CAMERAS
 
 RECIPE = Recipe(
-    steps=3600,
+    steps=4600,
     rate=0.01,
     other_rate=1e-3,
     warm_up=200,
@@ -64,7 +64,7 @@ ISOLATED = 0.08  # share of batches without attention between picture and sound
 PERTURBED = 0.06  # share of clips without self-attention in the blocks that guidance perturbs
 REFINED = 0.91  # highest sigma of the refining pass
 SHIFTS = (8.0, 2.0)  # sigma = s u / (1 + (s - 1) u), u uniform: one of these for each clip
-THINGS = 4.0  # weight of a token that shows a thing and nothing else, beside that of the ground, 1
+THINGS = 4.0  # what a token weighs that shows a thing and nothing else, more than the ground's 1
 SOUND = 0.5  # weight of the sound's loss
 
 
@@ -436,4 +436,13 @@ def load(folder: Path) -> Generator:
     """The trained dev model, averaged weights."""
     model = Generator()
     load_average(model, folder / "transformer")
+    return model
+
+
+def load_with_lora(folder: Path, part: str) -> Generator:
+    """The dev model with a trained LoRA on it: `distilled`, `camera_*` or `detailer`."""
+    model = load(folder)
+    kind = "camera" if part.startswith("camera_") else part
+    adapters.add(model.transformer, sizes.LORA_RANKS[kind], everything=kind == "distilled", seed=0)
+    load_average(model, folder / part)
     return model

@@ -14,7 +14,7 @@ from tiny.loop import Draw, Losses, Recipe, Training, load_average, read
 from tiny.modules import module
 from tiny.transformer import Clips
 
-RECIPE = Recipe(steps=800, rate=0.01, warm_up=30, evaluate=100, save=100, average=0.98)
+RECIPE = Recipe(steps=1600, rate=0.01, warm_up=30, evaluate=100, save=100, average=0.98)
 COUNT = 16  # clips of a step
 SHAKE = 0.08  # standard deviation of the noise on what is upscaled, in the transformer's scale
 

@@ -14,6 +14,7 @@ from ltx2.errors import ConfigError, Ltx2Error
 from ltx2.serve.app import create_app
 from ltx2.serve.rules import Rules
 from ltx2.terminal import lines, say
+from ltx2.weights import note
 
 if TYPE_CHECKING:
     from ltx2.serve.endpoint import Endpoint
@@ -113,11 +114,8 @@ def _load(gate: "Gate") -> None:
     started = gate.worker.ensure_loaded()
     checkpoint = started.engine.checkpoint
     say(f"checkpoint {checkpoint.name}: {started.engine.reason}; ready for jobs")
-    if checkpoint.random_weights:
-        say(
-            f"note: {checkpoint.name} has random weights: the clip shows that everything works, "
-            "not what was asked for"
-        )
+    if (told := note(checkpoint)) is not None:
+        say(f"note: {told}")
 
 
 def _raise(error: BaseException) -> None:

@@ -119,7 +119,7 @@ def _model(engine: "Engine") -> dict[str, Any]:
     return {
         "checkpoint": engine.checkpoint.name,
         "generation": engine.checkpoint.generation.name,
-        "random_weights": engine.checkpoint.random_weights,
+        "embedded": engine.checkpoint.embedded,
         "reason": without_folders(engine.reason),
         "residency": engine.components.residency,
         "loaded": sorted(engine.components.held),

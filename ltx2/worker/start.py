@@ -13,7 +13,7 @@ from ltx2.errors import ConfigError, TooLarge
 from ltx2.planner import plan as decide
 from ltx2.request import Request
 from ltx2.settings import Settings
-from ltx2.weights import AUTO_ORDER, REAL, Need, Resolved, cuda, resolve, verdicts
+from ltx2.weights import AUTO_ORDER, REAL, Need, Resolved, cuda, note, resolve, verdicts
 from ltx2.worker.log import log_event
 from ltx2.worker.settings import WorkerSettings
 from ltx2.worker.turn import turn
@@ -81,8 +81,8 @@ def start(
         with phases.phase("download"):
             resolved = fetch_weights(settings, worker)
     logger.info("checkpoint %s: %s", resolved.name, resolved.reason)
-    if resolved.random_weights:
-        logger.warning("the weights of %s are random: its clips mean nothing", resolved.name)
+    if (told := note(resolved.row)) is not None:
+        logger.warning("%s", told)
     modes: tuple[Mode, ...] = ("fast", "pro") if worker.modes == "all" else (worker.modes,)
     with phases.phase("open"):
         engine = Engine.open(resolved, settings)
@@ -109,7 +109,8 @@ def find_weights(settings: Settings, worker: WorkerSettings) -> Resolved | None:
     them is logged.
 
     On the platform `auto` is never the embedded checkpoint, unless LTX2_DEVICE=cpu asks for a test:
-    a worker that sells noise would be worse than one that does not start. Raises ConfigError.
+    a worker that sells a toy's clips would be worse than one that does not start. Raises
+    ConfigError.
     """
     name = settings.checkpoint
     if name == "auto":

@@ -174,7 +174,7 @@ def not_usable(reasons: Sequence[str]) -> str:
 
 def _generation(path: Path, row: Checkpoint | None, *surveys: Survey) -> Generation:
     told = {survey.generation.name: survey.generation for survey in surveys if survey.generation}
-    if row is not None and row.random_weights:
+    if row is not None and row.embedded:
         return row.generation
     if len(told) > 1:
         raise CheckpointError(

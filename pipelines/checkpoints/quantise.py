@@ -6,14 +6,14 @@ again where it is multiplied; activations keep their type. It saves memory, not 
 Rounded are the linear layers inside the transformer's blocks (97 to 98 % of its weights) and inside
 the text encoder's decoder layers (88 %). Not rounded are embeddings, norms, the modulation tables
 with the layers that make them, the gates of attention heads, and the projections into and out of a
-model: they are small, every token of every block passes them, and rounding them as well makes the
-error of a pass on the embedded checkpoint 1.7 times as large.
+model: they are small, every token of every block passes them, and rounding them as well made the
+error of a pass on the embedded checkpoint, before it was trained, 1.7 times as large.
 
 All blocks are rounded alike. Recipes that round activations, too, spare the first block and the
 last ones for the outliers of their activations, which are not rounded here. On the embedded
-checkpoint a base pass is off by 0.4 % (int8) or 3 % (fp8) of its latents' size, where bfloat16 is
-off by 0.7 %; sparing the first and the last block gives 0.3 % and 2 % for half of what is saved.
-Its weights are random: what the released ones lose is not known from it.
+checkpoint, before it was trained, sparing the first and the last block made an error of 0.4 %
+(int8) or 3 % (fp8) one of 0.3 % and 2 %, for half of what is saved; docs/numerics.md has what a
+base pass loses now. What the released weights lose is not known from it.
 """
 
 import re

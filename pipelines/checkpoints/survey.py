@@ -100,8 +100,8 @@ def survey_originals(
         generation = own.generation or generation
         # The user named one file: others only add what it does not hold, and never a second model.
         found = [own, *(one for one in found if not _overlaps(one, own))]
-    wanted = row.generation if row and not row.random_weights else generation
-    if row and row.random_weights:
+    wanted = row.generation if row and not row.embedded else generation
+    if row and row.embedded:
         found = [_Found(one.header, one.parts, None) for one in found]
     elif wanted is None:
         wanted = _only_generation(path, found)

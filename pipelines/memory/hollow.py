@@ -49,7 +49,10 @@ class Hollow(Ledger):
         if key in self._known:
             return _made(self._known[key])
         result = func(*args, **kwargs)
-        if (shapes := _shapes(result)) is not None:
+        given = {tensor.untyped_storage()._cdata for tensor in tensors((args, kwargs))}
+        # Some that are no views by their schema give their input's memory all the same.
+        shared = any(tensor.untyped_storage()._cdata in given for tensor in tensors(result))
+        if not shared and (shapes := _shapes(result)) is not None:
             self._known[key] = shapes
         return result
 

@@ -199,7 +199,7 @@ def test_an_input_offers_what_the_setting_takes_with_the_settings_own_default(va
                 read(str(asked[end] + further))
     default = asked.get("default", "")
     if variable == "LTX2_CHECKPOINT":
-        assert default == CHECKPOINT  # an endpoint must not choose random weights by itself
+        assert default == CHECKPOINT  # an endpoint must not choose a toy by itself
     elif default == "":
         assert part.default in (None, "")
     elif asked["type"] == "boolean":

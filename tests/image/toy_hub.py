@@ -11,6 +11,7 @@ from pathlib import Path
 
 from loras import catalog
 from pipelines.models import CHECKPOINTS
+from pipelines.tiny import WEIGHTS
 from tests.unit.hub_server import FakeHub, serving
 
 RELEASED, TOY = CHECKPOINTS["ltx-2"].files, CHECKPOINTS["tiny"].files
@@ -51,16 +52,9 @@ def use(file: str) -> str:
 
 
 @contextmanager
-def serving_toys(folder: Path, *, token: str) -> Iterator[str]:
-    """The address of the hub; its text encoder is gated and wants the token.
-
-    `folder` is the embedded checkpoint, which is built there if it is not.
-    """
-    if not folder.is_dir():
-        from pipelines.tiny.build import build  # takes torch's time to import
-
-        folder = build(folder)
-    hub = FakeHub(repositories(folder), token=token)
+def serving_toys(*, token: str) -> Iterator[str]:
+    """The address of the hub; its text encoder is gated and wants the token."""
+    hub = FakeHub(repositories(WEIGHTS), token=token)
     hub.gated.add(str(RELEASED.text_encoder_repository))
     with serving(hub) as address:
         yield address

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.tiny import stored
-from pipelines.tiny.random_tensors import fan_in, spread, uniform
-from pipelines.tiny.stored import Stored
+from tests.parity import stored
+from tests.parity.random_tensors import fan_in, spread, uniform
+from tests.parity.stored import Stored
 
 DATA = Path(__file__).with_name("data")
 SEED = 0

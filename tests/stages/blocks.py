@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
+from tiny.sizes import VIDEO_CHANNELS
+
 FRAMES = 8  # of a latent; the first has one, which it holds eight times
 
 
@@ -16,13 +18,13 @@ class BlockVae(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.register_buffer("latents_mean", torch.zeros(128))
-        self.register_buffer("latents_std", torch.ones(128))
+        self.register_buffer("latents_mean", torch.zeros(VIDEO_CHANNELS))
+        self.register_buffer("latents_std", torch.ones(VIDEO_CHANNELS))
         self.use_tiling = self.use_framewise_decoding = False
         self.dtype = torch.float32
 
     def encode(self, pixels):
-        """(1, 3, 8k + 1, h, w) to a distribution whose mode is (1, 128, k + 1, h / 32, w / 32)."""
+        """(1, 3, 8k + 1, h, w) to a distribution whose mode is (1, C, k + 1, h / 32, w / 32)."""
         latent = grouped(nn.functional.avg_pool3d(pixels, (1, 32, 32)))
         return SimpleNamespace(latent_dist=SimpleNamespace(mode=lambda: latent))
 
@@ -34,12 +36,12 @@ class BlockVae(nn.Module):
 
 
 def grouped(colours):
-    """(1, 3, 8k + 1, h, w) to (1, 128, k + 1, h, w)."""
+    """(1, 3, 8k + 1, h, w) to (1, C, k + 1, h, w)."""
     whole = torch.cat(
         (colours[:, :, :1].repeat_interleave(FRAMES, dim=2), colours[:, :, 1:]), dim=2
     )
     cells = whole.unflatten(2, (-1, FRAMES)).transpose(2, 3).flatten(1, 2)
-    return nn.functional.pad(cells, (0, 0, 0, 0, 0, 0, 0, 128 - cells.shape[1]))
+    return nn.functional.pad(cells, (0, 0, 0, 0, 0, 0, 0, VIDEO_CHANNELS - cells.shape[1]))
 
 
 def ungrouped(latent):
@@ -56,7 +58,7 @@ class Enlarge(nn.Module):
         self.size = nn.Parameter(torch.tensor(float(scale)))
 
     def forward(self, latent):
-        """(1, 128, F, h, w) to (1, 128, F, scale h, scale w)."""
+        """(1, C, F, h, w) to (1, C, F, scale h, scale w)."""
         step = 2 if float(self.size) == 1.5 else 1
         times = round(float(self.size) * step)
         large = latent.repeat_interleave(times, dim=3).repeat_interleave(times, dim=4)
@@ -71,7 +73,7 @@ class Double(nn.Module):
         self.size = nn.Parameter(torch.zeros(1))
 
     def forward(self, latent):
-        """(1, 128, F, h, w) to (1, 128, 2 F - 1, h, w)."""
+        """(1, C, F, h, w) to (1, C, 2 F - 1, h, w)."""
         return grouped(ungrouped(latent).repeat_interleave(2, dim=2)[:, :, :-1])
 
 

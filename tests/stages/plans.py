@@ -11,3 +11,8 @@ def small_plan(**changes: Any) -> Plan:
     """128x64, 17 frames, two passes, unless changed."""
     request = {"prompt": "a red ball", "seed": 7, "width": 128, "height": 64, "num_frames": 17}
     return plan(Request(**{**request, **changes}), checkpoint="tiny")
+
+
+def usual_plan() -> Plan:
+    """The embedded checkpoint's default clip, of words that it knows."""
+    return plan(Request(prompt="a large red square moving left", seed=7), checkpoint="tiny")

@@ -23,9 +23,8 @@ ROUNDED = [
 
 
 @pytest.fixture
-def shell(tmp_path, tiny, monkeypatch):
-    """A folder to work in, and the embedded checkpoint where the commands look for it."""
-    monkeypatch.setenv("LTX2_CACHE", str(tiny.parent))
+def shell(tmp_path, monkeypatch):
+    """A folder to work in, where the commands take the embedded checkpoint."""
     monkeypatch.setenv("LTX2_CHECKPOINT", "tiny")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -72,7 +71,7 @@ def test_exact_weights_leave_no_tag_and_an_empty_field(shell, capsys):
 def test_weights_of_a_gguf_file_are_named_by_their_types(tiny, tmp_path):
     source = tiny / CHECKPOINTS["tiny"].files.distilled
     file = gguf_files.write(tmp_path / "mine-distilled.gguf", source, "Q8_0")
-    engine = Engine.load(str(file), settings=Settings.from_env({"LTX2_WEIGHTS": str(tiny.parent)}))
+    engine = Engine.load(str(file), settings=Settings.from_env({}))
     asked = ltx2.Request(prompt="x", width=128, height=64, num_frames=9, seed=7)
     made = engine.generate(asked)
     assert made.weights == {"transformer": "gguf Q8_0"}

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 from pipelines.stages.condition import cover, encode_picture, place
 from pipelines.values import Inputs
 from tests.stages.plans import small_plan
+from tiny.sizes import VIDEO_CHANNELS
 
 
 def circle(width, height):
@@ -41,7 +42,7 @@ def test_the_codec_changes_the_latent(tiny_model):
     noise = np.random.default_rng(0).integers(0, 256, (64, 128, 3)).astype(np.uint8)
     picture = Image.fromarray(noise)
     rough, clean = (encode_picture(tiny_model, picture, 128, 64, crf) for crf in (33, 0))
-    assert rough.shape == clean.shape == (1, 128, 1, 2, 4)
+    assert rough.shape == clean.shape == (1, VIDEO_CHANNELS, 1, 2, 4)
     assert float((rough - clean).abs().max()) > 1e-2
 
 
@@ -62,7 +63,7 @@ def test_each_pass_encodes_the_pictures_at_its_own_size_and_frame(tiny_model):
     plan = make_plan(request, checkpoint="tiny", pictures=facts)
     for part, rows in ((plan.base, 1), (plan.refine, 2)):
         first, last = place(tiny_model, part, Inputs(images=pictures))
-        assert first.latent.shape == last.latent.shape == (1, 128, 1, rows, 2 * rows)
+        assert first.latent.shape == last.latent.shape == (1, VIDEO_CHANNELS, 1, rows, 2 * rows)
         assert (first.frame, first.append, first.strength) == (0, False, 0.6)
         assert (last.frame, last.append) == (16, True)
         assert not torch.equal(first.latent, last.latent)

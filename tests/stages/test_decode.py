@@ -20,28 +20,31 @@ from pipelines.stages.decode import (
 )
 from pipelines.tokens import denormalise_video
 from pipelines.values import NonFinite
+from tiny.sizes import AUDIO_CHANNELS, VIDEO_CHANNELS
 
 WHOLE = DecodePlan(tile_width=768, tile_height=768, overlap=64, tile_frames=800, overlap_frames=24)
 TILED = DecodePlan(tile_width=768, tile_height=768, overlap=64, tile_frames=80, overlap_frames=24)
 
 
 def latent(frames, height=2, width=3):
-    return torch.randn(1, 128, frames, height, width, generator=torch.Generator().manual_seed(3))
+    return torch.randn(
+        1, VIDEO_CHANNELS, frames, height, width, generator=torch.Generator().manual_seed(3)
+    )
 
 
-def test_one_tile_is_the_decoder_alone(tiny_model):
+def test_one_tile_is_the_decoder_alone(untrained_model):
     video = latent(4)
-    vae = tiny_model.part("vae")
+    vae = untrained_model.part("vae")
     with torch.inference_mode():
         plain = to_uint8(vae.decode(denormalise_video(vae, video), return_dict=False)[0]).numpy()
-    (chunk,) = decode_video(tiny_model, video, WHOLE)
+    (chunk,) = decode_video(untrained_model, video, WHOLE)
     assert np.array_equal(chunk, plain)
     assert chunk.shape == (25, 64, 96, 3)
 
 
 @pytest.mark.parametrize("frames", [1, 10, 11, 24])
-def test_tiles_in_time_give_every_frame(tiny_model, frames):
-    chunks = list(decode_video(tiny_model, latent(frames), TILED))
+def test_tiles_in_time_give_every_frame(untrained_model, frames):
+    chunks = list(decode_video(untrained_model, latent(frames), TILED))
     assert sum(len(chunk) for chunk in chunks) == (frames - 1) * 8 + 1
     assert len(chunks) == tile_count((frames - 1) * 8 + 1, TILED)
 
@@ -49,10 +52,9 @@ def test_tiles_in_time_give_every_frame(tiny_model, frames):
 def test_far_from_a_seam_a_tiled_clip_is_the_whole_clip(tiny_model):
     video = latent(14)
     (whole,) = decode_video(tiny_model, video, WHOLE)
-    tiled = np.concatenate(list(decode_video(tiny_model, video, TILED)))
-    assert np.array_equal(tiled[:24], whole[:24])
-    # Random kernels see further than trained ones.
-    assert np.abs(tiled.astype(int) - whole).mean() < 8
+    off = np.abs(np.concatenate(list(decode_video(tiny_model, video, TILED))).astype(int) - whole)
+    assert off[:24].max() <= 1
+    assert off.mean() < 0.05 * whole.std()
 
 
 def test_tiles_in_space_cover_the_frame(tiny_model):
@@ -61,14 +63,14 @@ def test_tiles_in_space_cover_the_frame(tiny_model):
     (tiled,) = decode_video(tiny_model, video, small)
     (whole,) = decode_video(tiny_model, video, WHOLE)
     assert tiled.shape == whole.shape == (9, 160, 224, 3)
-    assert np.abs(tiled.astype(int) - whole).mean() < 16
+    assert np.abs(tiled.astype(int) - whole).mean() < 0.25 * whole.std()
 
 
-def test_the_vae_is_left_as_it_was_also_when_reading_stops_early(tiny_model):
-    vae = tiny_model.part("vae")
+def test_the_vae_is_left_as_it_was_also_when_reading_stops_early(untrained_model):
+    vae = untrained_model.part("vae")
     vae.enable_tiling()
     try:
-        frames = decode_video(tiny_model, latent(24), TILED)
+        frames = decode_video(untrained_model, latent(24), TILED)
         next(frames)
         assert not vae.use_tiling
         frames.close()
@@ -77,7 +79,7 @@ def test_the_vae_is_left_as_it_was_also_when_reading_stops_early(tiny_model):
         vae.disable_tiling()
 
 
-def test_memory_does_not_grow_with_the_clip(tiny_model):
+def test_memory_does_not_grow_with_the_clip(untrained_model):
     """The most float pixels alive while a chunk is handed over.
 
     Of a clip, and of one twice as long.
@@ -90,7 +92,7 @@ def test_memory_does_not_grow_with_the_clip(tiny_model):
             return sum(t.nbytes for t in tensors if t.ndim == 5 and t.shape[1] == 3)
 
     def peak(frames):
-        return max(alive() for _ in decode_video(tiny_model, latent(frames, 2, 2), TILED))
+        return max(alive() for _ in decode_video(untrained_model, latent(frames, 2, 2), TILED))
 
     short, long = peak(24), peak(48)
     assert short > 0
@@ -151,13 +153,13 @@ def test_a_nan_anywhere_is_found():
         assert not all_finite(broken)
 
 
-def test_a_flat_clip_is_reported_and_a_picture_is_not(tiny_model):
-    vae = tiny_model.part("vae")
+def test_a_flat_clip_is_reported_and_a_picture_is_not(untrained_model):
+    vae = untrained_model.part("vae")
     shapes, flat = [], []
-    list(decode_video(tiny_model, latent(2), WHOLE, shapes))
+    list(decode_video(untrained_model, latent(2), WHOLE, shapes))
     hook = vae.decoder.register_forward_hook(lambda _m, _args, pixels: torch.zeros_like(pixels))
     try:
-        list(decode_video(tiny_model, latent(2), WHOLE, flat))
+        list(decode_video(untrained_model, latent(2), WHOLE, flat))
     finally:
         hook.remove()
     assert shapes == []
@@ -165,12 +167,12 @@ def test_a_flat_clip_is_reported_and_a_picture_is_not(tiny_model):
     assert "same value" in flat[0]
 
 
-def test_an_infinite_sound_is_an_error_before_it_is_clamped(tiny_model):
-    vocoder = tiny_model.part("vocoder")
+def test_an_infinite_sound_is_an_error_before_it_is_clamped(untrained_model):
+    vocoder = untrained_model.part("vocoder")
     hook = vocoder.register_forward_hook(lambda _m, _args, wave: wave * float("inf"))
     try:
         with pytest.raises(NonFinite, match="sound"):
-            decode_audio(tiny_model, torch.randn(1, 8, 5, 16))
+            decode_audio(untrained_model, torch.randn(1, AUDIO_CHANNELS, 5, 16))
     finally:
         hook.remove()
 
@@ -184,11 +186,12 @@ def test_pixels_are_clamped_and_rounded():
     assert to_uint8(pixels)[0, 0, :, 0].tolist() == [0, 0, 128, 255, 255, 128]
 
 
-def test_sound_is_decoded_in_float32_at_the_vocoders_own_rate(tiny_model):
+def test_sound_is_decoded_in_float32_at_the_vocoders_own_rate(untrained_model):
     wave, rate = decode_audio(
-        tiny_model, torch.randn(1, 8, 25, 16, generator=torch.Generator().manual_seed(3))
+        untrained_model,
+        torch.randn(1, AUDIO_CHANNELS, 25, 16, generator=torch.Generator().manual_seed(3)),
     )
-    assert rate == tiny_model.part("vocoder").config.output_sampling_rate == 24000
+    assert rate == untrained_model.part("vocoder").config.output_sampling_rate == 24000
     assert wave.dtype == np.float32
     assert wave.shape[0] == 2
     assert wave.shape[1] / rate == pytest.approx(1.0, abs=0.05)
@@ -196,10 +199,10 @@ def test_sound_is_decoded_in_float32_at_the_vocoders_own_rate(tiny_model):
     assert wave.std() > 1e-3
 
 
-def test_a_vocoder_in_another_precision_is_refused(tiny_model):
-    vocoder = tiny_model.part("vocoder").to(torch.bfloat16)
+def test_a_vocoder_in_another_precision_is_refused(untrained_model):
+    vocoder = untrained_model.part("vocoder").to(torch.bfloat16)
     try:
         with pytest.raises(RuntimeError, match="float32"):
-            decode_audio(tiny_model, torch.zeros(1, 8, 5, 16))
+            decode_audio(untrained_model, torch.zeros(1, AUDIO_CHANNELS, 5, 16))
     finally:
         vocoder.to(torch.float32)

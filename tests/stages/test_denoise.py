@@ -15,6 +15,7 @@ from pipelines.stages.denoise import denoise
 from pipelines.stages.prompt import encode_prompts
 from pipelines.values import Latents, Placed
 from tests.stages.plans import small_plan
+from tiny.sizes import AUDIO_BASE, AUDIO_CHANNELS, VIDEO_CHANNELS
 
 
 @contextmanager
@@ -73,13 +74,13 @@ def test_an_unconditioned_pass_sends_one_timestep_for_all_tokens(tiny_model):
 
 def test_a_refine_pass_starts_from_the_upscaled_clip_under_its_first_sigma(tiny_model):
     plan = small_plan()
-    shape = (1, 128, 3, 2, 4)
-    init = Latents(video=torch.randn(shape), audio=torch.randn(1, 8, 18, 16))
+    shape = (1, VIDEO_CHANNELS, 3, 2, 4)
+    init = Latents(video=torch.randn(shape), audio=torch.randn(1, AUDIO_CHANNELS, 18, 16))
     with calls(tiny_model.part("transformer:distilled")) as seen:
         run(tiny_model, plan, plan.refine, init=init)
     noise = torch.Generator().manual_seed(plan.seed)
-    drawn = torch.randn(1, 24, 128, generator=noise)
-    drawn_audio = torch.randn(1, 18, 128, generator=noise)
+    drawn = torch.randn(1, 24, VIDEO_CHANNELS, generator=noise)
+    drawn_audio = torch.randn(1, 18, AUDIO_BASE, generator=noise)
     level = plan.refine.sigmas[0]
     assert level == plan.refine.noise_scale == REFINE_TINY[0]
     video = init.video.flatten(2).transpose(1, 2)
@@ -96,8 +97,12 @@ def test_noise_is_drawn_packed_video_first_then_audio(tiny_model):
         run(tiny_model, plan, plan.base)
     noise = torch.Generator().manual_seed(plan.seed)
     tokens = seen[0]["hidden_states"].shape[1]
-    assert torch.equal(seen[0]["hidden_states"], torch.randn(1, tokens, 128, generator=noise))
-    assert torch.equal(seen[0]["audio_hidden_states"], torch.randn(1, 18, 128, generator=noise))
+    assert torch.equal(
+        seen[0]["hidden_states"], torch.randn(1, tokens, VIDEO_CHANNELS, generator=noise)
+    )
+    assert torch.equal(
+        seen[0]["audio_hidden_states"], torch.randn(1, 18, AUDIO_BASE, generator=noise)
+    )
 
 
 def test_the_ancestral_sampler_follows_its_own_seed(tiny_model):
@@ -113,10 +118,12 @@ def test_the_ancestral_sampler_follows_its_own_seed(tiny_model):
 @pytest.mark.parametrize("frame", [16, 5])
 def test_an_appended_picture_is_taken_off_the_result(tiny_model, frame):
     plan = small_plan()
-    picture = Placed(latent=torch.randn(1, 128, 1, 1, 2), strength=1.0, frame=frame, append=True)
+    picture = Placed(
+        latent=torch.randn(1, VIDEO_CHANNELS, 1, 1, 2), strength=1.0, frame=frame, append=True
+    )
     with calls(tiny_model.part("transformer:distilled")) as seen:
         latents = run(tiny_model, plan, plan.base, placed=(picture,))
-    assert latents.video.shape == (1, 128, 3, 1, 2)
+    assert latents.video.shape == (1, VIDEO_CHANNELS, 3, 1, 2)
     assert seen[0]["hidden_states"].shape[1] == 3 * 2 + 2
     assert seen[0]["video_coords"][0, 0, -1].tolist() == pytest.approx(
         [frame / 24, (frame + 1) / 24]
@@ -126,7 +133,7 @@ def test_an_appended_picture_is_taken_off_the_result(tiny_model, frame):
 
 def test_strength_lies_between_free_and_held(tiny_model):
     plan = small_plan()
-    latent = torch.randn(1, 128, 1, 1, 2)
+    latent = torch.randn(1, VIDEO_CHANNELS, 1, 1, 2)
 
     def distance(strength):
         placed = Placed(latent=latent, strength=strength, frame=0, append=False)
@@ -154,7 +161,9 @@ def test_a_held_sound_is_clean_at_every_step_and_stretched_to_the_models_time(ti
     plan = small_plan(temporal_upscaler=True)
     part = plan.refine
     assert (part.sound, part.audio_latents, plan.base.audio_latents) == ("held", 14, 18)
-    init = Latents(video=torch.randn(1, 128, 5, 2, 4), audio=torch.randn(1, 8, 18, 16))
+    init = Latents(
+        video=torch.randn(1, VIDEO_CHANNELS, 5, 2, 4), audio=torch.randn(1, AUDIO_CHANNELS, 18, 16)
+    )
     with calls(tiny_model.part("transformer:distilled")) as seen:
         made = run(tiny_model, plan, part, init=init)
     assert made.audio is init.audio
@@ -163,11 +172,11 @@ def test_a_held_sound_is_clean_at_every_step_and_stretched_to_the_models_time(ti
         assert not call["isolate_modalities"]
         assert float(call["audio_sigma"]) == float(call["audio_timestep"]) == 0.0
         heard = call["audio_hidden_states"]
-        assert heard.shape == (1, 14, 128)
+        assert heard.shape == (1, 14, AUDIO_BASE)
         torch.testing.assert_close(heard[:, [0, -1]], packed[:, [0, -1]])
         assert call["audio_coords"].shape[2] == 14
     draw = torch.Generator().manual_seed(plan.seed)
-    noise = torch.randn(1, 5 * 2 * 4, 128, generator=draw)
+    noise = torch.randn(1, 5 * 2 * 4, VIDEO_CHANNELS, generator=draw)
     level = part.sigmas[0]
     expected = level * noise + (1 - level) * init.video.flatten(2).transpose(1, 2)
     torch.testing.assert_close(seen[0]["hidden_states"], expected)
@@ -179,12 +188,14 @@ def test_an_absent_sound_changes_nothing(tiny_model):
     plan = small_plan()
     part = replace(small_plan(detailer=True).detail.denoise, adapters=())
     assert part.sound == "absent"
-    init = Latents(video=torch.randn(1, 128, 3, 2, 4), audio=torch.randn(1, 8, 18, 16))
+    init = Latents(
+        video=torch.randn(1, VIDEO_CHANNELS, 3, 2, 4), audio=torch.randn(1, AUDIO_CHANNELS, 18, 16)
+    )
     with calls(tiny_model.part("transformer:distilled")) as seen:
         made = run(tiny_model, plan, part, init=init)
     assert all(call["isolate_modalities"] for call in seen)
     assert made.audio is init.audio
-    other = replace(init, audio=torch.randn(1, 8, 18, 16))
+    other = replace(init, audio=torch.randn(1, AUDIO_CHANNELS, 18, 16))
     assert torch.equal(run(tiny_model, plan, part, init=other).video, made.video)
 
 

@@ -17,6 +17,7 @@ from pipelines.stages.condition import encode_pixels
 from pipelines.stages.decode import decode_video
 from pipelines.stages.detail import followed
 from pipelines.stages.encode import encode_spans, encode_video, scaled_frames
+from tiny.sizes import VIDEO_CHANNELS
 
 WHOLE = DecodePlan(tile_width=768, tile_height=768, overlap=128, tile_frames=400, overlap_frames=56)
 
@@ -45,20 +46,20 @@ def off(made, wanted):
     return float((made - wanted).norm() / wanted.norm())
 
 
-def test_one_window_and_one_tile_are_the_one_whole_encode(tiny_model):
+def test_one_window_and_one_tile_are_the_one_whole_encode(untrained_model):
     source = frames(25, 96, 64)
     pixels = torch.from_numpy(source).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
-    made = encode(tiny_model, source, WHOLE)
-    assert made.shape == (1, 128, 4, 2, 3)
-    torch.testing.assert_close(made, encode_pixels(tiny_model, pixels), atol=1e-6, rtol=0)
+    made = encode(untrained_model, source, WHOLE)
+    assert made.shape == (1, VIDEO_CHANNELS, 4, 2, 3)
+    torch.testing.assert_close(made, encode_pixels(untrained_model, pixels), atol=1e-6, rtol=0)
 
 
-def test_windows_of_time_come_near_the_whole_and_nearer_with_a_longer_run_up(tiny_model):
+def test_windows_of_time_come_near_the_whole_and_nearer_with_a_longer_run_up(untrained_model):
     source = frames(233, 64, 64)
-    wanted = encode(tiny_model, source, WHOLE)
+    wanted = encode(untrained_model, source, WHOLE)
     errors = [
         off(
-            encode(tiny_model, source, replace(WHOLE, tile_frames=160, overlap_frames=run_up)),
+            encode(untrained_model, source, replace(WHOLE, tile_frames=160, overlap_frames=run_up)),
             wanted,
         )
         for run_up in (24, 40, 56)
@@ -79,29 +80,29 @@ def detailed(count, width, height, downscale):
     )
 
 
-def test_the_smaller_clip_that_a_detailer_follows_is_encoded_as_the_whole_is(tiny_model):
+def test_the_smaller_clip_that_a_detailer_follows_is_encoded_as_the_whole_is(untrained_model):
     """Through windows of the decoder's length and overlap it would be ten times as far off."""
-    video = encode(tiny_model, frames(233, 128, 128), WHOLE)
+    video = encode(untrained_model, frames(233, 128, 128), WHOLE)
     plan, tiles = detailed(233, 128, 128, 2), decode_tiles(Size(128, 128))
-    made = followed(tiny_model, plan, video, tiles)
-    assert made.shape == (1, 128, 30, 2, 2)
-    decoded = np.concatenate(list(decode_video(tiny_model, video, tiles)))
-    wanted = encode(tiny_model, decoded, WHOLE, width=64, height=64)
+    made = followed(untrained_model, plan, video, tiles)
+    assert made.shape == (1, VIDEO_CHANNELS, 30, 2, 2)
+    decoded = np.concatenate(list(decode_video(untrained_model, video, tiles)))
+    wanted = encode(untrained_model, decoded, WHOLE, width=64, height=64)
     assert off(made, wanted) < 0.01
     assert len(encode_spans(233, plan.encode)) > 1
-    in_decoders = followed(tiny_model, replace(plan, encode=tiles), video, tiles)
+    in_decoders = followed(untrained_model, replace(plan, encode=tiles), video, tiles)
     assert off(in_decoders, wanted) > 10 * off(made, wanted)
 
 
-def test_a_clip_that_is_followed_at_its_own_size_is_not_encoded_again(tiny_model):
-    video = torch.zeros(1, 128, 2, 4, 4)
+def test_a_clip_that_is_followed_at_its_own_size_is_not_encoded_again(untrained_model):
+    video = torch.zeros(1, VIDEO_CHANNELS, 2, 4, 4)
     plan, tiles = detailed(9, 128, 128, 1), decode_tiles(Size(128, 128))
-    assert followed(tiny_model, plan, video, tiles) is video
+    assert followed(untrained_model, plan, video, tiles) is video
     with pytest.raises(ValueError, match="no tiles to encode it in"):
-        followed(tiny_model, replace(detailed(9, 128, 128, 2), encode=None), video, tiles)
+        followed(untrained_model, replace(detailed(9, 128, 128, 2), encode=None), video, tiles)
 
 
-def test_every_window_sees_more_frames_of_its_neighbour_than_the_overlap_asks(tiny_model):
+def test_every_window_sees_more_frames_of_its_neighbour_than_the_overlap_asks(untrained_model):
     tiles = replace(WHOLE, tile_frames=80, overlap_frames=24)
     spans = encode_spans(401, tiles)
     assert spans[0][0] == 0
@@ -111,19 +112,19 @@ def test_every_window_sees_more_frames_of_its_neighbour_than_the_overlap_asks(ti
         assert shared >= 24
 
 
-def test_latents_before_the_second_window_are_those_of_the_whole(tiny_model):
+def test_latents_before_the_second_window_are_those_of_the_whole(untrained_model):
     """The encoder looks back only, so cutting the clip later changes nothing before."""
     source = frames(97, 64, 64)
     tiles = replace(WHOLE, tile_frames=80, overlap_frames=24)
-    made, wanted = encode(tiny_model, source, tiles), encode(tiny_model, source, WHOLE)
+    made, wanted = encode(untrained_model, source, tiles), encode(untrained_model, source, WHOLE)
     torch.testing.assert_close(made[:, :, :10], wanted[:, :, :10], atol=1e-5, rtol=0)
     assert not torch.allclose(made[:, :, 10:], wanted[:, :, 10:], atol=1e-5)
 
 
-def test_large_frames_are_encoded_in_tiles_without_a_seam(tiny_model):
+def test_large_frames_are_encoded_in_tiles_without_a_seam(untrained_model):
     source = frames(9, 512, 96)
-    wanted = encode(tiny_model, source, WHOLE)
-    made = encode(tiny_model, source, replace(WHOLE, tile_width=256))
+    wanted = encode(untrained_model, source, WHOLE)
+    made = encode(untrained_model, source, replace(WHOLE, tile_width=256))
     assert off(made, wanted) < 0.15
     # Far from the seams nothing differs from the whole.
     torch.testing.assert_close(made[..., :2], wanted[..., :2], atol=1e-5, rtol=0)
@@ -131,15 +132,15 @@ def test_large_frames_are_encoded_in_tiles_without_a_seam(tiny_model):
 
 
 @pytest.mark.parametrize("size", [1, 7, 200])
-def test_the_size_of_the_chunks_does_not_matter(tiny_model, size):
+def test_the_size_of_the_chunks_does_not_matter(untrained_model, size):
     source = frames(97, 64, 64)
     tiles = replace(WHOLE, tile_frames=80, overlap_frames=24)
     options = {"frames": 97, "width": 64, "height": 64, "tiles": tiles}
-    made = encode_video(tiny_model, chunked(source, size), **options)
-    assert torch.equal(made, encode_video(tiny_model, chunked(source), **options))
+    made = encode_video(untrained_model, chunked(source, size), **options)
+    assert torch.equal(made, encode_video(untrained_model, chunked(source), **options))
 
 
-def test_frames_are_read_as_they_are_needed(tiny_model):
+def test_frames_are_read_as_they_are_needed(untrained_model):
     """At most one window and its run-up are ahead of what was encoded."""
     source = frames(200 + 1, 64, 64)
     read = 0
@@ -151,23 +152,23 @@ def test_frames_are_read_as_they_are_needed(tiny_model):
             yield frame[None]
 
     seen = []
-    vae = tiny_model.part("vae")
+    vae = untrained_model.part("vae")
     hook = vae.encoder.register_forward_pre_hook(lambda *_: seen.append(read))
     try:
         tiles = replace(WHOLE, tile_frames=80, overlap_frames=24)
-        encode_video(tiny_model, counting(), frames=201, width=64, height=64, tiles=tiles)
+        encode_video(untrained_model, counting(), frames=201, width=64, height=64, tiles=tiles)
     finally:
         hook.remove()
     assert seen == [73, 121, 169, 201]
 
 
-def test_a_later_window_is_no_larger_than_the_first(tiny_model):
+def test_a_later_window_is_no_larger_than_the_first(untrained_model):
     sizes = []
-    vae = tiny_model.part("vae")
+    vae = untrained_model.part("vae")
     hook = vae.encoder.register_forward_pre_hook(lambda _m, args: sizes.append(args[0].shape[2]))
     try:
         tiles = replace(WHOLE, tile_frames=80, overlap_frames=24)
-        encode(tiny_model, frames(201, 64, 64), tiles)
+        encode(untrained_model, frames(201, 64, 64), tiles)
     finally:
         hook.remove()
     assert max(sizes) == 73
@@ -191,25 +192,25 @@ def test_shrinking_averages_what_it_leaves_out():
     assert made[0, 8:-8, 8:-8].std() < 10
 
 
-def test_scaled_frames_have_the_latents_of_their_size(tiny_model):
-    made = encode(tiny_model, frames(9, 128, 128), WHOLE, width=64, height=96)
-    assert made.shape == (1, 128, 2, 3, 2)
+def test_scaled_frames_have_the_latents_of_their_size(untrained_model):
+    made = encode(untrained_model, frames(9, 128, 128), WHOLE, width=64, height=96)
+    assert made.shape == (1, VIDEO_CHANNELS, 2, 3, 2)
 
 
 @pytest.mark.parametrize(("count", "said"), [(17, "ended after 17"), (33, "goes on after its 25")])
-def test_a_video_of_another_length_than_it_should_have_is_refused(tiny_model, count, said):
+def test_a_video_of_another_length_than_it_should_have_is_refused(untrained_model, count, said):
     with pytest.raises(ValueError, match=said):
-        encode(tiny_model, frames(count, 64, 64), WHOLE, frames=25)
+        encode(untrained_model, frames(count, 64, 64), WHOLE, frames=25)
 
 
-def test_a_video_without_frames_is_refused(tiny_model):
+def test_a_video_without_frames_is_refused(untrained_model):
     with pytest.raises(ValueError, match="ended after 0"):
-        encode_video(tiny_model, iter([]), frames=9, width=64, height=64, tiles=WHOLE)
+        encode_video(untrained_model, iter([]), frames=9, width=64, height=64, tiles=WHOLE)
 
 
-def test_a_decoder_that_feeds_the_encoder_leaves_the_vae_on_the_device(tiny_model):
+def test_a_decoder_that_feeds_the_encoder_leaves_the_vae_on_the_device(untrained_model):
     """Both are one part: the end of the inner use must not take it away from the outer one."""
-    away = Components(tiny_model.weights, device="meta", residency="offload")
+    away = Components(untrained_model.weights, device="meta", residency="offload")
     with away.using("vae") as vae:
         for _ in range(2):
             with away.using("vae") as same:
@@ -218,14 +219,14 @@ def test_a_decoder_that_feeds_the_encoder_leaves_the_vae_on_the_device(tiny_mode
     assert {each.device.type for each in vae.parameters()} == {"cpu"}
 
 
-def test_the_vae_keeps_the_settings_it_came_with(tiny_model):
-    vae = tiny_model.part("vae")
+def test_the_vae_keeps_the_settings_it_came_with(untrained_model):
+    vae = untrained_model.part("vae")
     vae.use_framewise_decoding = True  # diffusers' own windows, which shift time
     try:
         source = frames(33, 64, 64)
-        made = encode(tiny_model, source, WHOLE)
+        made = encode(untrained_model, source, WHOLE)
         assert vae.use_framewise_decoding is True
         vae.use_framewise_decoding = False
-        assert torch.equal(made, encode(tiny_model, source, WHOLE))
+        assert torch.equal(made, encode(untrained_model, source, WHOLE))
     finally:
         vae.use_framewise_decoding = False

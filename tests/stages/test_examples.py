@@ -75,7 +75,6 @@ def test_a_request_that_a_page_shows_can_be_planned(folder, line):
 
 @pytest.mark.parametrize("line", lines("detail", "upscale"))
 def test_a_video_that_a_page_works_on_is_written(folder, monkeypatch, tiny, line):
-    monkeypatch.setenv("LTX2_CACHE", str(tiny.parent))
     assert main(shlex.split(line)[1:]) == 0
     named = re.search(r"-o (\S+)", line)
     target = Path(named[1]) if named else next(folder.glob("ltx2-*.mp4"))
@@ -110,7 +109,6 @@ def blocks() -> list[str]:
 
 
 def test_the_python_that_a_page_shows_does_what_it_says(folder, monkeypatch, tiny, capsys):
-    monkeypatch.setenv("LTX2_CACHE", str(tiny.parent))
     (block,) = blocks()
     assert "ltx2.restore(" in block
     exec(block, {})

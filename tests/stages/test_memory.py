@@ -10,7 +10,7 @@ from ltx2.engine import adapter_file
 from ltx2.settings import Settings
 from pipelines.checkpoints.files import find
 from pipelines.memory.forecast import RESIDENCIES, forecast, host_forecast, weights_there
-from pipelines.memory.hollow import Hollow
+from pipelines.memory.hollow import DEVICE, Hollow
 from pipelines.memory.ledger import Ledger
 from pipelines.memory.outline import Outlines, outlines_of, tensor_bytes
 from pipelines.memory.recall import recalled
@@ -156,6 +156,18 @@ def test_the_released_transformers_have_their_published_size(generation, billion
     assert size.whole == pytest.approx(size.outside + 48 * size.block, rel=1e-6)
     connectors = outlines.size("connectors", "distilled").whole / 2 / 1e9
     assert connectors == pytest.approx(1.431 if generation == "2.0" else 3.172, abs=0.001)
+
+
+def test_an_operation_that_gives_its_inputs_memory_is_counted_once_also_when_it_is_known():
+    known = {}
+
+    def peak():
+        with torch.inference_mode(), Hollow(known) as ledger:
+            whole = torch.empty(4, 6, device=DEVICE)
+            torch.ops.aten._unsafe_view.default(whole + 1, [24])
+        return ledger.peak(DEVICE)
+
+    assert [peak(), peak()] == [2 * 96, 2 * 96]
 
 
 def test_a_ledger_counts_memory_once_and_only_while_it_lives():

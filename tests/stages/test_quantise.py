@@ -39,13 +39,13 @@ from pipelines.residency import visiting
 from pipelines.stages.denoise import denoise
 from pipelines.stages.prompt import encode_prompts
 from tests.stages import originals, test_text_encoder
-from tests.stages.plans import small_plan
+from tests.stages.plans import small_plan, usual_plan
 
 KINDS = ("int8", "fp8")
 PARTS = ("transformer", "text_encoder")
 # Largest relative error of a base pass, transformer and text encoder rounded both; bfloat16 alone
-# is off by 0.007.
-LATENT_ERROR = {"int8": 0.01, "fp8": 0.05}
+# is off by 0.009.
+LATENT_ERROR = {"int8": 0.02, "fp8": 0.07}
 # Of one weight: half a step of 1/127 of its row's largest, or half of the last of three bits.
 WEIGHT_ERROR = {"int8": 0.01, "fp8": 0.04}
 
@@ -75,7 +75,7 @@ def components(weights, kind="none", parts=PARTS):
 
 
 def base_pass(model, adapters=()):
-    plan = small_plan()
+    plan = usual_plan()
     prompts = encode_prompts(model, plan)["base"]
     return denoise(
         model,

@@ -32,8 +32,10 @@ from pipelines.stages.upsample_long import upsample_long
 from pipelines.values import Latents
 from tests.media.videos import packets, pictures, video
 from tests.stages.blocks import BlockModel
+from tiny.sizes import AUDIO_CHANNELS, VIDEO_CHANNELS
 
 FILM = Fraction(24000, 1001)
+
 TINY = CHECKPOINTS["tiny"]
 
 
@@ -117,10 +119,11 @@ def test_a_long_clip_is_upscaled_in_stretches_as_in_one(upscaler):
     import torch
 
     model = BlockModel()
-    video_latent = torch.randn(1, 128, 40, 2, 2, generator=torch.Generator().manual_seed(1))
+    draw = torch.Generator().manual_seed(1)
+    video_latent = torch.randn(1, VIDEO_CHANNELS, 40, 2, 2, generator=draw)
     video_latent[:, 24:] = 0  # the block model knows 24 channels
     video_latent[:, :24, 0] = video_latent[:, [7, 15, 23], 0].repeat_interleave(8, dim=1)
-    latents = Latents(video=video_latent, audio=torch.zeros(1, 8, 1, 16))
+    latents = Latents(video=video_latent, audio=torch.zeros(1, AUDIO_CHANNELS, 1, 16))
     whole = upsample(model, latents, upscaler).video
     for stretch, margin in ((7, 2), (8, 1), (16, 4), (48, 12)):
         made = upsample_long(model, latents, upscaler, stretch=stretch, margin=margin).video
@@ -128,21 +131,22 @@ def test_a_long_clip_is_upscaled_in_stretches_as_in_one(upscaler):
         torch.testing.assert_close(made, whole)
 
 
-def test_a_margin_makes_the_stretches_of_a_real_upscaler_alike(tiny_model):
+def test_a_margin_makes_the_stretches_of_a_real_upscaler_alike(untrained_model):
     import torch
 
     draw = torch.Generator().manual_seed(1)
     latents = Latents(
-        video=torch.randn(1, 128, 60, 6, 8, generator=draw), audio=torch.zeros(1, 8, 1, 16)
+        video=torch.randn(1, VIDEO_CHANNELS, 60, 6, 8, generator=draw),
+        audio=torch.zeros(1, AUDIO_CHANNELS, 1, 16),
     )
-    whole = upsample(tiny_model, latents, "temporal_upscaler").video
+    whole = upsample(untrained_model, latents, "temporal_upscaler").video
     errors = []
     for margin in (1, 6, 12):
         options = {"stretch": 30, "margin": margin}
-        made = upsample_long(tiny_model, latents, "temporal_upscaler", **options).video
+        made = upsample_long(untrained_model, latents, "temporal_upscaler", **options).video
         errors.append(float((made - whole).norm() / whole.norm()))
     assert errors[0] > errors[1] > errors[2]
-    assert errors[2] < 0.03  # what is left is the norms, which measure a stretch and not the clip
+    assert errors[2] < 0.04  # what is left is the norms, which measure a stretch and not the clip
 
 
 # Files
@@ -228,8 +232,9 @@ def test_windows_of_the_refine_pass_meet_without_a_jump(engine, tmp_path):
     from pipelines.stages.prompt import encode_prompts
 
     draw = torch.Generator().manual_seed(2)
-    size = (1, 128, 25, window.denoise.height // 32, window.denoise.width // 32)
-    latents = Latents(video=torch.randn(size, generator=draw), audio=torch.zeros(1, 8, 1, 16))
+    size = (1, VIDEO_CHANNELS, 25, window.denoise.height // 32, window.denoise.width // 32)
+    made = torch.randn(size, generator=draw)
+    latents = Latents(video=made, audio=torch.zeros(1, AUDIO_CHANNELS, 1, 16))
     prompts = encode_prompts(engine.components, plan)["refine"]
     options = {"stage": "refine", "progress": Progress()}
     made = windows.in_windows(engine.components, window, latents, prompts, **options).video
@@ -251,7 +256,7 @@ def test_a_missing_detailer_is_refused_before_anything_loads(tmp_path, tiny):
     folder = tmp_path / "weights"
     folder.mkdir()
     for file in tiny.iterdir():
-        if "detailer" not in file.name and file.name != "tiny.json":
+        if "detailer" not in file.name:
             (folder / file.name).symlink_to(file)
     settings = Settings.from_env({"HF_HUB_CACHE": str(tmp_path)})
     engine = Engine.load(str(folder), settings=settings)
@@ -325,7 +330,7 @@ def test_a_missing_upscaler_is_named(tmp_path, tiny):
     folder = tmp_path / "weights"
     folder.mkdir()
     for file in tiny.iterdir():
-        if "x1.5" not in file.name and file.name != "tiny.json":
+        if "x1.5" not in file.name:
             (folder / file.name).symlink_to(file)
     engine = Engine.load(str(folder), settings=Settings.from_env({}))
     source = video(tmp_path / "in.mp4", count=9)
@@ -366,11 +371,8 @@ def test_progress_reaches_the_end_over_all_stages(engine, tmp_path):
 
 
 @pytest.fixture
-def shell(tmp_path, tiny, monkeypatch):
-    """A folder to work in, and the embedded checkpoint where the command looks for it."""
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "tiny").symlink_to(tiny)
-    monkeypatch.setenv("LTX2_CACHE", str(tmp_path / "cache"))
+def shell(tmp_path, monkeypatch):
+    """A folder to work in."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -418,7 +420,7 @@ def test_the_command_refuses_in_a_sentence(shell, capsys, arguments, said):
         arguments = [*arguments, "--checkpoint", "tiny"]
     assert main(arguments) == 2
     assert said in capsys.readouterr().err
-    assert sorted(path.name for path in shell.iterdir()) == ["cache", "in.mp4"]
+    assert sorted(path.name for path in shell.iterdir()) == ["in.mp4"]
 
 
 def test_weights_that_are_not_here_are_missed_before_torch_is_imported(shell):
@@ -426,6 +428,7 @@ def test_weights_that_are_not_here_are_missed_before_torch_is_imported(shell):
     code = """
 import sys
 from ltx2.cli import main
+from tiny.sizes import AUDIO_CHANNELS, VIDEO_CHANNELS
 assert main(["detail", "in.mp4", "--checkpoint", "ltx-2"]) == 1
 assert "torch" not in sys.modules
 """
@@ -456,7 +459,7 @@ def test_ctrl_c_stops_the_command_and_leaves_the_source_alone(shell, capfd):
     assert len(steps) == 1
     assert capfd.readouterr().err.splitlines()[-1].startswith("stopped: cancelled during detail")
     assert source.read_bytes() == before
-    assert sorted(path.name for path in shell.iterdir()) == ["cache", "in.mp4"]
+    assert sorted(path.name for path in shell.iterdir()) == ["in.mp4"]
 
 
 def test_a_text_that_is_no_request_is_refused_in_python_too(engine, tmp_path):

@@ -175,7 +175,7 @@ def test_a_pass_gains_nothing_from_smaller_tiles(tiny, tmp_path):
 
 @pytest.mark.slow
 def test_a_second_shortage_is_an_error_that_says_what_would_fit(roomy, tmp_path):
-    longer: dict[str, Any] = {"width": 256, "height": 192, "num_frames": 73}
+    longer: dict[str, Any] = {"width": 640, "height": 384, "num_frames": 481}
     with (
         running_out(LTX2VideoTransformer3DModel, lambda _call: True) as full,
         pytest.raises(ltx2.OutOfMemory) as raised,
@@ -183,11 +183,11 @@ def test_a_second_shortage_is_an_error_that_says_what_would_fit(roomy, tmp_path)
         made(roomy, tmp_path, **longer)
     assert full.calls == 2
     text = str(raised.value)
-    assert text.startswith("256x192 for 3.0 s: a pass ran out of memory (residency resident), and")
+    assert text.startswith("640x384 for 20.0 s: a pass ran out of memory (residency resident), and")
     fitting = re.search(r"(\d+)x(\d+) for ([\d.]+) s would fit$", text)
     assert fitting, text
     width, height, seconds = int(fitting[1]), int(fitting[2]), float(fitting[3])
-    assert (width * height, seconds) < (256 * 192, 3.0)
+    assert (width * height, seconds) < (640 * 384, 20.0)
     assert (raised.value.code, raised.value.__cause__) == ("OUT_OF_MEMORY", None)
     assert list(tmp_path.iterdir()) == []
 

@@ -15,6 +15,7 @@ from pipelines.stages.prompt import encode_texts
 from pipelines.stages.windows import in_windows
 from pipelines.upstream.keyframe_position import appended_positions
 from pipelines.values import Latents, Placed, Prompts
+from tiny.sizes import AUDIO_CHANNELS, VIDEO_CHANNELS
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +40,8 @@ def window_plan(frames: int, **changes) -> WindowPlan:
 def clip(frames: int) -> Latents:
     draw = torch.Generator().manual_seed(1)
     return Latents(
-        video=torch.randn(1, 128, frames, 2, 2, generator=draw),
-        audio=torch.randn(1, 8, 9, 16, generator=draw),
+        video=torch.randn(1, VIDEO_CHANNELS, frames, 2, 2, generator=draw),
+        audio=torch.randn(1, AUDIO_CHANNELS, 9, 16, generator=draw),
     )
 
 
@@ -124,7 +125,7 @@ def test_the_reference_must_be_given_where_the_plan_follows_one(tiny_model, prom
 
 def test_a_guide_from_a_later_latent_on_has_that_latents_own_positions(tiny_model):
     transformer = tiny_model.part("transformer:distilled")
-    latent = torch.zeros(1, 128, 5, 2, 2)
+    latent = torch.zeros(1, VIDEO_CHANNELS, 5, 2, 2)
     whole = Placed(latent=latent, strength=1, frame=0, append=True, reference=True)
     later = replace(whole, latent=latent[:, :, 3:], first_latent=3)
     everything = appended_positions(transformer, whole, 24.0)

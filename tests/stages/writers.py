@@ -20,8 +20,9 @@ from transformers import (
 
 from pipelines.checkpoints.files import Weights
 from pipelines.models import CHECKPOINTS, LTX_2_5
-from pipelines.tiny.tokenizer import CHARACTERS, SPECIAL, vocabulary
 from tests.stages import originals
+from tiny.tokenizer import CHARACTERS, SPECIAL
+from tiny.tokenizer import MARKS as GEMMA_3_MARKS
 
 MARKS = {
     "boi_token": "<|image>",
@@ -84,9 +85,15 @@ class PictureProcessor(Gemma4Processor):
         ProcessorMixin.__init__(self, image_processor=image_processor, tokenizer=tokenizer)
 
 
+def vocabulary() -> dict[str, int]:
+    """Token to id: bytes and letters."""
+    tokens = (*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256)), *CHARACTERS, *GEMMA_3_MARKS)
+    return {token: index for index, token in enumerate(tokens)}
+
+
 def write_gemma_4(folder: Path) -> Gemma4ForConditionalGeneration:
     """A Gemma 4 with towers, per-layer embeddings and shared keys as E2B has, in `folder`."""
-    words = {**vocabulary()}
+    words = vocabulary()
     for token in MARKS.values():
         words[token] = len(words)
     # As Gemma 4's own, it adds no BOS.

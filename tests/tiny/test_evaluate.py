@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -19,6 +20,7 @@ PERFECT = WorldStudio()
 FLAWS = {
     "camera_motion": lambda studio: steering.cameras(studio, 1),
     "image": lambda studio: steering.pictures(studio, 2),
+    "onward": lambda studio: steering.pictures(studio, 2),
     "side": lambda studio: sounds.judge_sides(crossing(studio), crossing(flawed("side"))),
     "length": lambda studio: sounds.judge_lengths(crossing(studio), half(studio)),
     "silence": lambda studio: sounds.judge_silence(silent(studio), crossing(PERFECT)),
@@ -62,6 +64,25 @@ def test_true_clips_reach_a_measure_and_its_flaw_is_noticed(flaw):
     measures = FLAWS[flaw](PERFECT)
     assert failing(measures) == [], [line(each) for each in measures]
     assert failing(FLAWS[flaw](flawed(flaw)))
+
+
+def test_a_camera_that_never_moves_is_not_static_by_its_lora():
+    still = {move: ["static"] * 4 for move in world.CAMERAS}
+    right = {move: [move] * 4 for move in world.CAMERAS}
+    assert failing(steering.judge_cameras(right, [None] * 4)) == []
+    assert failing(steering.judge_cameras(right, [None, None, "static", "static"])) == [
+        "camera static (fast)"
+    ]
+    assert failing(steering.judge_cameras(still, [None] * 4)) == [
+        *(f"camera {move} (fast)" for move in world.CAMERAS if move != "static"),
+        "camera static, not another LoRA's (fast)",
+    ]
+
+
+def test_pro_has_to_move_the_camera_more_often_than_fast():
+    read = {move: [move] * 17 + [None] * 3 for move in world.CAMERAS}
+    assert failing(steering.judge_cameras(read, [None])) == []
+    assert len(failing(steering.judge_cameras(read, [None], mode="pro"))) == len(world.CAMERAS) + 1
 
 
 def test_true_clips_show_what_prompts_say(clips):
@@ -124,27 +145,46 @@ def test_a_clip_that_another_run_does_not_give_again_is_noticed(clips):
     assert failing(prompts.judge_seeds(made, again)) == ["seeds differ in place, size or ground"]
 
 
+def test_a_detailer_sharpens_and_moves_nothing():
+    assert failing(videos.detailer(PERFECT, 2)) == []
+
+
 @pytest.mark.parametrize(
     ("flaw", "wrong"),
     [
-        (None, []),
-        ("soft", ["detailer sharpens in place"]),
-        ("place", ["detailer sharpens in place"]),
+        ("soft", "detailer gives edges back (share of their steepness)"),
+        ("place", "detailer moves nothing"),
     ],
 )
-def test_a_detailer_sharpens_and_moves_nothing(flaw, wrong):
-    assert failing(videos.detailer(flawed(flaw), 2)) == wrong
+def test_a_detailer_that_leaves_clips_soft_or_moves_them_is_noticed(flaw, wrong):
+    assert wrong in failing(videos.detailer(flawed(flaw), 2))
+
+
+def test_a_detailer_that_an_unsharp_mask_beats_is_noticed():
+    made = videos.Sharpened(regained=1.0, moved=0.0, gained=0.4, masked=0.5, like=30.0)
+    off = replace(made, regained=0.0, gained=0.0, masked=0.0)
+    other = replace(made, moved=0.2, like=14.0)
+    assert failing(videos.judge_detailer([made], [off], [other])) == [
+        "detailer comes nearer to the sharp clip (dB)"
+    ]
+
+
+def test_an_unsharp_mask_makes_slopes_steeper():
+    sharp = filmed(asked(1), 1, (192, 320), frames=1)
+    softened = videos.soft(sharp, 16)
+    least, most = (videos.sharpness.steepness(each) for each in (softened, sharp))
+    masked = videos.as_steep(softened, (least + most) / 2)
+    assert videos.sharpness.steepness(masked) > least
 
 
 def test_a_detailer_that_redraws_one_clip_always_does_not_follow():
     rows = [
-        videos.Sharpened(regained=1.0, moved=0.0, gained=1.0, like=likeness)
+        videos.Sharpened(regained=1.0, moved=0.0, gained=1.0, masked=0.2, like=likeness)
         for likeness in (30.0, 14.0, 13.0)
     ]
-    off = [videos.Sharpened(regained=0.0, moved=0.0, gained=0.0, like=30.0)]
-    assert failing(videos.judge_detailer(rows, off, [14.0, 13.0, 30.0])) == [
-        "detailer follows its clip (dB)"
-    ]
+    off = [replace(rows[0], regained=0.0, gained=0.0, masked=0.0)]
+    others = [replace(rows[0], moved=0.2, like=likeness) for likeness in (14.0, 13.0, 30.0)]
+    assert failing(videos.judge_detailer(rows, off, others)) == ["detailer follows its clip (dB)"]
 
 
 def test_a_spatial_upscaler_must_beat_bicubic():
@@ -204,6 +244,10 @@ def test_a_prompt_for_a_camera_says_a_texture():
         assert found.scene.texture in found.text
 
 
+def test_a_prompt_for_a_camera_lets_nothing_else_move():
+    assert {steering.at_rest(seed).scene.things[0].motion for seed in range(10)} == {"still"}
+
+
 def test_a_silent_prompt_asks_for_silence_in_the_same_scene():
     found = asked(3)
     quiet = silenced(found)
@@ -229,8 +273,8 @@ def test_a_measure_holds_only_where_value_and_control_are_right():
 
 def test_every_group_is_a_command_of_its_own_and_one_clip_is_too_few():
     assert list(GROUPS) == [
-        "prompts", "pro", "agreement", "seeds", "cameras", "pictures", "sounds", "detailer",
-        "spatial", "temporal",
+        "prompts", "pro", "agreement", "seeds", "cameras", "cameras-pro", "pictures", "sounds",
+        "detailer", "spatial", "temporal",
     ]  # fmt: skip
     assert (part(200), part(4)) == (50, 2)
     assert number("2") == 2

@@ -1,6 +1,5 @@
 """Measures by the engine itself: untrained weights, of which none of them is to hold."""
 
-import json
 import logging
 import sys
 
@@ -10,7 +9,7 @@ import pytest
 from ltx2.engine import Engine
 from ltx2.settings import Settings
 from tiny.evaluate import __main__ as command
-from tiny.evaluate import prompts, sounds, steering, videos
+from tiny.evaluate import prompts, report, sounds, steering, videos
 from tiny.evaluate.studio import EngineStudio, asked, filmed
 from tiny.latents import LARGE, SMALL
 
@@ -35,13 +34,14 @@ def soft():
 
 
 def test_untrained_weights_show_and_sound_like_no_prompt(made):
+    read = [steering.move_of(each) for each in made]
     measures = [
         *prompts.judge_prompts(made, made),
         *prompts.judge_agreement(made, made),
         *prompts.judge_seeds([made, made[::-1]], made),
         *sounds.judge_sides(made, made),
         *sounds.judge_silence(made, made),
-        *steering.judge_cameras({"jib_up": made}, made),
+        *steering.judge_cameras({"jib_up": read, "static": read}, read),
     ]
     assert [measure.name for measure in measures if measure.holds] == []
 
@@ -53,7 +53,7 @@ def test_a_clip_of_the_engine_lasts_as_long_as_its_frames(made):
 
 def test_untrained_weights_do_not_keep_a_picture(untrained, tmp_path):
     measures = steering.pictures(untrained, 1)
-    assert [measure.holds for measure in measures] == [False]
+    assert [measure.holds for measure in measures] == [False, False]
 
 
 def test_a_detailer_that_has_learnt_nothing_is_as_good_as_off(untrained, soft):
@@ -66,9 +66,8 @@ def test_a_detailer_that_has_learnt_nothing_is_as_good_as_off(untrained, soft):
     sharp = filmed(asked(0), 0, LARGE, frames=25)
     best, plain = untrained.through(sharp), untrained.through(soft)
     rows = [videos.compared(each, sharp, best, plain, soft) for each in (made, off)]
-    likeness = [videos.compared(made, sharp, best, plain, sharp).like]
-    measures = videos.judge_detailer(rows[:1], rows[1:], likeness)
-    assert [measure.holds for measure in measures] == [False, False]
+    measures = videos.judge_detailer(rows[:1], rows[1:], rows[:1])
+    assert [measure.holds for measure in measures] == [False] * 4
 
 
 def test_the_temporal_upscaler_gives_the_frames_between(untrained):
@@ -83,15 +82,19 @@ def test_the_temporal_upscaler_gives_the_frames_between(untrained):
 def test_the_command_prints_keeps_and_returns_its_verdict(
     untrained_family, tmp_path, monkeypatch, capsys, caplog
 ):
-    report = tmp_path / "report.json"
-    given = ["--checkpoint", str(untrained_family), "--only", "spatial", "--clips", "2", "--json"]
-    monkeypatch.setattr(sys, "argv", ["evaluate", *given, str(report)])
+    path = tmp_path / "report.json"
+    given = ["--checkpoint", str(untrained_family), "--only", "spatial", "--report", str(path)]
+    monkeypatch.setattr(sys, "argv", ["evaluate", *given, "--clips", "2"])
     caplog.set_level(logging.ERROR, logger="ltx2")
     with pytest.raises(SystemExit) as ended:
         command.main()
     assert ended.value.code == 1
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("FAIL spatial upscaler beats bicubic (dB): ")
-    (row,) = json.loads(report.read_text())
-    assert (row["holds"], row["of"]) == (False, 2)
-    assert row["value"] < row["least"]
+    kept = report.read(path)
+    assert kept.weights == report.digest(untrained_family)
+    group = kept.groups["spatial"]
+    assert group.clips == 2
+    (measure,) = group.measures
+    assert (measure.holds, measure.of) == (False, 2)
+    assert measure.value < measure.least

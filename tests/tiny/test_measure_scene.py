@@ -141,6 +141,26 @@ def test_a_plain_ground_hides_the_camera_and_not_the_thing():
     assert {name: getattr(seen, name).name for name in ASKED} == filmed.truth
 
 
+@pytest.mark.parametrize("move", [*world.CAMERAS, None])
+def test_a_thing_at_rest_tells_what_the_camera_does_where_the_ground_cannot(move):
+    seen = scene.read(film(18, move=move, texture="plain", motion="still").frames)
+    assert seen.camera.name is None
+    assert camera.at_rest(seen.camera, seen.thing).name == move
+
+
+@pytest.mark.parametrize("move", [*world.CAMERAS, None])
+def test_a_ground_and_a_thing_that_agree_are_one_answer(move):
+    seen = scene.read(film(19, move=move, texture="checked", motion="still").frames)
+    assert camera.at_rest(seen.camera, seen.thing).name == move
+
+
+def test_a_thing_that_denies_what_the_ground_says_leaves_no_answer():
+    seen = scene.read(film(20, move="static", texture="checked", motion="left").frames)
+    assert seen.camera.name == "static"
+    assert camera.at_rest(seen.camera, seen.thing).name is None
+    assert camera.at_rest(seen.camera, None) == seen.camera
+
+
 def test_a_ground_alone_has_a_camera_and_no_thing():
     seen = scene.read(bare("checked"))
     assert [getattr(seen, name).name for name in ASKED] == [None, None, None, "dolly_left"]

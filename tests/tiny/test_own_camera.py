@@ -15,7 +15,7 @@ from ltx2.engine import Engine
 from ltx2.request import Request
 from ltx2.settings import Settings
 from pipelines.checkpoints.headers import read_header
-from tiny import own_camera, preview, shipped
+from tiny import layout, own_camera, preview, shipped
 from tiny.moves import Move
 
 pytestmark = pytest.mark.slow
@@ -122,9 +122,9 @@ def test_the_preview_shows_both_clips_and_says_what_is_seen(folder, task):
     assert told.count("the move cannot be told") == 2  # untrained weights show no ground
     with Image.open(folder / "preview.webp") as animation:
         assert animation.n_frames == 5
-        assert animation.size == (2 * 128 + preview.GAP, 64 + preview.TITLE)
+        assert animation.size == (2 * 128 + layout.GAP, 64 + layout.TITLE)
     with Image.open(folder / "preview.png") as sheet:
-        assert sheet.height == 2 * (64 + preview.TITLE) + preview.GAP
+        assert sheet.height == 2 * (64 + layout.TITLE) + layout.GAP
 
 
 def test_clips_of_different_shapes_are_not_put_beside_each_other(tmp_path):

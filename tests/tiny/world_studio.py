@@ -23,8 +23,8 @@ ASPECT = LARGE[1] / LARGE[0]
 class WorldStudio:
     """What a perfect checkpoint would make. `flaws` are what it does not do: it ignores the
     `prompt`, the `seed`, the `image`, the `side`, the `length` or the `silence` that is asked for,
-    or the `camera_motion`, shifts what it details (`place`), enlarges by `soft` ways, or makes no
-    new frame.
+    or the `camera_motion`, shows the picture and then another scene (`onward`), shifts what it
+    details (`place`), enlarges by `soft` ways, or makes no new frame.
     """
 
     flaws: frozenset[str] = field(default_factory=frozenset)
@@ -44,7 +44,7 @@ class WorldStudio:
         move = None if "camera_motion" in self.flaws else options.get("camera_motion")
         camera = world.camera(move, draw)
         picture = None if "image" in self.flaws else options.get("image")
-        if picture:
+        if picture and "onward" not in self.flaws:
             scene, camera = found.scene, world.camera(None, random.Random(seed))
         count = options.get("num_frames", 49)
         clip = world.film(scene, camera, torch.linspace(0, 1, count), 96, 160)
@@ -56,8 +56,11 @@ class WorldStudio:
         wave = wave[:, : int((heard / FPS - 0.03) * RATE)]
         made = Made.of(asked_for, frames, wave, RATE)
         # Read at half the size, which is quicker, and shown at the whole one.
-        first = made.first.repeat(2, axis=0).repeat(2, axis=1)
-        return replace(made, first=np.array(Image.open(picture)) if picture else first)
+        first, early = (
+            each.repeat(2, axis=0).repeat(2, axis=1) for each in (made.first, made.early)
+        )
+        first = np.array(Image.open(picture)) if picture else first
+        return replace(made, first=first, early=early)
 
     def restored(self, frames: Frames, **options: Any) -> Frames:
         if options["task"] == "detail":
@@ -81,8 +84,10 @@ class WorldStudio:
     def _detailed(self, frames: Frames, strength: float) -> Frames:
         sharp = self._true(frames, len(frames), frames.shape[1:3], world.MOTIONS)
         pixels = round(2 * MOVED * frames.shape[1])
-        if "place" in self.flaws or strength < 0.5:
-            return np.roll(sharp, pixels, axis=2)  # sharp, and not what was there
+        if strength < 0.5:
+            return frames
+        if "place" in self.flaws:
+            return np.roll(sharp, pixels, axis=2)  # sharp, and not where it was
         return soft(sharp, 8) if "soft" in self.flaws else sharp
 
     def _true(self, frames: Frames, count: int, size: Any, motions: Any) -> Frames:

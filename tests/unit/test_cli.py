@@ -106,7 +106,7 @@ def test_a_request_the_planner_refuses_is_refused_before_torch_and_weights(machi
         (["generate", "x", "--checkpoint", "ltx-9"], 2, "accepted are auto"),
         (["generate", "x", "--checkpoint", "ltx-2.3"], 1, "ltx2 download --checkpoint ltx-2.3"),
         (["generate", "x", "--image", "no-such.png"], 2, "image"),
-        (["download", "--checkpoint", "tiny"], 2, "built on this machine"),
+        (["download", "--checkpoint", "tiny"], 2, "comes with the package"),
     ],
 )
 def test_what_a_user_can_cause_is_a_sentence_and_a_code(
@@ -327,7 +327,7 @@ def test_models_are_the_model_table_with_what_is_missing(
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["models"]}
     assert list(rows) == list(CHECKPOINTS)
     assert rows["tiny"]["missing"] == {"fast": [], "pro": []}
-    assert rows["tiny"]["random_weights"]
+    assert rows["tiny"]["embedded"]
     assert CHECKPOINTS["ltx-2.3"].files.dev in rows["ltx-2.3"]["missing"]["pro"]
     assert rows["ltx-2.5"]["gated"]
     assert set(rows["ltx-2.5"]["missing_extras"]) == {"enhance_prompt", "automatic duration"}
@@ -520,14 +520,13 @@ def generate(*arguments: str) -> list[str]:
 
 @pytest.mark.slow
 def test_generate_writes_the_clip_and_exactly_one_json_document(
-    tiny: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
+    machine: Path,
 ) -> None:
     """And a second process, this one, writes the same bytes, asked in Python."""
     from ltx2.delivery.file import ToFile
     from ltx2.engine import Engine
     from ltx2.session import generate as made
 
-    monkeypatch.setenv("LTX2_CACHE", str(tiny.parent))
     ran = subprocess.run(
         generate("--checkpoint", "tiny", "--json", "-o", "clip.mp4"),
         capture_output=True,
@@ -541,7 +540,7 @@ def test_generate_writes_the_clip_and_exactly_one_json_document(
     assert result["sha256"] == hashlib.sha256(content).hexdigest()
     assert (result["width"], result["height"], result["num_frames"]) == (128, 128, 9)
     assert (result["seed"], result["checkpoint"]) == (7, "tiny")
-    assert errors.count("random weights") == 1
+    assert errors.count("note: tiny is a toy") == 1
     assert errors.count("checkpoint tiny") == 1
     assert "memory: " in errors
     assert re.search(r"^base +\d", errors, re.MULTILINE)  # a log gets one line a stage
@@ -558,7 +557,6 @@ def test_a_device_that_is_not_here_is_a_sentence_that_names_those_that_are(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("LTX2_CACHE", str(tiny.parent))
     arguments = ["generate", "x", "--checkpoint", "tiny", *SMALL]
     assert main([*arguments, "--device", "cuda:99"]) == 1
     monkeypatch.setenv("LTX2_DEVICE", "cuda:99")
@@ -572,7 +570,6 @@ def test_a_device_that_is_not_here_is_a_sentence_that_names_those_that_are(
 def test_ctrl_c_ends_between_two_steps_and_leaves_nothing(
     tiny: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LTX2_CACHE", str(tiny.parent))
     running = subprocess.Popen(
         [
             *(sys.executable, "-m", "ltx2", "generate", "a red ball", "--duration", "10"),
@@ -605,7 +602,6 @@ def test_a_stop_ends_a_run_as_ctrl_c_does(
 ) -> None:
     from torch.nn.modules.module import register_module_forward_pre_hook
 
-    monkeypatch.setenv("LTX2_CACHE", str(tiny.parent))
     steps = []
 
     def stopped(module: object, _inputs: object) -> None:

@@ -334,7 +334,7 @@ def test_file_names_that_leave_the_folder_are_refused(
 
 def test_what_needs_no_download_or_is_unknown_is_refused_with_what_is_accepted() -> None:
     with pytest.raises(
-        BadRequest, match=r"is built on this machine; accepted are ltx-2\.5, ltx-2\.3"
+        BadRequest, match=r"comes with the package; accepted are ltx-2\.5, ltx-2\.3"
     ):
         sources_of(Order(checkpoint="tiny"))
     with pytest.raises(BadRequest, match="no checkpoint name; accepted are"):

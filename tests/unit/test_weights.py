@@ -3,6 +3,7 @@ chooses.
 """
 
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,12 +23,14 @@ from ltx2.weights import (
     lora_file,
     missing_extras,
     missing_files,
+    note,
     places,
     resolve,
     row_of,
     snapshot,
 )
 from pipelines.models import CHECKPOINTS
+from pipelines.tiny import WEIGHTS
 from tests.unit.checkpoint_files import (
     GEMMA_NAME,
     hub_snapshot,
@@ -182,20 +185,33 @@ def test_a_plan_for_a_folder_carries_the_models_name_and_never_the_path(
     assert len(ids) == 1
 
 
-def test_a_cache_that_cannot_be_used_is_a_sentence_with_the_setting(
-    settings: Settings, tmp_path: Path
+def test_the_embedded_checkpoint_is_in_the_package_and_nowhere_else(settings: Settings) -> None:
+    found = resolve("tiny", settings, mode="all")
+    assert (found.path, found.layout, found.embedded) == (WEIGHTS, "original", True)
+    assert found.reason == f"its weights are in the package ({WEIGHTS})"
+    assert missing_files(CHECKPOINTS["tiny"], settings, "all") == []
+    assert missing_extras(CHECKPOINTS["tiny"], settings) == {}
+    assert not settings.cache.exists()
+    told = note(found.row)
+    assert told is not None
+    assert told.startswith("tiny is a toy")
+    assert [note(CHECKPOINTS[name]) for name in weights.REAL] == [None] * 3
+
+
+def test_a_package_without_a_file_of_the_embedded_checkpoint_says_so(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    foreign = settings.cache / "tiny" / "thesis.txt"
-    foreign.parent.mkdir(parents=True)
-    foreign.write_text("mine")
-    with pytest.raises(ConfigError, match=r"holds something else.*set LTX2_CACHE"):
-        resolve("tiny", settings)
-    assert foreign.read_text() == "mine"
-    nowhere = tmp_path / "file"
-    nowhere.touch()
-    for cache in (nowhere, Path("/proc/cache")):  # where not even root makes a folder
-        with pytest.raises(ConfigError, match="set LTX2_CACHE"):
-            resolve("tiny", replace(settings, cache=cache))
+    files = CHECKPOINTS["tiny"].files
+    ours = shutil.copytree(WEIGHTS, tmp_path / "ours")
+    (ours / files.dev).unlink()
+    monkeypatch.setattr(weights, "EMBEDDED", ours)
+    monkeypatch.setattr(weights, "cuda", lambda confirm: Cuda(usable=False, reason="no GPU here"))
+    assert resolve("tiny", settings, mode="fast").path == ours
+    for wanted in ("tiny", "auto"):
+        with pytest.raises(ConfigError) as refusal:
+            resolve(wanted, settings, mode="pro")
+        assert f"mode pro misses transformer:dev ({files.dev})" in str(refusal.value)
+        assert str(refusal.value).endswith(f"(looked in {ours}); install ltx2 again")
 
 
 def test_a_folder_without_weights_is_refused_with_what_is_accepted(
@@ -228,9 +244,8 @@ def test_auto_says_why_it_takes_the_embedded_checkpoint(
     fill(settings, "hub_cache")
     monkeypatch.setattr(weights, "cuda", lambda confirm: Cuda(usable=False, reason="no GPU here"))
     found = resolve("auto", settings, prepare=False)
-    assert found.random_weights
+    assert found.embedded
     assert found.reason == "no GPU here"
-    assert not settings.cache.exists()
 
 
 def test_auto_on_a_gpu_takes_a_whole_model_and_else_names_the_download(
@@ -238,7 +253,7 @@ def test_auto_on_a_gpu_takes_a_whole_model_and_else_names_the_download(
 ) -> None:
     monkeypatch.setattr(weights, "cuda", lambda confirm: Cuda(usable=True, reason="a GPU is there"))
     empty = resolve("auto", settings, prepare=False)
-    assert empty.random_weights
+    assert empty.embedded
     assert "ltx2 download --checkpoint ltx-2.3 --mode fast" in empty.reason
     folder = fill(settings, "hub_cache")
     found = resolve("auto", settings, prepare=False)

@@ -230,8 +230,8 @@ def test_nothing_finished_is_lost(tiny, tmp_path, slow):
             assert list((folder / "scratch").iterdir())
         # One that may answer with little; and a clip that is too large is not made again, either.
         # Its weights are found by their name.
-        by_name = {"LTX2_CHECKPOINT": "tiny", "LTX2_CACHE": str(tiny.parent)}
-        with worker(double, folder, tiny, LTX2_INLINE_BYTES="1000", **by_name) as process:
+        given = {"LTX2_CHECKPOINT": "tiny", "LTX2_INLINE_BYTES": "1000"}
+        with worker(double, folder, tiny, **given) as process:
             link = {"upload_url": f"{slow.url}/crash?sign=secret"}
             double.give("crash", {**CLIP, **link, "generation_id": "c"})
             assert clip_of(double.answer("crash"), slow.got["/crash"]) == 9

@@ -30,8 +30,8 @@ LONG = {**SMALL, "num_frames": 25, "mode": "pro", "num_inference_steps": 40}
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory, tiny):
-    """The environment of a user with the embedded checkpoint built and nothing else."""
+def machine(tmp_path_factory):
+    """The environment of a user with the embedded checkpoint and nothing else."""
     home = tmp_path_factory.mktemp("home")
     (home / "scratch").mkdir()
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
@@ -40,7 +40,6 @@ def machine(tmp_path_factory, tiny):
         "HOME": str(home),
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
-        "LTX2_CACHE": str(tiny.parent),
         "LTX2_KEEP_FOLDER": str(home / "kept"),
         "LTX2_SCRATCH": str(home / "scratch"),
         "LTX2_DOWNLOAD": "0",
@@ -269,7 +268,7 @@ def test_a_server_answers_while_it_loads_shows_a_call_that_works_and_ends_in_ord
         assert ended == dict.fromkeys(jobs, "CANCELLED")
         assert list(scratch.iterdir()) == []
         assert "checkpoint tiny: " in log
-        assert "random weights" in log
+        assert "note: tiny is a toy" in log
         for absent in ("Traceback", "open sesame", "s3cr3t"):
             assert absent not in log
     finally:

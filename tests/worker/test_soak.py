@@ -13,8 +13,8 @@ def still(**changes):
 
 
 @pytest.mark.slow
-def test_a_handful_of_jobs_of_every_kind_leaves_nothing_behind(tiny, monkeypatch, capsys):
-    monkeypatch.setenv("LTX2_CACHE", str(tiny.parent))
+def test_a_handful_of_jobs_of_every_kind_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LTX2_CACHE", str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["benchmarks.soak", "--jobs", "12", "--device", "cpu"])
     with loggers_as_before():
         main()

@@ -27,7 +27,7 @@ from ltx2.worker.start import (
     usual_plan,
 )
 from pipelines.models import CHECKPOINTS
-from pipelines.tiny.build import is_built
+from pipelines.tiny import WEIGHTS
 from tests.unit.checkpoint_files import GEMMA_NAME, hub_snapshot, originals, text_encoder
 from tests.unit.hub_server import FakeHub, serving
 
@@ -128,25 +128,20 @@ def test_on_the_platform_auto_is_never_the_embedded_checkpoint(machine):
     assert find_weights(auto, worker).path == volume
 
 
-def test_on_the_platform_a_gpu_that_is_missing_is_not_made_up_for_by_noise(
-    machine, tiny, monkeypatch
-):
-    shutil.copytree(tiny, machine.cache / "tiny")
+def test_on_the_platform_a_gpu_that_is_missing_is_not_made_up_for_by_a_toy(machine, monkeypatch):
     missing = Cuda(usable=False, reason="this machine has no CUDA GPU")
     for place in ("ltx2.worker.start.cuda", "ltx2.weights.cuda"):
         monkeypatch.setattr(place, lambda confirm: missing)
     auto, worker = replace(machine, checkpoint="auto"), WorkerSettings(post_output_url=ON_PLATFORM)
     with pytest.raises(ConfigError, match="this machine has no CUDA GPU, and checkpoint auto is"):
         find_weights(auto, worker)
-    assert find_weights(replace(auto, device="cpu"), worker).random_weights
+    assert find_weights(replace(auto, device="cpu"), worker).embedded
 
 
-def test_elsewhere_and_without_a_gpu_auto_is_the_embedded_checkpoint_built_there(machine):
-    assert not machine.cache.exists()
+def test_elsewhere_and_without_a_gpu_auto_is_the_embedded_checkpoint(machine):
     found = find_weights(replace(machine, checkpoint="auto"), WorkerSettings(download=True))
-    assert found.path == machine.cache / "tiny"
-    assert is_built(found.path)
-    assert found.random_weights
+    assert found.path == WEIGHTS
+    assert found.embedded
     assert "no CUDA GPU" in found.reason
 
 
@@ -238,7 +233,7 @@ def test_a_worker_starts_with_everything_loaded_and_knows_what_took_how_long(tin
     assert started.reason == "it was asked for by its path"
     lines = told()
     assert "find weights took 1.00s" in lines
-    assert any("random" in line for line in lines)
+    assert any("tiny is a toy" in line for line in lines)
 
 
 @pytest.mark.slow

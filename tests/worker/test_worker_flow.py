@@ -107,7 +107,7 @@ def test_health_does_not_say_where_the_weights_lie():
         device=SimpleNamespace(type="cpu"), residency="resident", held=frozenset()
     )
     checkpoint = SimpleNamespace(
-        name="ltx-2.3", generation=SimpleNamespace(name="ltx-2.3"), random_weights=False
+        name="ltx-2.3", generation=SimpleNamespace(name="ltx-2.3"), embedded=False
     )
     engine = SimpleNamespace(
         components=components,

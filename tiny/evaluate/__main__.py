@@ -1,15 +1,13 @@
-"""The command `python -m tiny.evaluate`: every measure as a line, and all of them as JSON."""
+"""The command `python -m tiny.evaluate`: every measure as a line, and all of them in the report."""
 
 import argparse
-import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ltx2.engine import Engine
-from tiny.evaluate import prompts, sounds, steering, videos
+from tiny.evaluate import prompts, report, sounds, steering, videos
 from tiny.evaluate.measures import Measure, line
 from tiny.evaluate.studio import EngineStudio, Studio, asked
 from tiny.export import export_untrained
@@ -38,6 +36,7 @@ GROUPS: Mapping[str, Group] = {
     "agreement": _agreement,
     "seeds": lambda studio, _, clips, __: prompts.seeds(studio, part(clips)),
     "cameras": lambda studio, _, __, shots: steering.cameras(studio, shots),
+    "cameras-pro": lambda studio, _, __, shots: steering.cameras(studio, shots, mode="pro"),
     "pictures": lambda studio, _, clips, __: steering.pictures(studio, part(clips)),
     "sounds": lambda studio, untrained, clips, _: sounds.sounds(studio, untrained, part(clips)),
     "detailer": lambda studio, _, clips, __: videos.detailer(studio, part(part(clips))),
@@ -51,12 +50,23 @@ def part(clips: int) -> int:
     return max(LEAST, clips // PART)
 
 
-def measured(
-    names: list[str], studio: Studio, untrained: Studio, *, clips: int, shots: int
-) -> Iterator[Measure]:
-    """The measures of some of `GROUPS`, one by one."""
-    for name in names:
-        yield from GROUPS[name](studio, untrained, clips, shots)
+def counted(name: str, clips: int, shots: int) -> int:
+    """Of how many clips a group is, by which it is compared with the same group of another run."""
+    return shots if name.startswith("cameras") else clips
+
+
+def keep(path: Path, weights: str, name: str, clips: int, measures: list[Measure]) -> bool:
+    """Put a group's measures into the report; False where it has some from more clips.
+
+    The report is read again each time: other processes may measure other groups meanwhile.
+    """
+    with report.alone(path):
+        known = report.begun(path, weights)
+        changed = known.with_group(name, clips, measures)
+        if changed is known:
+            return False
+        report.write(path, changed)
+        return True
 
 
 def main() -> None:
@@ -66,22 +76,23 @@ def main() -> None:
     parser.add_argument("--clips", type=number, default=CLIPS, help=f"of prompts; {CLIPS}")
     parser.add_argument("--shots", type=number, default=SHOTS, help=f"of each camera; {SHOTS}")
     parser.add_argument("--only", choices=list(GROUPS), action="append")
-    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    parser.add_argument("--report", type=Path, help=f"{report.FILE} beside the weights")
     given = parser.parse_args()
+    holds = True
     with tempfile.TemporaryDirectory() as folder:
         untrained = Path(folder) / "untrained"
         export_untrained(untrained)
         studios = [EngineStudio(Engine.load(name)) for name in (given.checkpoint, str(untrained))]
-        names = given.only or list(GROUPS)
-        found = []
-        for measure in measured(names, *studios, clips=given.clips, shots=given.shots):
-            found.append(measure)
-            sys.stdout.write(line(measure) + "\n")
+        root = studios[0].engine.components.weights.root
+        path, weights = given.report or root / report.FILE, report.digest(root)
+        for name in given.only or list(GROUPS):
+            measures = GROUPS[name](*studios, given.clips, given.shots)
+            sys.stdout.write("".join(f"{line(measure)}\n" for measure in measures))
+            if not keep(path, weights, name, counted(name, given.clips, given.shots), measures):
+                sys.stdout.write(f"{path} keeps its measures of {name}: they are of more clips\n")
             sys.stdout.flush()
-    if given.json:
-        rows = [{**asdict(measure), "holds": measure.holds} for measure in found]
-        given.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    sys.exit(not all(measure.holds for measure in found))
+            holds &= all(measure.holds for measure in measures)
+    sys.exit(not holds)
 
 
 def number(text: str) -> int:

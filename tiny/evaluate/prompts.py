@@ -70,7 +70,7 @@ def judge_prompts(
                 least=least,
                 control=share([row[name] for row in blind]),
                 most=0.5,
-                of=len(untrained),
+                of=len(made),
             ),
         ]
     return measures

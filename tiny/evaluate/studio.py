@@ -30,15 +30,17 @@ from tiny.measure.scene import Seen
 from tiny.measure.sound import Wave
 
 Frames = NDArray[np.uint8]  # (n, height, width, 3)
+EARLY = 4  # a frame of the second latent, the first that a model makes beside a picture's own
 LOSSLESS = 0  # of H.264: a source is to lose nothing but half of its colour's resolution
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Made:
-    """What is kept of a clip: what was asked for, its first frame, what is seen, its sound."""
+    """What is kept of a clip: what was asked for, two frames, what is seen, its sound."""
 
     asked: Captioned
     first: NDArray[np.uint8]  # (height, width, 3)
+    early: NDArray[np.uint8]  # the frame `EARLY`, or the last of a shorter clip
     seconds: float
     seen: Seen
     wave: Wave | None  # (2, samples)
@@ -58,6 +60,7 @@ class Made:
         return cls(
             asked=asked,
             first=frames[0].copy(),  # by itself, without the clip behind it
+            early=frames[min(EARLY, len(frames) - 1)].copy(),
             seconds=len(frames) / fps,
             seen=scene.read(frames),
             wave=wave,

@@ -26,6 +26,8 @@ SLANTED = 0.3  # of a direction, the least part along an axis that can be divide
 LONGEST, LONGER = 1.2, 0.2  # whole moves of a camera, and the heights that one more counts
 WOBBLE = 0.035  # heights; a thing that stays where it is may stray so far
 STILL, STILL_ZOOM = 0.015, 0.01  # heights and logarithm of the zoom: a static camera
+HELD = world.DRIFT[0] / 2  # heights; a thing at rest strays farther before a camera in a hand
+FAINT = 0.1  # of a move; a ground that stays may seem to make so much of one
 # Whole moves: x, y and the logarithm of the zoom, of the picture's content.
 MOVES: dict[str, tuple[float, float, float]] = {
     "dolly_in": (0, 0, math.log(world.ZOOM)),
@@ -35,6 +37,7 @@ MOVES: dict[str, tuple[float, float, float]] = {
     "jib_up": (0, world.TILT, 0),
     "jib_down": (0, -world.TILT, 0),
 }
+_UNKNOWN = Reading(name=None, scores=dict.fromkeys(world.CAMERAS, 0.0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,9 +132,53 @@ def move(frames: NDArray[np.uint8]) -> Reading:
 def move_of(whole: Travel | None, thing: Track | None) -> Reading:
     """The same by the ground's motion and the main thing's track."""
     if whole is None:
-        return Reading(name=None, scores=dict.fromkeys(world.CAMERAS, 0.0))
+        return _UNKNOWN
     x, y, zoom = resolved(whole, thing)
-    made = (x, y, math.log(zoom))
+    return _named(x, y, math.log(zoom))
+
+
+def at_rest(ground: Reading, thing: Track | None) -> Reading:
+    """The same of a scene in which nothing but the camera moves, by what the ground says and by the
+    main thing's track: a move that one of them tells and the other does not deny. The camera is
+    static where the ground stays, or cannot be read, and the thing strays less than half as far as
+    in a hand.
+    """
+    at = None if thing is None else things.clear(thing)
+    if thing is None or at is None:
+        return ground
+    zoom = things.rate(np.log(thing.area) / 2, at)
+    grown = np.exp(zoom * np.arange(len(thing.area)) / (len(thing.area) - 1))
+    seen = _named(*(things.rate(values / grown, at) for values in (thing.x, thing.y)), zoom)
+    if _stays(ground) and _held(thing, at) and abs(zoom) <= _most_zoom(ground):
+        return Reading(name="static", scores=ground.scores)
+    one = ground if ground.name is not None else seen
+    told = len({ground.name, seen.name} - {None}) == 1 and one.name != "static"
+    return Reading(name=one.name if told else None, scores=one.scores)
+
+
+def _stays(ground: Reading) -> bool:
+    """Whether a ground shows no move; also one that cannot be read."""
+    return max(abs(ground.scores[name]) for name in MOVES) <= FAINT
+
+
+def _held(thing: Track, at: NDArray[np.intp]) -> bool:
+    """Whether a thing strays little, to one side or to and fro."""
+    way = math.hypot(*(things.rate(values, at) for values in (thing.x, thing.y)))
+    swing = max(float(np.ptp(values[at])) for values in (thing.x, thing.y))
+    return way <= HELD and swing <= 2 * HELD
+
+
+def _most_zoom(ground: Reading) -> float:
+    """The logarithm of the zoom that a thing at rest may seem to make by its changing outline:
+    half a camera's, less where no ground denies it.
+    """
+    read = any(ground.scores.values())
+    return (WHOLE if read else WHOLE / 2) * math.log(world.ZOOM)
+
+
+def _named(x: float, y: float, zoom: float) -> Reading:
+    """The move that took the picture's content so far; `zoom` is a logarithm."""
+    made = (x, y, zoom)
     shares = {
         name: sum(a * b for a, b in zip(made, full, strict=True)) / sum(b * b for b in full)
         for name, full in MOVES.items()

@@ -13,12 +13,6 @@ class Reading:
     name: str | None
     scores: Mapping[str, float]
 
-    @property
-    def margin(self) -> float:
-        """How far the best score is above the second."""
-        first, second = sorted(self.scores.values(), reverse=True)[:2]
-        return first - second
-
 
 def best(scores: Mapping[str, float], *, least: float) -> Reading:
     """The candidate with the highest score, or none if that is below `least`."""
