@@ -35,8 +35,8 @@ def test_cameras_are_trained_and_used_as_the_page_says(tmp_path, monkeypatch, ca
         told = capsys.readouterr().out
         assert "without: " in told
         assert "of the move" in told or "the move cannot be told" in told
-    made = tmp_path / "runs/own_camera/roll_left"
-    for name in ("roll_left.safetensors", "preview.webp", "preview.png", "training/log.jsonl"):
+    made = tmp_path / "runs/own_camera/diagonal"
+    for name in ("diagonal.safetensors", "preview.webp", "preview.png", "training/log.jsonl"):
         assert (made / name).is_file(), name
     for line in CLIPS:
         _, *arguments = shlex.split(line)
