@@ -36,6 +36,19 @@ class Postgres:
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return name
 
+    def empty(self, name: str, but: Sequence[str] = ()) -> None:
+        """Leave the tables `but` these without rows, and nobody connected: quicker than a new
+        database.
+        """
+        with psycopg.connect(self.url(name), autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname='public'")
+            tables = ", ".join(f'"{table}"' for (table,) in found if table not in but)
+            connection.execute(f"TRUNCATE {tables} RESTART IDENTITY")
+
     def drop(self, name: str) -> None:
         """Away with it, whoever is connected."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:

@@ -68,6 +68,17 @@ class Accounts:
             )
             return ledger.balance(session, account_id)[0]
 
+    def adjust(self, account_id: str, credits: int, note: str) -> int:
+        """Correct a balance up or down, never below nothing; what is available then.
+
+        Raises Unaffordable.
+        """
+        with self._database.write() as session:
+            ledger.adjust(
+                session, account_id=account_id, credits=credits, note=note, now=self._clock.now()
+            )
+            return ledger.balance(session, account_id)[0]
+
     def new_key(self, account_id: str, name: str) -> NewKey:
         """Another API key. Raises NotFound."""
         self.find(account_id)

@@ -42,6 +42,12 @@ def add_command(commands: Any) -> None:  # noqa: ANN401 - argparse has no public
     grant.add_argument("--note", required=True, help="why; it stays in the ledger")
     grant.set_defaults(run=run_grant)
 
+    adjust = actions.add_parser("adjust", help="correct an account's credits, up or down")
+    adjust.add_argument("account", metavar="ACCOUNT_ID", help="whose")
+    adjust.add_argument("credits", metavar="N", help="such as 25 or -25; never below nothing")
+    adjust.add_argument("--note", required=True, help="why; it stays in the ledger")
+    adjust.set_defaults(run=run_adjust)
+
     doctor = actions.add_parser("doctor", help="whether credits, states and parts are sound")
     doctor.set_defaults(run=run_doctor)
 
@@ -49,7 +55,7 @@ def add_command(commands: Any) -> None:  # noqa: ANN401 - argparse has no public
     redeliver.add_argument("event", metavar="EVENT_ID", help="evt_…")
     redeliver.set_defaults(run=run_redeliver)
 
-    for command in (account, key, grant, doctor):
+    for command in (account, key, grant, adjust, doctor):
         command.add_argument(
             "--json", action="store_true", help="print one JSON document on stdout and nothing else"
         )
@@ -66,7 +72,7 @@ def add_command(commands: Any) -> None:  # noqa: ANN401 - argparse has no public
     )
     studio.set_defaults(run=run_studio)
 
-    for command in (serve, migrate, account, key, grant, doctor, redeliver, studio):
+    for command in (serve, migrate, account, key, grant, adjust, doctor, redeliver, studio):
         command.set_defaults(options=list(command._option_string_actions))
 
 
@@ -165,6 +171,24 @@ def run_grant(arguments: argparse.Namespace, _settings: object) -> int:
         available = accounts.grant(arguments.account, credits, arguments.note)
     if arguments.json:
         show({"id": arguments.account, "granted": credits, "available": available})
+    else:
+        say(f"{arguments.account} has {available} credits")
+    return DONE
+
+
+def run_adjust(arguments: argparse.Namespace, _settings: object) -> int:
+    """Correct a balance by a row of its own."""
+    from gateway.operations import opened
+    from ltx2.terminal import say, show
+
+    text: str = arguments.credits
+    credits = whole(text.removeprefix("-"), "N without its sign", 1, 10**9)
+    credits = -credits if text.startswith("-") else credits
+    with opened() as accounts:
+        accounts.find(arguments.account)
+        available = accounts.adjust(arguments.account, credits, arguments.note)
+    if arguments.json:
+        show({"id": arguments.account, "adjusted": credits, "available": available})
     else:
         say(f"{arguments.account} has {available} credits")
     return DONE

@@ -2,9 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-
-from sqlalchemy import delete, select
 
 from gateway.accounts import Accounts
 from gateway.backends import Backend
@@ -17,9 +14,9 @@ from gateway.migrations import migrate
 from gateway.offer import Worker, make_offer
 from gateway.prices import read_prices
 from gateway.reconcile import Reconciler
-from gateway.stores import Store, StoreFailed
+from gateway.stores import Store
 from gateway.submit import Submitter, Times
-from gateway.tables import ENDED, GenerationRow, IdempotencyRow, TokenRow
+from gateway.sweep import sweep
 from gateway.uploads import Uploads
 from gateway.webhooks.incoming import PATH, Incoming
 from ltx2.extent import Limits
@@ -27,8 +24,6 @@ from ltx2.gateway_settings import GatewaySettings
 
 IDLE = 2.0  # seconds between two looks for work that nobody announced
 SWEEP = 600.0  # seconds between two times of tidying up
-KEYS_KEPT = timedelta(hours=48)  # of idempotency
-TOKENS_KEPT = timedelta(days=7)  # after a generation's end: no platform sends later
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,21 +61,8 @@ class Core:
         self.database.close()
 
     def sweep(self) -> None:
-        """Forget what has had its time: keys of idempotency, tokens, uploads."""
-        now = self.clock.now()
-        over = select(GenerationRow.id).where(
-            GenerationRow.state.in_(ENDED), GenerationRow.ended_at <= now - TOKENS_KEPT
-        )
-        with self.database.write() as session:
-            session.execute(
-                delete(IdempotencyRow).where(IdempotencyRow.created_at <= now - KEYS_KEPT)
-            )
-            session.execute(delete(TokenRow).where(TokenRow.generation_id.in_(over)))
-        try:
-            while self.uploads.sweep():
-                pass
-        except StoreFailed:
-            return  # those that are left are found again
+        """Forget what has had its time."""
+        sweep(self.database, self.uploads, self.clock.now())
 
 
 def build(

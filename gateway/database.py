@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url
@@ -13,6 +14,7 @@ from ltx2.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 BUSY_SECONDS = 30.0  # that a writer waits for another one
+DURABLE = "FULL"  # SQLite's `synchronous`: what was committed outlives a loss of power
 REACH_SECONDS = 5  # for a connection to PostgreSQL, and for one that is free
 # What is raised where the database is away, or too busy: it may work the next time.
 AWAY = (exc.InterfaceError, exc.OperationalError, exc.TimeoutError)
@@ -49,6 +51,19 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file that one process at a time may use; None for a server's database.
+
+    Raises ConfigError for a URL of neither kind.
+    """
+    database = Database(url)
+    try:
+        file = database.engine.url.database
+        return Path(file).absolute() if database.is_sqlite and file else None
+    finally:
+        database.close()
 
 
 def unavailable(error: Exception) -> Unavailable:
@@ -94,7 +109,7 @@ def _sqlite(url: str) -> Engine:
         # Transactions are begun below: the driver's own way would begin one only before the first
         # write, and reading first would then fail where another writer came between.
         connection.isolation_level = None
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        for pragma in ("journal_mode = WAL", f"synchronous = {DURABLE}", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

@@ -7,7 +7,18 @@ to. The database refuses what must not happen: a second settlement, a balance be
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from gateway.refusals import NotFound, Unaffordable
@@ -200,8 +211,7 @@ def _state_faults(session: Session) -> list[str]:
             mine, LedgerRow.account_id != GenerationRow.account_id
         ),
     }
-    return [
-        f"generation {name} {sentence}"
-        for sentence, rule in rules.items()
-        for name in session.scalars(select(GenerationRow.id).where(rule))
+    looks = [
+        select(GenerationRow.id, literal(sentence)).where(rule) for sentence, rule in rules.items()
     ]
+    return [f"generation {name} {said}" for name, said in session.execute(union_all(*looks))]

@@ -1,11 +1,8 @@
 """`ltx2 studio`: gateway, studio and worker on this machine alone, free of charge."""
 
-import fcntl
 import logging
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import cast
@@ -16,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from gateway import clips, logs, transitions
+from gateway.alone import alone
 from gateway.app import create_app
 from gateway.backends.local import Model, ServeChild
 from gateway.clock import SystemClock
@@ -47,7 +45,9 @@ def studio(settings: Settings, *, port: int, checkpoint: str | None, folder: Pat
     listening = listen(HOST, port)
     url = address(listening, HOST)
     try:
-        with alone(folder):
+        # The database that the settings below name: `ltx2 gateway serve` is kept from it, too.
+        taken = f"another ltx2 studio uses {folder}; end it, or start this one in another folder"
+        with alone(folder.absolute() / "gateway.db", taken=taken):
             files = folder.absolute() / "files"
             say(f"the worker starts; what it says is in {folder / 'worker.log'}")
             child = ServeChild(
@@ -181,21 +181,3 @@ def _watch(child: ServeChild, server: uvicorn.Server, ended: threading.Event) ->
     if not server.should_exit:
         ended.set()
         server.should_exit = True
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """The folder is ours until the block ends. Raises ConfigError where another has it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
-    except OSError as error:
-        raise ConfigError(f"{folder} cannot be written: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(
-                f"another ltx2 studio uses {folder}; end it, or start this one in another folder"
-            ) from error
-        yield

@@ -200,7 +200,7 @@ class Reconciler:
 
     def _note(self, seen: Looked, runs: Runs) -> None:
         """The worker is at it."""
-        if runs.overdue and (output := clips.stored(self._store, seen.id)) is not None:
+        if runs.overdue and (output := self._stored(seen)) is not None:
             self._finish(seen, output, runs.queue_ms, None)
             return
         with self._locked(seen) as (_, row, now):
@@ -241,7 +241,7 @@ class Reconciler:
 
     def _end(self, seen: Looked, over: Over) -> None:
         """The job has ended without a result: the store has the last word."""
-        if over.stored and (output := clips.stored(self._store, seen.id)) is not None:
+        if over.stored and (output := self._stored(seen)) is not None:
             self._finish(seen, output, over.queue_ms, over.execution_ms)
             return
         logger.warning("%s failed: %s", seen.id, over.worker_error)
@@ -253,6 +253,18 @@ class Reconciler:
                 transitions.failed(
                     session, row, over.error, over.sentence, now, worker_error=over.worker_error
                 )
+
+    def _stored(self, seen: Looked) -> Output | None:
+        """The store's word for what goes on, and nothing from a store that is away for longer than
+        the deadline and TROUBLED: no hold is for ever. Raises Unfetched until then.
+        """
+        try:
+            return clips.stored(self._store, seen.id)
+        except Unfetched as error:
+            if self._clock.now() < _deadline(seen) + TROUBLED:
+                raise
+            logger.warning("the store has no say in the end of %s: %s", seen.id, error)
+            return None
 
     def _give_up(self, seen: Looked) -> None:
         """Nothing more is waited for."""
@@ -267,7 +279,7 @@ class Reconciler:
         if now < seen.submitted_at + UNSURE:
             self._postpone(seen)
             return
-        output = clips.stored(self._store, seen.id)
+        output = self._stored(seen)
         if output is not None:
             self._finish(seen, output, None, None)
             return

@@ -8,8 +8,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway import logs
+from gateway.alone import alone
 from gateway.app import create_app
 from gateway.clock import SystemClock
+from gateway.database import sqlite_file
 from gateway.opening import open_backend, open_store
 from ltx2.gateway_settings import GatewaySettings
 from ltx2.serve.server import WILDCARDS, listen
@@ -25,13 +27,29 @@ LEAVE_SECONDS = 3
 def serve(settings: Settings, *, host: str, port: int) -> int:
     """Serve the gateway that the environment describes. Raises ConfigError for what is missing."""
     gateway = GatewaySettings.from_env()
-    app = create_app(
-        gateway,
-        backend=open_backend(gateway),
-        store=open_store(gateway),
-        clock=SystemClock(),
-        limits=settings.limits(),
+    backend, store = open_backend(gateway), open_store(gateway)
+    with _only_process(gateway):
+        app = create_app(
+            gateway, backend=backend, store=store, clock=SystemClock(), limits=settings.limits()
+        )
+        _serve(app, gateway, host=host, port=port)
+    return DONE
+
+
+def _only_process(gateway: GatewaySettings) -> contextlib.AbstractContextManager[None]:
+    """Keep others from our SQLite file; PostgreSQL takes any number."""
+    assert gateway.database is not None
+    file = sqlite_file(gateway.database)
+    if file is None:
+        return contextlib.nullcontext()
+    return alone(
+        file,
+        taken=f"another gateway uses {file}, and SQLite is for one process: end that one, or set "
+        "LTX2_GATEWAY_DATABASE to a PostgreSQL for both",
     )
+
+
+def _serve(app: FastAPI, gateway: GatewaySettings, *, host: str, port: int) -> None:
     listening = listen(host, port)
     keys = WorkerSettings.from_env()
     secrets = (keys.api_key, keys.serve_key, gateway.metrics_key)
@@ -43,7 +61,6 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
         )
     lines(address(listening, host))
     run(server_of(app), listening)
-    return DONE
 
 
 def address(listening: socket.socket, host: str) -> str:

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 # After an attempt whose outcome is unknown, how long a webhook or the store may still reveal it.
 UNSURE = timedelta(seconds=60)
 PAUSE, LONGEST_PAUSE = timedelta(seconds=2), timedelta(seconds=60)  # between two attempts
+MOST_ASKED = timedelta(days=1)  # that the platform may ask for; whatever waits has ended before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,4 +203,6 @@ class Submitter:
 def _pause(tries: int, asked: float | None) -> timedelta:
     """Longer with each try, and as long as the platform says."""
     pause = min(PAUSE * 2 ** min(tries - 1, 10), LONGEST_PAUSE)
-    return pause if asked is None else max(pause, timedelta(seconds=asked))
+    if asked is None:
+        return pause
+    return max(pause, timedelta(seconds=min(asked, MOST_ASKED.total_seconds())))

@@ -107,7 +107,7 @@ class SessionRow(Table):
 
     sha256: Mapped[str] = mapped_column(primary_key=True)
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
-    key_id: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id"))
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id"))
     csrf: Mapped[str]
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import io
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete, func, select
 
@@ -23,6 +23,7 @@ from ltx2.extent import PictureFacts
 from ltx2.media.picture import decode
 
 KEPT = timedelta(days=7)
+WRITTEN = timedelta(hours=1)  # longer than the store takes for a picture whose row is there already
 MAX_PIXELS = 64_000_000
 # Pictures that are read at once: a large one takes some hundred megabytes of memory.
 READ_AT_ONCE, READ_BY_ONE = 4, 2
@@ -68,15 +69,18 @@ class Uploads:
             bytes=len(picture),
             sha256=hashlib.sha256(picture).hexdigest(),
             created_at=now,
-            expires_at=now + KEPT,
         )
-        row.id = self._earlier(row) or self._new(row)
+        if (known := self._earlier(row)) is not None:
+            row.id = known
+        else:
+            self._check_room(row)
+            # Over before its picture is there: what a crash leaves is seen by nobody, and swept.
+            self._write(row, until=now)
         try:
             self._store.put(row.id, PICTURE, picture, CONTENT_TYPE)
         except StoreFailed as error:
             raise Unavailable("pictures cannot be kept now; try again in a moment") from error
-        with self._database.write() as session:
-            session.merge(row)
+        self._write(row, until=now + KEPT)
         return Upload(
             id=row.id,
             uri=UPLOAD + row.id,
@@ -99,8 +103,8 @@ class Uploads:
             )
             return session.scalars(query.order_by(UploadRow.id).limit(1)).first()
 
-    def _new(self, row: UploadRow) -> str:
-        """The name of a picture that the account does not have. Raises Limited for one too many."""
+    def _check_room(self, row: UploadRow) -> None:
+        """Raises Limited for a picture too many."""
         with self._database.read() as session:
             query = select(func.count()).where(
                 UploadRow.account_id == row.account_id, UploadRow.expires_at > row.created_at
@@ -113,7 +117,11 @@ class Uploads:
                 kind="concurrency",
                 retry_after=RETRY_SECONDS,
             )
-        return row.id
+
+    def _write(self, row: UploadRow, *, until: datetime) -> None:
+        row.expires_at = until
+        with self._database.write() as session:
+            session.merge(row)
 
     def facts(self, account: Account, sources: Iterable[object]) -> Mapping[str, PictureFacts]:
         """What is known of the uploads among `sources`, by their address; others are left out."""
@@ -163,7 +171,7 @@ class Uploads:
     def sweep(self) -> int:
         """Delete those whose time is over; how many. Raises StoreFailed."""
         with self._database.read() as session:
-            over = select(UploadRow.id).where(UploadRow.expires_at <= self._clock.now())
+            over = select(UploadRow.id).where(UploadRow.expires_at <= self._clock.now() - WRITTEN)
             names = session.scalars(over.limit(100)).all()
         for name in names:
             self._store.delete(name)

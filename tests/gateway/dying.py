@@ -1,11 +1,7 @@
-"""A gateway's process that dies at a moment, by a signal that no process can catch.
-
-python -m tests.gateway.dying DATABASE FOLDER RUNPOD_URL KEY MOMENT
-"""
+"""A gateway's process that dies at a moment, by a signal that no process can catch."""
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,8 +44,8 @@ def after(name: str, owner: Any) -> None:
     setattr(owner, name, call)
 
 
-def main() -> None:
-    url, folder, runpod, key, moment = sys.argv[1:]
+def live_until(url: str, folder: str, runpod: str, key: str, moment: str) -> None:
+    """The process: one generation, made up to the moment."""
     clock = FakeClock()
     core = build(
         GatewaySettings(folder=Path(folder), database=url, modes="all"),
@@ -79,7 +75,3 @@ def main() -> None:
         clock.move(90)
         core.reconciler.turn()
     raise AssertionError("still alive")
-
-
-if __name__ == "__main__":
-    main()

@@ -231,7 +231,7 @@ def upgrade() -> None:
         "sessions",
         sa.Column("sha256", sa.String(), nullable=False),
         sa.Column("account_id", sa.String(), nullable=False),
-        sa.Column("key_id", sa.String(), nullable=True),
+        sa.Column("key_id", sa.String(), nullable=False),
         sa.Column("csrf", sa.String(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),

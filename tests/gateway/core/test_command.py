@@ -36,6 +36,11 @@ def test_an_account_a_key_and_credits_are_made_and_listed(operator):
     assert operator("grant", account, "25", "--note", "sorry")[0] == 0
     _, out, _ = operator("account", "--json")
     assert json.loads(out) == [{"id": account, "name": "Ada", "available": 75, "held": 0}]
+    code, out, _ = operator("adjust", account, "-20", "--note", "counted twice", "--json")
+    assert json.loads(out) == {"id": account, "adjusted": -20, "available": 55}
+    code, _, told = operator("adjust", account, "-56", "--note", "too much")
+    assert (code, "55" in told) == (2, True)
+    assert "60 credits" in operator("adjust", account, "5", "--note", "a little more")[2]
     code, key, told = operator("key", account, "--name", "laptop")
     assert (code, key.startswith("ltx2_"), "shown this once" in told) == (0, True, True)
     ((listed),) = json.loads(operator("key", account, "--json")[1])
@@ -50,6 +55,8 @@ def test_an_account_a_key_and_credits_are_made_and_listed(operator):
         (("grant", "acc_x", "5", "--note", "n"), "there is no account 'acc_x'"),
         (("grant", "acc_x", "0", "--note", "n"), "N must be a whole number from 1"),
         (("grant", "acc_x", "5"), "--note"),
+        (("adjust", "acc_x", "-5", "--note", "n"), "there is no account 'acc_x'"),
+        (("adjust", "acc_x", "0", "--note", "n"), "N without its sign must be a whole number from"),
         (("account", "Ada", "--credits", "-1"), "--credits must be a whole number from 0"),
         (("key", "acc_x"), "there is no account"),
         (("key", "acc_x", "--name", "a", "--revoke", "b"), "give one of them"),

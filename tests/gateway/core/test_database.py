@@ -36,11 +36,24 @@ def test_migrating_twice_changes_nothing_the_second_time(house):
     assert migrate(house.core.database) == ("0001", "0001")
 
 
-def test_a_database_of_a_newer_version_is_refused(house):
-    with house.core.database.write() as session:
-        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+@pytest.fixture
+def newer(house):
+    """A database that a later version has migrated, for as long as the test lasts."""
+
+    def marked(version):
+        with house.core.database.write() as session:
+            session.execute(text(f"UPDATE alembic_version SET version_num = '{version}'"))
+
+    with house.core.database.read() as session:
+        before = session.scalar(text("SELECT version_num FROM alembic_version"))
+    marked("9999")
+    yield house.core.database
+    marked(before)
+
+
+def test_a_database_of_a_newer_version_is_refused(newer):
     with pytest.raises(ConfigError, match="used by a newer one"):
-        migrate(house.core.database)
+        migrate(newer)
 
 
 @pytest.mark.parametrize("url", ["mysql://a/b", "sqlite://", "nonsense", "sqlite:///:memory:"])

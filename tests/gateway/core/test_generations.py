@@ -2,8 +2,10 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import func, select
 
 from gateway.refusals import (
     Conflict,
@@ -12,9 +14,11 @@ from gateway.refusals import (
     NotFound,
     Problems,
     Unaffordable,
+    Unauthorised,
     Unavailable,
 )
 from gateway.states import Queued
+from gateway.tables import EventRow, SessionRow
 from tests.gateway.house import COST, CREDITS, FORM
 
 
@@ -294,6 +298,25 @@ def test_the_ledger_is_read_in_pages(house):
     assert [each.kind for each in first.entries + rest.entries] == ["hold"] * 3 + ["grant"]
     assert rest.next_cursor is None
     assert (first.available, first.held) == (CREDITS - 3 * COST, 3 * COST)
+
+
+def test_logins_and_events_that_are_over_are_forgotten_and_waiting_ones_are_not(house):
+    key = house.core.accounts.new_key(house.account.id, "laptop").key
+    login = house.core.accounts.login(key)
+    for url in ("https://a.example", "https://b.example", "https://c.example"):
+        house.desk.cancel(house.account, house.create(webhook_url=url).id)
+    with house.core.database.write() as session:
+        gone, kept, _waiting = session.scalars(select(EventRow).order_by(EventRow.id))
+        gone.state, kept.state = "given_up", "delivered"
+        kept.delivered_at = house.clock.now() + timedelta(days=1)
+    house.clock.move(30.5 * 86_400)
+    house.core.sweep()
+    with house.core.database.read() as session:
+        assert session.scalar(select(func.count()).select_from(SessionRow)) == 0
+        left = session.scalars(select(EventRow.state).order_by(EventRow.id)).all()
+    assert left == ["delivered", "pending"]
+    with pytest.raises(Unauthorised):
+        house.desk.session(login.token)
 
 
 def test_what_has_had_its_time_is_forgotten(house):

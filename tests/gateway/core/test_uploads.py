@@ -6,10 +6,12 @@ from contextlib import ExitStack
 
 import pytest
 from PIL import Image
+from sqlalchemy import select
 
+from gateway.forms import UPLOAD
 from gateway.front import ENHANCED_AT_ONCE
 from gateway.refusals import Limited, NotFound, Problems, TooLarge, Unavailable
-from gateway.stores import StoreFailed
+from gateway.stores import PICTURE, StoreFailed
 from gateway.tables import UploadRow
 from gateway.uploads import MOST_KEPT, READ_AT_ONCE
 
@@ -124,6 +126,31 @@ def test_a_picture_is_its_accounts_own_and_lives_for_days(house):
     house.core.sweep()
     with pytest.raises(NotFound):
         house.desk.picture(house.account, made.id)
+
+
+def test_what_a_crash_leaves_of_a_picture_is_seen_by_nobody_and_swept(house, monkeypatch):
+    class Killed(BaseException):
+        """The process ends between the store and the row."""
+
+    def put_and_die(*arguments):
+        put(*arguments)
+        raise Killed
+
+    put = house.store.put
+    with monkeypatch.context() as patch:
+        patch.setattr(house.store, "put", put_and_die)
+        with pytest.raises(Killed):
+            house.desk.upload(house.account, "a.png", picture())
+    with house.core.database.read() as session:
+        (name,) = session.scalars(select(UploadRow.id))
+    assert house.store.get(name, PICTURE) is not None
+    with pytest.raises(Problems, match="there is no upload"):
+        house.create(image=UPLOAD + name)
+    house.core.sweep()
+    assert house.store.get(name, PICTURE) is not None  # it may be on its way still
+    house.clock.move(3601)
+    house.core.sweep()
+    assert house.store.get(name, PICTURE) is None
 
 
 def test_a_picture_that_is_gone_when_its_turn_comes_gives_the_credits_back(house):

@@ -4,8 +4,9 @@ import socket
 
 import pytest
 
+from gateway.alone import alone
 from gateway.backends.local import Model
-from gateway.local import FOLDER, alone, local_settings
+from gateway.local import FOLDER, local_settings
 from ltx2.cli import main
 from ltx2.errors import ConfigError
 
@@ -38,12 +39,12 @@ def test_a_port_that_is_none_is_refused(told, port):
 
 
 def test_two_studios_do_not_share_a_folder(told):
-    with alone(FOLDER):
+    with alone(FOLDER.absolute() / "gateway.db", taken="taken"):
         code, said = told("--port", "0")
     assert code == 1
     assert "another ltx2 studio uses ltx2-studio" in said
     assert not (FOLDER / "worker.log").exists()
-    with alone(FOLDER):  # and it is free afterwards
+    with alone(FOLDER.absolute() / "gateway.db", taken="taken"):  # and it is free afterwards
         pass
 
 
@@ -61,5 +62,9 @@ def test_a_night_between_two_starts_ends_no_video(tmp_path):
 
 
 def test_a_lock_is_held_by_one(tmp_path):
-    with alone(tmp_path), pytest.raises(ConfigError, match="another ltx2 studio"), alone(tmp_path):
+    file = tmp_path / "new" / "gateway.db"
+    ours, theirs = alone(file, taken="mine"), alone(file, taken="mine")
+    with ours, pytest.raises(ConfigError, match=r"^mine$"), theirs:
         raise AssertionError("two had it")
+    with alone(file, taken="mine"):
+        assert not file.exists()
