@@ -140,10 +140,15 @@ class Accounts:
     def _of_key(self, key: str) -> tuple[Account, str]:
         now = self._clock.now()
         with self._database.read() as session:
-            row = session.scalars(select(KeyRow).where(KeyRow.sha256 == digest(key))).one_or_none()
-            account = None if row is None else session.get(AccountRow, row.account_id)
-        if row is None or account is None or row.revoked_at is not None:
+            query = (
+                select(KeyRow, AccountRow)
+                .join(AccountRow, AccountRow.id == KeyRow.account_id)
+                .where(KeyRow.sha256 == digest(key))
+            )
+            found = session.execute(query).one_or_none()
+        if found is None or found[0].revoked_at is not None:
             raise Unauthorised("the API key is not known here, or was revoked")
+        row, account = found[0], found[1]
         if row.used_at is None or now - row.used_at > USED_EVERY:
             with self._database.write() as session:
                 session.execute(update(KeyRow).where(KeyRow.id == row.id).values(used_at=now))

@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import cast
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.exc import IntegrityError
@@ -19,6 +18,7 @@ from gateway.database import Database
 from gateway.desk import Account, Form, Page
 from gateway.forms import Order
 from gateway.ids import is_id, new_id
+from gateway.paces import Paces
 from gateway.prices import Price
 from gateway.refusals import Conflict, KeyReused, Limited, NotFound, Problem, Problems
 from gateway.rows import read_generation, seconds_left
@@ -31,7 +31,6 @@ SEEDS = 2**32  # of those drawn here: every language reads them without loss
 # What is left of a deleted form's words and pictures.
 _UNSAID = {"prompt": "", "negative_prompt": None, "image": None, "last_image": None}
 _PACED = ("queued", "submitted", "running")  # whose end is foretold
-REMEMBERED = 20  # finished generations that the time of the next is taken from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +56,7 @@ class Generations:
         self._clock = clock
         self._queue = queue
         self._woken = woken
+        self._paces = Paces()
 
     def replayed(self, account: Account, form: Form, key: str | None) -> Generation | None:
         """What a key made before, as it is now. Raises KeyReused, or Problems for no key."""
@@ -264,7 +264,9 @@ class Generations:
         self, session: Session, rows: Sequence[GenerationRow], *, replayed: bool = False
     ) -> list[Generation]:
         now = self._clock.now()
-        positions, paces = _positions(session, rows), _paces(session, rows)
+        positions = _positions(session, rows)
+        kinds = {(row.mode, row.resolution) for row in rows if row.state in _PACED}
+        paces = {kind: self._paces.of(session, kind, now) for kind in kinds}
         return [
             read_generation(
                 row,
@@ -328,22 +330,3 @@ def _eta(row: GenerationRow, pace: float | None, now: datetime) -> float | None:
     if row.state != "running" or row.began_at is None:
         return usual
     return max(0.0, usual - (now - row.began_at) / timedelta(seconds=1))
-
-
-def _paces(session: Session, rows: Sequence[GenerationRow]) -> dict[tuple[str, str], float | None]:
-    """Seconds that a second of video takes, by the mode and resolution of those that go on."""
-    kinds = {(row.mode, row.resolution) for row in rows if row.state in _PACED}
-    return {kind: _pace(session, *kind) for kind in kinds}
-
-
-def _pace(session: Session, mode: str, resolution: str) -> float | None:
-    """What the last finished ones took; None where there are none."""
-    query = (
-        select(GenerationRow.form, GenerationRow.execution_ms)
-        .where(GenerationRow.state == "done", GenerationRow.execution_ms.is_not(None))
-        .where(GenerationRow.mode == mode, GenerationRow.resolution == resolution)
-        .order_by(GenerationRow.id.desc())
-        .limit(REMEMBERED)
-    )
-    found = [cast("int", ms) / 1000 / form["duration"] for form, ms in session.execute(query)]
-    return sum(found) / len(found) if found else None

@@ -116,6 +116,8 @@ def judge(case: Case, status: JobStatus | None) -> Verdict:
             return _failed(case, status)
         case "cancelled" if case.cancelling:
             return Stopped()
+        case "cancelled" if late:  # by us, at a moment when the store had no say
+            return GiveUp()
         case "cancelled":
             return Over("api_error", FAULT, "the job was cancelled by someone else", stored=True)
         case "timed_out":

@@ -245,4 +245,5 @@ def test_a_store_that_stays_away_holds_no_credits_for_ever(house, monkeypatch):
         for _ in range(3):
             house.turn(1200)
     assert {house.see(each).state.error for each in (known, unsure)} == {"timeout"}
+    assert len(house.runpod.of(unsure)) == 1
     assert house.balance() == (CREDITS, 0)
