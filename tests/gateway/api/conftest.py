@@ -1,6 +1,7 @@
 """A gateway as an app for each test."""
 
 import io
+import shutil
 
 import pytest
 from PIL import Image
@@ -9,8 +10,11 @@ from tests.gateway.api.site import Site
 
 
 @pytest.fixture
-def database():
+def database(sqlite, tmp_path):
     """Where a site keeps its rows: SQLite in its folder, but for modules that take both kinds."""
+    file = tmp_path / "gateway.db"
+    shutil.copyfile(sqlite, file)
+    return f"sqlite:///{file}"
 
 
 @pytest.fixture
