@@ -1,6 +1,7 @@
 """Work that waits for others, some pieces at once: one that is slow keeps none from its turn."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TypeVar
@@ -27,9 +28,14 @@ def work_off(
     raises first, and leaves the others at their work.
     """
     count, busy = 0, dict[Future[None], T]()
+    next_look = 0.0
     while True:
         free = at_once - len(busy)
-        found = claim(free, list(busy.values())) if free and not leaving() else ()
+        # Where less was due than there were seats, each end of a piece is no reason to ask again.
+        look = free > 0 and (not busy or time.monotonic() >= next_look) and not leaving()
+        found = claim(free, list(busy.values())) if look else ()
+        if look and len(found) < free:
+            next_look = time.monotonic() + LOOK_SECONDS
         count += len(found)
         busy |= {_begun(do, each, name): each for each in found}
         if not busy:
