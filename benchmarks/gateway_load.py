@@ -51,6 +51,7 @@ from ltx2.serve.server import listen
 ACCOUNTS, CREDITS = 20, 10_000_000
 FORM = {"prompt": "a heron lifts off a misty lake", "duration": 2, "resolution": "540p"}
 TWICE, CANCELLED, LISTED = 0.2, 0.25, 0.3  # shares of what clients do
+LOOKS = 2  # at each generation, before some are called off
 DRAIN_SECONDS = 120.0
 # How a job may have ended on the platform; one that was called off may have failed before.
 ENDS = {"done": {"COMPLETED"}, "failed": {"FAILED"}, "cancelled": {"CANCELLED", "FAILED"}}
@@ -261,8 +262,9 @@ class _Client:
             return
         (name,) = names
         self._seen.created[key] = name
-        await asyncio.sleep(self._dice.uniform(0, 0.2) * self._load.think)
-        await self._look(f"/api/generations/{name}")
+        for _ in range(LOOKS):
+            await asyncio.sleep(self._dice.uniform(0, 0.2) * self._load.think)
+            await self._look(f"/api/generations/{name}")
         if self._dice.random() < CANCELLED:
             answer = await self._line.post(f"/api/generations/{name}/cancel", headers=self._headers)
             self._expect(answer, 200, 202)
@@ -274,10 +276,6 @@ class _Client:
         headers = {**self._headers, "idempotency-key": key}
         answer = await self._line.post("/api/generations", json=form, headers=headers)
         self._seen.create_ms.append(1000 * (time.perf_counter() - began))
-        # Two at once with one key: the second may be told to come again.
-        while answer.status_code == 409:
-            await asyncio.sleep(0.1)
-            answer = await self._line.post("/api/generations", json=form, headers=headers)
         return answer.json()["id"] if self._expect(answer, 202) else None
 
     async def _look(self, path: str) -> None:
