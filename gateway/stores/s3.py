@@ -21,9 +21,12 @@ Made = TypeVar("Made")
 
 
 class S3Store:
-    """Files in a bucket. Raises ConfigError for one that signs no links: browsers need them."""
+    """Files in a bucket. Raises ConfigError for one that signs no links: browsers need them.
 
-    def __init__(self, config: S3Config) -> None:
+    `times` are those of small files; videos have the longer ones of the worker's own store.
+    """
+
+    def __init__(self, config: S3Config, *, times: Times = TIMES) -> None:
         if not config.signs_links:
             raise ConfigError(
                 "the gateway needs a store whose objects have links; RunPod's network volumes "
@@ -31,7 +34,7 @@ class S3Store:
             )
         self.config = config
         self._clips = Clips(config)
-        self._line = Line(config, TIMES)
+        self._line = Line(config, times)
 
     def find(self, generation_id: str) -> Mapping[str, Any] | None:
         """The worker's result of a video that is there whole; None where there is none."""

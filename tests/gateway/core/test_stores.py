@@ -11,9 +11,13 @@ from gateway.stores.s3 import S3Store
 from ltx2.delivery.s3 import S3Store as WorkersStore
 from ltx2.delivery.store import record
 from ltx2.errors import ConfigError
+from ltx2.media.upload import Times
 from tests.gateway.fake_runpod import clip
 from tests.gateway.house import House
 from tests.worker.s3_server import config, serving_s3
+
+# The server may be slow on a busy machine; how soon a store is given up is not tested here.
+PATIENT = Times(reach=120.0, quiet=120.0, least=240.0)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +33,7 @@ def store(request, tmp_path):
     if request.param == "folder":
         return FolderStore(tmp_path / "store")
     server = request.getfixturevalue("server")
-    return S3Store(config(server.url, prefix=f"t-{tmp_path.name}"))
+    return S3Store(config(server.url, prefix=f"t-{tmp_path.name}"), times=PATIENT)
 
 
 @pytest.fixture
@@ -102,7 +106,7 @@ def test_a_store_without_links_is_refused():
 
 def test_what_the_worker_delivered_is_taken_where_it_lies(server, tmp_path, video):
     settings = config(server.url, prefix=f"w-{tmp_path.name}")
-    house = House(f"sqlite:///{tmp_path}/x.db", tmp_path, store=S3Store(settings))
+    house = House(f"sqlite:///{tmp_path}/x.db", tmp_path, store=S3Store(settings, times=PATIENT))
     try:
         name, job = house.submit()
         made = house.runpod.result(job)
