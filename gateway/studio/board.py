@@ -6,6 +6,7 @@ from gateway.desk import Account, Page
 from gateway.refusals import Problems
 from gateway.states import Generation
 from gateway.studio.copies import Copy, copies
+from gateway.studio.guide import Guide, guide
 from gateway.studio.jobs import JobView, job_view
 from gateway.studio.visit import House
 
@@ -30,6 +31,7 @@ class Board:
     queue: tuple[JobView, ...]
     recent: tuple[JobView, ...]
     page: Page
+    guide: Guide
 
 
 def board(house: House, account: Account, origin: str, chosen: str | None = None) -> Board:
@@ -49,6 +51,7 @@ def board(house: House, account: Account, origin: str, chosen: str | None = None
         queue=views(house, [each for each in reversed(rest) if not each.ended]),
         recent=views(house, [each for each in rest if each.ended][:RECENT]),
         page=page,
+        guide=guided(house),
     )
 
 
@@ -76,13 +79,18 @@ def another(job: Generation) -> dict[str, object]:
 
 def view(house: House, job: Generation) -> JobView:
     """A generation in words."""
-    return job_view(job, house.now(), cameras(house))
+    return views(house, [job])[0]
 
 
 def views(house: House, jobs: list[Generation]) -> tuple[JobView, ...]:
     """Some generations in words."""
-    now, titles = house.now(), cameras(house)
-    return tuple(job_view(job, now, titles) for job in jobs)
+    now, titles, waiting = house.now(), cameras(house), guided(house).waiting
+    return tuple(job_view(job, now, titles, waiting) for job in jobs)
+
+
+def guided(house: House) -> Guide:
+    """What people are told of the model."""
+    return guide(embedded=house.desk.offer().models[0].embedded)
 
 
 def cameras(house: House) -> dict[str, str]:

@@ -10,6 +10,7 @@ from gateway.offer_view import ModeOffer, Offer, ResolutionOffer
 from gateway.states import Done
 from gateway.studio import wording
 from gateway.studio.draft import SWITCHES, Draft, can
+from gateway.studio.guide import Guide, guide
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,16 +81,21 @@ class Composer:
     max_upload_bytes: int
     upload_types: str
     steps: int
-    embedded: bool
+    guide: Guide
     matrix: Mapping[str, object]  # what the script needs to rule out the same combinations
 
 
-_SWITCH_WORDS = {
-    "generate_audio": ("Sound", "Speech, ambience and effects that fit the picture."),
-    "spatial_upscaler": ("Two passes", "Composes small, then refines at full size."),
-    "temporal_upscaler": ("Double frame rate", "Smoother motion, twice the frames."),
-    "detailer": ("Detailer", "One more pass for texture and fine lines."),
-    "enhance_prompt": ("Enrich prompt", "A language model rewrites it just before generating."),
+_SWITCH_NAMES = {
+    "generate_audio": "Sound",
+    "spatial_upscaler": "Two passes",
+    "temporal_upscaler": "Double frame rate",
+    "detailer": "Detailer",
+    "enhance_prompt": "Enrich prompt",
+}
+_SWITCH_NOTES = {
+    "spatial_upscaler": "Composes small, then refines at full size.",
+    "temporal_upscaler": "Smoother motion, twice the frames.",
+    "detailer": "One more pass for texture and fine lines.",
 }
 
 
@@ -98,6 +104,7 @@ def composer(offer: Offer, draft: Draft, usual: Mapping[str, float]) -> Composer
     model = offer.model(draft.value("model")) or offer.models[0]
     mode = model.mode(draft.value("mode")) or model.modes[0]
     size = mode.resolution(draft.value("resolution")) or mode.resolutions[0]
+    words = guide(embedded=model.embedded)
     rate = draft.value("fps") or str(offer.default.fps)
     # All that any choice of the others allows: the script rules out what the present one does not.
     modes = {each.mode: each for row in (*offer.models, model) for each in row.modes}
@@ -155,8 +162,8 @@ def composer(offer: Offer, draft: Draft, usual: Mapping[str, float]) -> Composer
         switches=tuple(
             Switch(
                 name=name,
-                label=_SWITCH_WORDS[name][0],
-                note=_SWITCH_WORDS[name][1],
+                label=_SWITCH_NAMES[name],
+                note=_note(name, words),
                 price=f"+{offer.surcharges[name]}%" if offer.surcharges.get(name) else "",
                 on=draft.on(name) and can(mode, name),
                 only=_only(model.modes, [can(each, name) for each in model.modes]),
@@ -174,7 +181,7 @@ def composer(offer: Offer, draft: Draft, usual: Mapping[str, float]) -> Composer
         max_upload_bytes=offer.max_upload_bytes,
         upload_types=",".join(offer.upload_types),
         steps=mode.steps,
-        embedded=model.embedded,
+        guide=words,
         matrix=_matrix(offer),
     )
 
@@ -185,13 +192,13 @@ def button(quote: Quote | None, available: int, *, busy: str = "Generate") -> Bu
         return Button(
             label=busy,
             credits=None,
-            after=f"{wording.credit_words(available)} available",
+            after=f"{wording.amount_words(available)} available",
             makes="",
             enough=True,
             notes=(),
         )
     if quote.sufficient:
-        after = f"{wording.credit_words(quote.available_after)} left afterwards"
+        after = f"{wording.amount_words(quote.available_after)} left afterwards"
     else:
         missing = wording.credit_words(-quote.available_after)
         after = f"{missing} short: you have {quote.available:,}"
@@ -213,6 +220,11 @@ def usual_seconds(page: Page) -> dict[str, float]:
         if isinstance(job.state, Done) and job.execution_ms is not None:
             seen.setdefault(str(job.form.get("mode")), []).append(job.execution_ms / 1000)
     return {mode: median(seconds) for mode, seconds in seen.items()}
+
+
+def _note(switch: str, words: Guide) -> str:
+    own = {"generate_audio": words.sound, "enhance_prompt": words.enrich}
+    return own.get(switch) or _SWITCH_NOTES[switch]
 
 
 def _chosen(value: str, label: str, chosen: str) -> Choice:

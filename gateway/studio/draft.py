@@ -66,12 +66,16 @@ def again(offer: Offer, form: Form, *, keep_seed: bool) -> Draft:
     values = dict(fresh(offer).values)
     for name in FIELDS:
         asked = form.get(name)
+        if asked is None:
+            continue  # what was left out was made as the form begins
         if name in SWITCHES:
-            values.pop(name, None)
-            if asked is True:
-                values[name] = "on"
-        elif asked is not None:
+            values[name] = "on" if asked is True else ""
+        else:
             values[name] = _written(asked)
+    row = _mode(offer, values)
+    for name in SWITCHES:
+        if row is not None and not can(row, name) and form.get(name) is None:
+            values.pop(name, None)
     if not keep_seed:
         values.pop("seed", None)
     return Draft(values)

@@ -20,6 +20,7 @@ from gateway.states import (
     Submitted,
 )
 from gateway.studio import wording
+from gateway.studio.guide import WORLD
 
 Tone = Literal["waiting", "running", "stopping", "done", "failed", "cancelled"]
 
@@ -41,6 +42,7 @@ class VideoView:
     file_name: str
     width: int
     height: int
+    wide: bool  # fills the tile of a list
     facts: tuple[tuple[str, str], ...]  # of the file as it really is
     warnings: tuple[str, ...]
     prompt: str
@@ -87,10 +89,17 @@ class JobView:
         return part
 
 
-def job_view(job: Generation, now: datetime, cameras: dict[str, str]) -> JobView:
-    """A generation as it is now. `cameras` has the titles of the moves."""
+def job_view(
+    job: Generation,
+    now: datetime,
+    cameras: dict[str, str],
+    waiting: tuple[str, str] = WORLD.waiting,
+) -> JobView:
+    """A generation as it is now. `cameras` has the titles of the moves, `waiting` what is said
+    while the worker has not begun.
+    """
     prompt = str(job.form.get("prompt", ""))
-    tone, headline, detail = _state(job)
+    tone, headline, detail = _state(job, waiting)
     progress, began = _progress(job)
     title, video = _shortened(prompt), _video(job)
     return JobView(
@@ -121,15 +130,17 @@ def job_view(job: Generation, now: datetime, cameras: dict[str, str]) -> JobView
     )
 
 
-def _state(job: Generation) -> tuple[Tone, str, str]:
+def _state(job: Generation, waiting: tuple[str, str]) -> tuple[Tone, str, str]:
     """Tone, headline and the sentence under it."""
     match job.state:
         case Queued(position=1):
             return "waiting", "Next in the queue", "It starts as soon as a worker is free."
         case Queued(position=position):
             return "waiting", f"Queued, number {position}", f"{position - 1} before it."
+        case Submitted(position=position) if position is not None and position > 1:
+            return "waiting", waiting[0], f"{position - 1} before it."
         case Submitted():
-            return "waiting", "Waiting for a GPU", "A cold start can take a few minutes."
+            return "waiting", *waiting
         case Running(progress=progress):
             return "running", wording.phase_words(progress), ""
         case Cancelling():
@@ -275,6 +286,7 @@ def _video(job: Generation) -> VideoView | None:
         file_name=f"ltx2-{job.id}.mp4",
         width=output.width,
         height=output.height,
+        wide=1.5 <= output.width / output.height <= 2,
         facts=_facts(job, output),
         warnings=output.warnings,
         prompt=output.prompt,
@@ -287,10 +299,10 @@ def _facts(job: Generation, output: Output) -> tuple[tuple[str, str], ...]:
         ("Size", f"{output.width} × {output.height}"),
         ("Length", f"{wording.number_words(output.duration)} s"),
         ("Frames", f"{output.num_frames} at {wording.number_words(output.fps)} fps"),
-        ("Sound", "yes" if output.has_audio else "none"),
+        ("Sound", "Yes" if output.has_audio else "None"),
         ("Seed", str(output.seed)),
         ("File", wording.size_words(output.bytes)),
     ]
     if job.execution_ms is not None:
-        rows.append(("Made in", wording.clock(job.execution_ms / 1000)))
+        rows.append(("Made in", wording.took(job.execution_ms / 1000)))
     return tuple(rows)

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from gateway.desk import Quote
 from gateway.refusals import Limited, NotFound, Problem, Problems, TooLarge, Unavailable
-from gateway.studio import board, composer, draft
+from gateway.studio import board, composer, draft, wording
 from gateway.studio.pages import compose_page
 from gateway.studio.routing import studio_route
 from gateway.studio.visit import House, sent_file, text, texts, wants_json
@@ -49,7 +49,8 @@ def live_routes(house: House) -> APIRouter:
                 found.append({"id": each, "gone": True, "live": False})
         available = desk.credits(account, limit=1).available
         return JSONResponse(
-            {"jobs": found, "available": available}, headers={"cache-control": "no-store"}
+            {"jobs": found, "available": wording.amount(available)},
+            headers={"cache-control": "no-store"},
         )
 
     @routes.get("/studio/board")

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from gateway.refusals import NotFound
 from gateway.states import Status
 from gateway.studio import board, composer, draft
-from gateway.studio.examples import examples
+from gateway.studio.guide import guide
 from gateway.studio.routing import studio_route
 from gateway.studio.visit import House
 
@@ -48,7 +48,7 @@ def page_routes(house: House) -> APIRouter:
         account = house.account(request)
         offer = desk.offer()
         shown = draft.fresh(offer)
-        begun = examples(embedded=offer.models[0].embedded)
+        begun = guide(embedded=offer.models[0].embedded).examples
         if example is not None and 0 <= example < len(begun):
             shown = draft.Draft({**shown.values, "prompt": begun[example][1]})
         if source is not None:
@@ -126,7 +126,6 @@ def compose_page(
         form=composer.composer(offer, shown, composer.usual_seconds(beside.page)),
         button=composer.button(quote, available),
         board=beside,
-        examples=examples(embedded=offer.models[0].embedded),
         notice=notice,
         enhanced=enhanced,
         undo=undo,

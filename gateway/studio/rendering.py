@@ -21,6 +21,8 @@ def environment() -> jinja2.Environment:
     made.filters |= {
         "credits": wording.credit_words,
         "moment": wording.moment,
+        "amount": wording.amount,
+        "signed": wording.signed,
         "entry": lambda entry: wording.ENTRIES[entry],
     }
     return made

@@ -112,6 +112,7 @@ class House:
             "here": here(request),
             "asset": self.assets.address,
             "new_key": new_key,
+            "request_id": getattr(request.state, "request_id", None),
         }
         html = self.templates.get_template(template).render(shown | values)
         return HTMLResponse(html, status, headers={"cache-control": "no-store", "vary": "cookie"})

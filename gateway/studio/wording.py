@@ -85,6 +85,33 @@ def number_words(value: float) -> str:
     return f"{value:.3f}".rstrip("0").rstrip(".")
 
 
+def amount(count: int) -> str:
+    """ "480", "12,000", "999.9M", "1B": exact below a million, else rounded down."""
+    for unit, size in (("B", 10**9), ("M", 10**6)):
+        if abs(count) >= size:
+            tenths = abs(count) * 10 // size
+            whole = f"{tenths // 10}.{tenths % 10}".removesuffix(".0")
+            return f"{'-' if count < 0 else ''}{whole}{unit}"
+    return f"{count:,}"
+
+
+def amount_words(count: int) -> str:
+    """ "1 credit", "480 credits", "999.9M credits"."""
+    return f"{amount(count)} credit" if count == 1 else f"{amount(count)} credits"
+
+
+def signed(count: int) -> str:
+    """ "+6", "−6", "–" for nothing: as a table of money writes them."""
+    return f"{count:+,}".replace("-", "−") if count else "–"
+
+
+def took(seconds: float) -> str:
+    """ "51 s", "5:12 min", "1:02:05 h"."""
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    return f"{clock(seconds)} {'h' if seconds >= 3600 else 'min'}"
+
+
 def moment(at: datetime) -> str:
     """ "2 Dec 2026, 09:00 UTC"."""
     return f"{at.day} {at:%b %Y, %H:%M} UTC"

@@ -33,6 +33,7 @@ export function composer() {
       form.requestSubmit(field("go"));
     }
   });
+  document.addEventListener("balance", ask);
   // The browser may fill fields in again when a page is loaded, and bring one back as it was.
   window.addEventListener("pageshow", (event) => {
     if (event.persisted) form.elements.key.value = crypto.getRandomValues(new Uint32Array(5)).join("-");

@@ -34,10 +34,12 @@ async function look() {
   watch();
 }
 
-/** The balance at the top. */
-export function showAvailable(count) {
+/** The balance at the top; the form is told when it changes. */
+export function showAvailable(words) {
   const place = document.getElementById("available");
-  if (place) place.textContent = count.toLocaleString("en");
+  if (!place || place.textContent === words) return;
+  place.textContent = words;
+  document.dispatchEvent(new Event("balance"));
 }
 
 function show(job) {
