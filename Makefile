@@ -5,7 +5,7 @@
 #   make test    every test that needs no GPU                     make gpu     the tests that do
 #   make golden  rewrite the golden plans                         make sizes   what is getting long
 #   make lock    resolve pyproject.toml into the locks            make setup   only install
-#   make bench   a benchmark, SCENARIO=lora_switch or soak        make image   the image's steps, proved
+#   make bench   a benchmark, SCENARIO=fast, ARGS="--runs 5"      make image   the image's steps, proved
 #   make tiny-eval   what the tiny checkpoint can do, measured on CLIPS=200 prompts, SHOTS=50 a camera
 
 PYTHON ?= $(firstword $(foreach name,python$(shell cat .python-version) python3.12 python3.13 \
@@ -30,7 +30,7 @@ endif
 
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' requirements.lock)
 VIDEO ?= out.mp4
-SCENARIO ?= lora_switch
+SCENARIO ?= fast
 CLIPS ?= 200
 SHOTS ?= 50
 PROMPT ?= a large red square moving left on a gray checked ground
@@ -77,9 +77,10 @@ check: $(READY)
 	$(PY) -m ruff format --check .
 	$(PY) -m pyright --pythonpath $(PY)
 
+# SCENARIO=--help lists them; ARGS are its own, as ARGS="--weights random --runs 5".
 # One thread: on a machine that does other work, more would be slower and vary more.
 bench: $(READY)
-	OMP_NUM_THREADS=1 $(PY) -m benchmarks.$(SCENARIO)
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.run $(SCENARIO) $(ARGS)
 
 # Every step of the Dockerfile in a clean root folder, without Docker. Needs Linux and root.
 image: $(READY)

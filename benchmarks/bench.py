@@ -1,0 +1,112 @@
+"""What a scenario works with: the arguments, and an engine on the weights that were asked for."""
+
+import argparse
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import ltx2
+from benchmarks.ceiling import matmul_ceiling
+from ltx2.engine import find_device
+from ltx2.prepare import Prepared, prepare
+from ltx2.settings import Settings
+
+PROMPT = "a large red square moving left on a gray checked ground"
+PICTURE = (768, 512)  # pixels of the conditioning picture
+
+
+class Unmeasurable(RuntimeError):
+    """This scenario has nothing to measure with these weights or on this machine."""
+
+
+@dataclass(kw_only=True)
+class Bench:
+    """One run of the command."""
+
+    arguments: argparse.Namespace
+    scratch: Path  # a folder that is empty and goes away
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings of the environment."""
+        return Settings.from_env()
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where it is measured."""
+        return find_device(self.arguments.device or self.settings.device)
+
+    @property
+    def random(self) -> bool:
+        """Whether weights are drawn instead of read."""
+        return self.arguments.weights == "random"
+
+    @cached_property
+    def engine(self) -> "ltx2.Engine":
+        """The engine, on weights that are drawn or read."""
+        mode = getattr(self.arguments, "mode", None) or "fast"
+        if self.random:
+            from ltx2.drawn import drawn_engine
+
+            return drawn_engine(
+                self.arguments.checkpoint,
+                device=self.device,
+                settings=self.settings,
+                scratch=self.scratch,
+            )
+        return ltx2.Engine.load(
+            self.arguments.weights, mode=mode, device=str(self.device), settings=self.settings
+        )
+
+    @cached_property
+    def ceiling(self) -> float:
+        """Operations a second of a large matrix product in the engine's type, on this device."""
+        return matmul_ceiling(self.device, self.engine.components.dtype)
+
+    def weights_card(self) -> dict[str, Any]:
+        """What the engine is and how it runs."""
+        parts = self.engine.components
+        return {
+            "weights": "random" if self.random else self.engine.checkpoint.name,
+            "checkpoint": self.engine.checkpoint.name,
+            "generation": self.engine.checkpoint.generation.name,
+            "dtype": str(parts.dtype).removeprefix("torch."),
+            "residency": parts.residency,
+            "quantised": {name: kind for name, kind in parts.quantise.items() if kind != "none"},
+        }
+
+    def prepared(self, **fields: Any) -> Prepared:  # noqa: ANN401 - fields of a request
+        """A request of these fields, as a caller's would be prepared."""
+        engine = self.engine
+        request = ltx2.Request.parse({"prompt": PROMPT, "seed": 7, **fields})
+        ready = prepare(
+            request,
+            checkpoint=engine.checkpoint,
+            limits=engine.limits,
+            media=engine.media_limits,
+            files=None if self.random else engine.lora_files,
+            sources=None if self.random else engine.lora_sources,
+        )
+        if self.random:  # its LoRAs have no files to look into
+            from dataclasses import replace
+
+            return replace(ready, matches={})
+        return ready
+
+    def picture(self) -> Path:
+        """A conditioning picture: a gradient with an edge, so that encoding has work to do."""
+        from PIL import Image
+
+        file = self.scratch / "picture.png"
+        if not file.exists():
+            width, height = PICTURE
+            ramp = Image.linear_gradient("L").resize((width, height))
+            Image.merge("RGB", (ramp, ramp.transpose(Image.Transpose.ROTATE_180), ramp)).save(file)
+        return file
+
+    def tell(self, line: str) -> None:
+        """A line for whoever watches."""
+        print(line, flush=True)

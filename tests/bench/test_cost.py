@@ -1,0 +1,111 @@
+"""The cost model counts what torch counts, on every generation's real architecture."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.cost import latents, text
+from benchmarks.cost.transformer import Lengths, forward
+from pipelines.memory.released import released_module
+from pipelines.models import GENERATIONS
+
+LENGTHS = Lengths(video=2 * 3 * 4, audio=11, text=96)
+CALLS = {
+    "plain": ({}, {}),
+    "isolated": ({"isolate_modalities": True}, {"isolated": True}),
+    "perturbed": ({"spatio_temporal_guidance_blocks": [28]}, {"perturbed": 1}),
+    "a timestep a token": ({}, {"timesteps": LENGTHS.video}),
+}
+
+
+def counted(work):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        work()
+    return counter.get_total_flops()
+
+
+def empty(*shape):
+    return torch.zeros(*shape, device="meta")
+
+
+@pytest.fixture(scope="module", params=["2.0", "2.3", "2.5"])
+def generation(request):
+    return GENERATIONS[request.param]
+
+
+def built(generation, component):
+    with torch.device("meta"):
+        return released_module(generation, component).eval()
+
+
+def test_a_forward_costs_what_torch_counts(generation):
+    model = built(generation, "transformer")
+    config = model.config
+    width = config.caption_channels if config.use_prompt_embeddings else None
+    for name, (call, cost) in CALLS.items():
+        rows = LENGTHS.video if "timesteps" in cost else 1
+        found = counted(
+            lambda rows=rows, call=call: model(
+                hidden_states=empty(1, LENGTHS.video, 128),
+                audio_hidden_states=empty(1, LENGTHS.audio, 128),
+                encoder_hidden_states=empty(1, LENGTHS.text, width or 4096),
+                audio_encoder_hidden_states=empty(1, LENGTHS.text, width or 2048),
+                timestep=empty(1, rows),
+                audio_timestep=empty(1, 1),
+                sigma=empty(1),
+                audio_sigma=empty(1),
+                num_frames=2,
+                height=3,
+                width=4,
+                audio_num_frames=LENGTHS.audio,
+                **call,
+            )
+        )
+        assert forward(config, LENGTHS, **cost).total == found, name
+
+
+def test_the_connectors_cost_what_torch_counts(generation):
+    model = built(generation, "connectors")
+    tokens = 1024
+    features = model.config.caption_channels
+    hidden = torch.zeros(1, tokens, features, model.config.text_proj_in_factor, device="meta")
+    mask = empty(1, tokens)
+    registers = {
+        name: module
+        for name, module in model.named_modules()
+        if hasattr(module, "learnable_registers")
+    }
+    for module in registers.values():  # where they go is asked of values, which meta has none of
+        module.learnable_registers = None
+    found = counted(lambda: model(hidden, mask, padding_side="left"))
+    assert text.connectors(model.config, tokens).total == found
+
+
+def test_the_decoder_costs_what_torch_counts(generation):
+    model = built(generation, "vae")
+    size = (3, 4, 5)
+    found = counted(lambda: model.decode(empty(1, 128, *size), return_dict=False))
+    assert latents.decoder(model.config, *size).total == found
+
+
+@pytest.mark.parametrize("upscaler", ["spatial_upscaler", "temporal_upscaler"])
+def test_an_upscaler_costs_what_torch_counts(generation, upscaler):
+    model = built(generation, upscaler)
+    found = counted(lambda: model(empty(1, 128, 3, 4, 5)))
+    assert latents.upscaler(model.config, 3, 4, 5).total == found
+
+
+def test_the_text_encoder_costs_what_torch_counts():
+    model = built(GENERATIONS["2.3"], "text_encoder").model.language_model
+    ids = torch.zeros(1, 64, dtype=torch.long, device="meta")
+    found = counted(lambda: model(input_ids=ids, use_cache=False))
+    assert text.encoder(model.config, 64).total == found
+
+
+def test_tiles_cost_more_than_the_whole_and_one_tile_costs_the_same():
+    config = built(GENERATIONS["2.3"], "vae").config
+    whole = latents.decoder(config, 16, 22, 40)
+    once = latents.decoder_in_tiles(config, (16, 22, 40), (16, 24, 40), (3, 2, 2))
+    tiled = latents.decoder_in_tiles(config, (16, 22, 40), (10, 24, 24), (3, 2, 2))
+    assert once == whole
+    assert 1.1 < tiled.total / whole.total < 2
