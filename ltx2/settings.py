@@ -308,3 +308,17 @@ class Launch:
             wrong = ["RANK", "WORLD_SIZE"]
         told = ", ".join(f"{name}={environ.get(name)!r}" for name in wrong)
         raise ConfigError(f"the launcher's {told} cannot be; start with torchrun, or unset them")
+
+    def problems(self, *, parallel: bool) -> list[str]:
+        """What is wrong with how this process was started, for a command that makes one clip."""
+        if parallel and self.processes == 1:
+            return [
+                "--parallel shares a clip between processes, and this is the only one; start it "
+                "with: torchrun --nproc-per-node N -m ltx2 generate ... --parallel"
+            ]
+        if self.processes > 1 and not parallel:
+            return [
+                f"{self.processes} processes were started, and each would make the same clip; add "
+                "--parallel to share it, or use ltx2 batch for many clips"
+            ]
+        return []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltx2.batch.jobs import Job, Line
 from ltx2.batch.order import Planned
-from ltx2.errors import BadRequest, ConfigError, Ltx2Error
+from ltx2.errors import BadRequest, Ltx2Error
 from ltx2.extent import combined
 from ltx2.prepare import Prepared, prepare, with_loras
 from ltx2.request import Request
