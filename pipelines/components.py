@@ -6,7 +6,7 @@ Parts come when a stage first uses them and stay as the residency says.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -62,6 +62,8 @@ class Components:
         self._keep_variants = keep_variants
         self.find_adapter = find_adapter
         self.quantise = dict(quantise)
+        # How several processes share a transformer's passes.
+        self.shared: Callable[[nn.Module], AbstractContextManager[object]] = nullcontext
         self._adapters = AdapterStore(max_bytes=adapter_bytes(self.device))
         self._parts: dict[str, Any] = {}
         self._in_use: set[str] = set()
@@ -243,7 +245,7 @@ class Components:
             {"transformer": transformer}, self._files(adapters), elsewhere=("connectors",)
         )
         # Adapters first: they come to the device with the layers they lie on.
-        with applied, self._on_device(name, transformer):
+        with applied, self._on_device(name, transformer), self.shared(transformer):
             yield transformer
 
     @contextmanager
