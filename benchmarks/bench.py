@@ -1,12 +1,15 @@
 """What a scenario works with: the arguments, and an engine on the weights that were asked for."""
 
 import argparse
-from dataclasses import dataclass
+import base64
+import io
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 import ltx2
 from benchmarks.ceiling import matmul_ceiling
@@ -91,21 +94,17 @@ class Bench:
             sources=None if self.random else engine.lora_sources,
         )
         if self.random:  # its LoRAs have no files to look into
-            from dataclasses import replace
-
             return replace(ready, matches={})
         return ready
 
-    def picture(self) -> Path:
-        """A conditioning picture: a gradient with an edge, so that encoding has work to do."""
-        from PIL import Image
-
-        file = self.scratch / "picture.png"
-        if not file.exists():
-            width, height = PICTURE
-            ramp = Image.linear_gradient("L").resize((width, height))
-            Image.merge("RGB", (ramp, ramp.transpose(Image.Transpose.ROTATE_180), ramp)).save(file)
-        return file
+    def picture(self) -> str:
+        """A conditioning picture as a request has it: a gradient, so that it is not flat."""
+        width, height = PICTURE
+        ramp = Image.linear_gradient("L").resize((width, height))
+        turned = ramp.transpose(Image.Transpose.ROTATE_180)
+        file = io.BytesIO()
+        Image.merge("RGB", (ramp, turned, ramp)).save(file, "PNG")
+        return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
     def tell(self, line: str) -> None:
         """A line for whoever watches."""

@@ -23,7 +23,7 @@ class Lightricks:
         self._device = engine.components.device
         self._plan: Any = prepared.plan
         self._target = target
-        self._images = [(str(image), 0, 1.0) for image in _pictures(prepared)]
+        self._images = [(str(file), 0, 1.0) for file in _pictures(prepared, target.parent)]
         self._pipe = DistilledPipeline(
             distilled_checkpoint_path=str(weights.files("transformer", "distilled")[0]),
             gemma_root=str(weights.files("text_encoder")[0]),
@@ -92,7 +92,10 @@ class Lightricks:
         del self._pipe
 
 
-def _pictures(prepared: "Prepared") -> list[str]:
-    """Paths of the request's pictures."""
-    image = prepared.request.image
-    return [] if image is None else [str(image)]
+def _pictures(prepared: "Prepared", folder: Path) -> list[Path]:
+    """The request's pictures as files, which is how its pipeline takes them."""
+    files = []
+    for name, image in prepared.inputs.images.items():
+        files.append(folder / f"{name}.png")
+        image.save(files[-1])
+    return files

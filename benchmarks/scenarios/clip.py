@@ -100,7 +100,7 @@ def _prepared(bench: Bench) -> Prepared:
     if given.steps and given.mode == "pro":
         fields["num_inference_steps"] = given.steps
     if given.picture:
-        fields["image"] = str(bench.picture())
+        fields["image"] = bench.picture()
     return bench.prepared(mode=given.mode, **fields)
 
 

@@ -84,7 +84,7 @@ def _sizes(bench: Bench) -> Iterator[tuple[int, int, int]]:
 
 def _prepared(bench: Bench, rung: Rung) -> Prepared:
     """One pass of a few steps at that size, without a second one."""
-    picture = {"image": str(bench.picture())} if rung.kind == "picture" else {}
+    picture = {"image": bench.picture()} if rung.kind == "picture" else {}
     prepared = bench.prepared(
         mode="fast",
         width=rung.width,
