@@ -1,0 +1,107 @@
+"""Latents of one process and of several, compared: run by test_parallel.py in each process.
+
+Writes a JSON document: for each case how far the two are apart, as shares of the latents' own
+standard deviation.
+"""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+import ltx2
+from ltx2.processes import own_device
+from ltx2.settings import Launch
+from pipelines.recipes.finish import upscale
+from pipelines.stages.condition import place
+from pipelines.stages.denoise import denoise
+from pipelines.stages.prompt import encode_prompts
+from pipelines.upstream.context_parallel import SharedTokens
+from pipelines.values import Inputs
+from tests.conftest import components_of
+
+SMALL = {"prompt": "a red ball", "seed": 7, "num_frames": 17}
+# Tokens of the passes: 18 and 72; with a last picture beside them 24 and 96; 27, which is odd.
+CASES = {
+    "fast": {"width": 128, "height": 192},
+    "pro": {"width": 128, "height": 192, "mode": "pro", "num_inference_steps": 3},
+    "image": {"width": 128, "height": 192, "image": "first.png", "image_strength": 0.7},
+    "last image": {"width": 128, "height": 192, "last_image": "last.png"},
+    "camera": {"width": 128, "height": 192, "camera_motion": "dolly_in"},
+    "odd": {"width": 96, "height": 96, "spatial_upscaler": False},
+}
+
+
+def pictures() -> dict[str, Image.Image]:
+    """A first and a last picture."""
+    return {
+        "image": Image.new("RGB", (128, 192), "red"),
+        "last_image": Image.linear_gradient("L").convert("RGB").resize((128, 192)),
+    }
+
+
+def latents(model, plan, inputs):
+    """What the base pass and the refine pass give."""
+    from ltx2.progress import Progress
+
+    noise, progress = torch.Generator().manual_seed(plan.seed), Progress()
+    prompts = encode_prompts(model, plan)
+    options = {"noise": noise, "progress": progress}
+    placed = place(model, plan.base, inputs)
+    found = denoise(model, plan.base, prompts["base"], stage="base", placed=placed, **options)
+    if plan.refine:
+        found = upscale(model, plan.upscalers, found, progress)
+        placed = place(model, plan.refine, inputs)
+        found = denoise(
+            model,
+            plan.refine,
+            prompts["refine"],
+            stage="refine",
+            init=found,
+            placed=placed,
+            **options,
+        )
+    return found
+
+
+def main(weights: str, target: str) -> None:
+    """Compare every case."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    launch = Launch.from_env()
+    assert own_device("cpu", launch) == "cpu"
+    torch.distributed.init_process_group("gloo")
+    model = components_of(Path(weights))
+    tokens = SharedTokens(launch.processes, torch.device("cpu"))
+    images = pictures()
+    for name, image in images.items():
+        path = Path(target).with_name(f"{name.removesuffix('_image')}-{launch.rank}.png")
+        image.save(path)
+    found = {}
+    for case, fields in CASES.items():
+        given = {
+            key: str(Path(target).with_name(f"{key.removesuffix('_image')}-{launch.rank}.png"))
+            if key in images
+            else value
+            for key, value in fields.items()
+        }
+        plan = ltx2.plan(ltx2.Request(**SMALL, **given))
+        inputs = Inputs(images={name: images[name] for name in given if name in images})
+        alone = latents(model, plan, inputs)
+        model.shared = tokens.over
+        shared = latents(model, plan, inputs)
+        model.shared = type(model)(model.weights).shared
+        found[case] = {
+            part: float((getattr(alone, part) - getattr(shared, part)).abs().max())
+            / float(getattr(alone, part).std())
+            for part in ("video", "audio")
+        }
+    if launch.rank == 0:
+        Path(target).write_text(json.dumps(found))
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
