@@ -25,6 +25,7 @@ from pipelines.checkpoints.quantise import Quantisation
 from pipelines.plan import Adapter, Variant
 from pipelines.prompt_cache import PromptCache
 from pipelines.residency import Residency, free_memory, home, on_device
+from pipelines.speed.levers import Levers
 from pipelines.values import Text
 
 GIB = 2**30
@@ -40,7 +41,8 @@ class Components:
     for the prompt and drops them after it; "offload" moves every part there only while a stage uses
     it; so does "stream", the transformer and the text encoder block by block. Parts that differ by
     variant are held for one variant at a time unless `keep_variants`. `find_adapter` gives the file
-    of a plan's adapter. `quantise` says by component what is rounded as it loads.
+    of a plan's adapter. `quantise` says by component what is rounded as it loads. `levers` are those
+    of speed that stages use.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Components:
         keep_variants: bool = False,
         find_adapter: Callable[[Adapter], Path] = lambda adapter: Path(adapter.source),
         quantise: Mapping[str, Quantisation] = MappingProxyType({}),
+        levers: Levers = Levers(),
     ) -> None:
         self.weights = weights
         self.device = torch.device(device)
@@ -62,6 +65,7 @@ class Components:
         self._keep_variants = keep_variants
         self.find_adapter = find_adapter
         self.quantise = dict(quantise)
+        self.levers = levers
         # How several processes share a transformer's passes.
         self.shared: Callable[[nn.Module], AbstractContextManager[object]] = nullcontext
         self._adapters = AdapterStore(max_bytes=adapter_bytes(self.device))
@@ -233,9 +237,12 @@ class Components:
 
     @contextmanager
     def using_transformer(
-        self, variant: Variant, adapters: tuple[Adapter, ...]
+        self,
+        variant: Variant,
+        adapters: tuple[Adapter, ...],
+        prepared: Callable[[nn.Module], AbstractContextManager[object]] = nullcontext,
     ) -> Iterator[nn.Module]:
-        """A transformer with exactly these adapters active.
+        """A transformer with exactly these adapters active, and what `prepared` does to it.
 
         Its state is put back afterwards, also on an error.
         """
@@ -244,8 +251,14 @@ class Components:
         applied = self._adapters.applied(
             {"transformer": transformer}, self._files(adapters), elsewhere=("connectors",)
         )
-        # Adapters first: they come to the device with the layers they lie on.
-        with applied, self._on_device(name, transformer), self.shared(transformer):
+        # Adapters first: they come to the device with the layers they lie on. Then what is prepared:
+        # hooks that bring blocks to the device go around it.
+        with (
+            applied,
+            prepared(transformer),
+            self._on_device(name, transformer),
+            self.shared(transformer),
+        ):
             yield transformer
 
     @contextmanager
