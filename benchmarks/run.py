@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.bench import Bench, Unmeasurable
 from benchmarks.card import machine
-from benchmarks.results import as_line, keep, printed
+from benchmarks.results import FOLDER, as_line, keep, printed
 from benchmarks.scenarios import SCENARIOS
 
 
@@ -52,7 +52,7 @@ def main(given: Sequence[str] | None = None) -> int:
     print(printed(findings))
     line = as_line(card, findings)
     if not arguments.no_keep and not findings.problems:
-        print(f"kept in {keep(line, card['device']).name}")
+        print(f"kept in {keep(line, card['device'], arguments.results).name}")
     print(line)
     return 1 if findings.problems else 0
 
@@ -68,6 +68,7 @@ def _parser(name: str, module: object) -> argparse.ArgumentParser:
     parser.add_argument("--device", help="default the GPU where there is one")
     parser.add_argument("--runs", type=int, default=3, help="of each, after a warm-up")
     parser.add_argument("--no-keep", action="store_true", help="leave the results' file alone")
+    parser.add_argument("--results", type=Path, default=FOLDER, help="the folder of such files")
     if hasattr(module, "add_arguments"):
         module.add_arguments(parser)  # type: ignore[attr-defined] - just asked
     return parser

@@ -21,7 +21,8 @@ def clip():
     found.compare("ours", "b1")
     found.facts = {"floor_seconds": {"base": 0.5}}
     card = {"scenario": "fast", "date": "2026-01-01 00:00", "commit": "abc",
-            "device": "NVIDIA H200", "weights": "random", "generation": "2.3", "torch": "2", "diffusers": "0",
+            "device": "NVIDIA H200", "weights": "random",
+            "generation": "2.3", "torch": "2", "diffusers": "0",
             "plan": "a plan", "plan_id": "0123"}  # fmt: skip
     return json.loads(as_line(card, found))
 
