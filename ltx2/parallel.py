@@ -2,7 +2,6 @@
 shared, and the first process decodes and writes.
 """
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -103,9 +102,6 @@ def team(launch: Launch, device: str | None) -> Iterator[Team]:
         raise ConfigError(
             f"the {launch.processes} processes cannot be connected: {error}"
         ) from error
-    with warnings.catch_warnings():
-        # torch renames its collectives; diffusers calls them by the old names.
-        warnings.filterwarnings("ignore", message=".*is deprecated", category=FutureWarning)
-        yield Team(launch)
+    yield Team(launch)
     # Not on an error: the others may hang in a step, and the launcher ends them.
     distributed.destroy_process_group()

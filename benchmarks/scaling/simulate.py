@@ -78,7 +78,8 @@ class _Endpoint:
     ) -> None:
         self.rules = rules
         self.arrivals = sorted(arrivals)
-        work = random.Random(seed)
+        # Texts, so that no one else's generator of this seed draws the same numbers.
+        work = random.Random(f"work {seed}")
         self.seconds = [service.draw(work) for _ in self.arrivals]
         self.chance = random.Random(f"starts {seed}")
         self.cold, self.flash = cold, flash

@@ -14,6 +14,7 @@ End: when the model's own plan gives what one process gives,
 `test_the_stock_plan_still_cannot_run_a_forward` fails and the plan may come from there.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -96,7 +97,10 @@ class SharedTokens:
         try:
             for processor in processors:
                 processor._parallel_config = self._parallel
-            yield
+            with warnings.catch_warnings():
+                # torch renames its collectives, which diffusers calls by their old names.
+                warnings.filterwarnings("ignore", ".*_functional_collectives", FutureWarning)
+                yield
         finally:
             for processor in processors:
                 processor._parallel_config = None

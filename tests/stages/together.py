@@ -6,7 +6,6 @@ standard deviation.
 
 import json
 import sys
-import warnings
 from pathlib import Path
 
 import torch
@@ -69,7 +68,6 @@ def latents(model, plan, inputs):
 
 def main(weights: str, target: str) -> None:
     """Compare every case."""
-    warnings.filterwarnings("ignore", category=FutureWarning)
     launch = Launch.from_env()
     assert own_device("cpu", launch) == "cpu"
     torch.distributed.init_process_group("gloo")
