@@ -41,15 +41,10 @@ class Trace:
 
     def save(self, file: Path) -> None:
         """Keep it."""
-        steps = {f"step{number:03d}": each for number, each in enumerate(self.latents)}
-        np.savez_compressed(
-            file,
-            plan=self.plan,
-            frames=self.frames,
-            audio=self.audio,
-            seconds=self.seconds,
-            **steps,
-        )
+        held: dict[str, Any] = {f"step{n:03d}": each for n, each in enumerate(self.latents)}
+        held |= {"frames": self.frames, "audio": self.audio}
+        held |= {"plan": np.array(self.plan), "seconds": np.array(self.seconds)}
+        np.savez_compressed(file, **held)
 
     @classmethod
     def read(cls, file: Path) -> "Trace":

@@ -8,9 +8,11 @@ import torch
 from ltx2.fit import RESIDENCIES, Fit, find_residency, room_for
 from ltx2.planner import find_checkpoint
 from ltx2.settings import Settings
-from pipelines.checkpoints.files import find
+from pipelines.checkpoints.files import Weights, find
 from pipelines.checkpoints.load import without_weights
+from pipelines.checkpoints.quantise import Quantisation
 from pipelines.checkpoints.text_encoder import empty_text_encoder, load_tokenizer
+from pipelines.components import Components
 from pipelines.drawn import PARTS, Drawn
 from pipelines.memory.outline import outlines_of
 from pipelines.memory.released import released_outlines
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 MODULES = tuple(name for name in PARTS if name not in ("tokenizer", "distilled_lora"))
 TOY_RANK = 16
+SHARD = "5GB"
 
 
 def drawn_engine(
@@ -38,7 +41,7 @@ def drawn_engine(
 
     row = find_checkpoint(checkpoint)
     dtype = default_dtype(device, settings)
-    quantise = {
+    quantise: dict[str, Quantisation] = {
         "transformer": settings.transformer_quantisation,
         "text_encoder": settings.text_encoder_quantisation,
     }
@@ -75,6 +78,22 @@ def drawn_engine(
         settings=settings,
         fit=fit,
     )
+
+
+def written_transformer(engine: "Engine", folder: Path) -> Components:
+    """An engine's transformer as files in a folder, and components that read them from there.
+
+    In diffusers' layout, in shards as they are published.
+    """
+    transformer: Any = engine.components.part("transformer:distilled")
+    transformer.save_pretrained(folder, max_shard_size=SHARD)
+    weights = Weights(
+        root=folder,
+        generation=engine.checkpoint.generation,
+        layout="diffusers",
+        parts={"transformer:distilled": (folder,)},
+    )
+    return Components(weights, device=engine.components.device, dtype=engine.components.dtype)
 
 
 def _embedded(row: Checkpoint) -> dict[str, Any]:

@@ -18,12 +18,19 @@ class Lightricks:
 
     def __init__(self, engine: "Engine", prepared: "Prepared", target: Path) -> None:
         from ltx_pipelines.distilled import DistilledPipeline  # type: ignore[import-not-found]
+        from ltx_pipelines.utils.args import (  # type: ignore[import-not-found]
+            ImageConditioningInput,
+        )
 
         weights = engine.components.weights
         self._device = engine.components.device
         self._plan: Any = prepared.plan
         self._target = target
-        self._images = [(str(file), 0, 1.0) for file in _pictures(prepared, target.parent)]
+        files = _pictures(prepared, target.parent)
+        self._images = [
+            ImageConditioningInput(str(file), each.frame, each.strength, each.crf)
+            for file, each in zip(files, self._plan.base.conditions, strict=True)
+        ]
         self._pipe = DistilledPipeline(
             distilled_checkpoint_path=str(weights.files("transformer", "distilled")[0]),
             gemma_root=str(weights.files("text_encoder")[0]),

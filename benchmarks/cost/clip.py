@@ -92,7 +92,7 @@ class Costs:
     def _upscaled(self, plan: Any) -> Work:  # noqa: ANN401
         work, size = Work(), cells(plan.base.frames, plan.base.height, plan.base.width)
         for name in plan.upscalers:
-            config = self.spatial if name == "spatial_upscaler" else self.temporal
+            config: Any = self.spatial if name == "spatial_upscaler" else self.temporal
             work += latents.upscaler(config, *size)
             frames, rows, columns = size
             size = (

@@ -8,16 +8,17 @@ shows as a plain read that no disk could do.
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench import Bench, Unmeasurable
+from benchmarks.bench import Bench
 from benchmarks.card import ROOT
 from benchmarks.results import Findings
-from benchmarks.timing import Sample
+from benchmarks.timing import Sample, timed
 
 PIECE = 16 * 2**20  # bytes of one plain read
 PHASES = ("import", "find", "weights", "warm", "first clip")
@@ -26,13 +27,16 @@ PHASES = ("import", "find", "weights", "warm", "first clip")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this scenario."""
     parser.add_argument("--mode", choices=("fast", "pro"), default="fast")
+    parser.add_argument(
+        "--folder", type=Path, help="where drawn weights are written: on the disk in question"
+    )
     parser.add_argument("--warm-cache", action="store_true", help="leave the page cache as it is")
 
 
 def measure(bench: Bench) -> Findings:
     """Phases of the process, the plain read rate, and the ratio of both rates."""
     if bench.random:
-        raise Unmeasurable("drawn weights are not read from anywhere; name a checkpoint's folder")
+        return _read_back(bench)
     given = bench.arguments
     found = Findings()
     files = weight_files(bench, given.mode)
@@ -61,6 +65,41 @@ def measure(bench: Bench) -> Findings:
         "page_cache": "warm" if given.warm_cache else "given back",
         "seconds_by_part": parts[-1],
     }
+    return found
+
+
+def _read_back(bench: Bench) -> Findings:
+    """Drawn weights lie nowhere: the transformer is written, and read with and without us."""
+    from ltx2.drawn import written_transformer
+
+    given, found = bench.arguments, Findings()
+    folder = (given.folder or bench.scratch) / "written"
+    try:
+        parts = written_transformer(bench.engine, folder)
+        files = sorted(folder.glob("*.safetensors"))
+        total = sum(file.stat().st_size for file in files)
+        bench.engine.let_go(parts=True)
+        reads: list[Sample] = []
+        loads: list[Sample] = []
+        for turn in range(given.runs + 1):  # the first warms up the libraries, and the cache
+            _forget(files, given.warm_cache)
+            reads.append(Sample(seconds=plain_read(files)))
+            _forget(files, given.warm_cache)
+            loads.append(timed(bench.device, lambda: parts.part("transformer:distilled")))
+            parts.drop("transformer:distilled")
+            told = f"read {reads[-1].seconds:.2f} s, loaded {loads[-1].seconds:.2f} s"
+            bench.tell(f"turn {turn}: {told}")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    for name, samples in (("plain read", reads[1:]), ("transformer", loads[1:])):
+        row = found.add(name, samples)
+        row["gb_per_second"] = total / row["seconds"]["median"] / 1e9
+    found.compare("plain read", "transformer")
+    found.facts = {
+        "weights_gb": total / 1e9,
+        "page_cache": "warm" if given.warm_cache else "given back",
+    }
+    found.notes.append("the transformer alone; a clip's phases need a checkpoint's files")
     return found
 
 

@@ -75,10 +75,18 @@ def test_an_unknown_scenario_is_refused_with_those_there_are(capsys):
 
 
 def test_what_cannot_be_measured_ends_with_a_reason_and_no_result(tmp_path, capsys):
-    arguments = ["coldstart", "--weights", "random", "--checkpoint", "tiny", "--device", "cpu"]
+    arguments = ["lora_switch", "--weights", "random", "--checkpoint", "tiny", "--device", "cpu"]
     assert run.main([*arguments, "--results", str(tmp_path)]) == 2
-    assert "drawn weights are not read" in capsys.readouterr().err
+    assert "drawn weights have no LoRA files" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_drawn_weights_are_written_and_read_beside_a_plain_read(tmp_path, capsys):
+    arguments = ["coldstart", "--weights", "random", "--checkpoint", "tiny", "--device", "cpu"]
+    told = measured([*arguments, "--runs", "1", "--folder", str(tmp_path)], tmp_path, capsys)
+    assert [row["name"] for row in told["rows"]] == ["plain read", "transformer"]
+    assert told["weights_gb"] == pytest.approx(0.0096, rel=0.02)  # 2.4 million in float32
+    assert [file.suffix for file in tmp_path.iterdir()] == [".jsonl"]
 
 
 def test_works_take_turns_after_a_warm_up_that_is_not_counted():
