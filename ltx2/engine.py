@@ -33,6 +33,8 @@ from pipelines.plan import Mode, Plan, RestorePlan
 from pipelines.prompts import DEFAULT_NEGATIVE
 from pipelines.recipes import RECIPES
 from pipelines.residency import home
+from pipelines.speed.choice import checked, said, said_of
+from pipelines.speed.levers import Levers
 from pipelines.values import Clip, Inputs, NonFinite
 
 if TYPE_CHECKING:
@@ -147,7 +149,11 @@ class Engine:
                 "transformer": settings.transformer_quantisation,
                 "text_encoder": settings.text_encoder_quantisation,
             },
+            levers=_levers(settings, target),
         )
+        if target.type == "cuda":
+            settings.keep_kernels()
+        logger.info("passes are computed by %s", said_of(components.levers, target))
         told = settings.residency
         fit = fit_for(components, resolved.row, RESIDENCIES if told is None else (told,))
         room = room_for(components, settings.device_memory)
@@ -170,6 +176,11 @@ class Engine:
     def pipe(self) -> "LTX2ConditionPipeline":
         """The distilled transformer and all else as a diffusers pipeline, for researchers."""
         return self.components.pipe("distilled")
+
+    @property
+    def levers(self) -> dict[str, str | int]:
+        """How passes are computed on this device, as settled: for cards and reports."""
+        return said(self.components.levers, self.components.device)
 
     @property
     def encoder_options(self) -> dict[str, Any]:
@@ -335,6 +346,16 @@ def find_device(name: str | None) -> torch.device:
             f"{why if name.startswith('cuda') else ''}"
         )
     return torch.device(name)
+
+
+def _levers(settings: Settings, device: torch.device) -> Levers:
+    """The settings' levers. Raises ConfigError for one that the device cannot have."""
+    if settings.fp8_products and settings.transformer_quantisation != "fp8":
+        raise ConfigError("LTX2_FP8_PRODUCTS needs LTX2_TRANSFORMER_QUANTISATION=fp8")
+    try:
+        return checked(settings.levers(), device)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def needed_parts(plan: Plan, components: Components) -> list[str]:

@@ -14,10 +14,14 @@ if TYPE_CHECKING:
     from ltx2.extent import Limits
     from ltx2.lora_sources import LoraSources
     from ltx2.media.fetch import MediaLimits
+    from pipelines.speed.levers import Levers
 
 Dtype = Literal["float32", "bfloat16"]
 Residency = Literal["resident", "staged", "freed", "offload", "stream"]
 Quantisation = Literal["none", "fp8", "int8"]
+Attention = Literal["auto", "default", "cudnn", "flash", "efficient", "math"]
+Blocks = Literal["auto", "stock", "plain", "triton", "compiled"]
+Layout = Literal["auto", "contiguous", "channels_last"]
 Preset = Literal[
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
 ]
@@ -112,6 +116,42 @@ class Settings:
         choice(Quantisation),
         "The same for the text encoder's layers.",
         default="none",
+    )
+    attention: Attention = row(
+        "LTX2_ATTENTION",
+        choice(Attention),
+        "Attention kernel that is tried first: `cudnn`, `flash`, `efficient` or `math`; `default` "
+        "leaves it to torch, `auto` takes `cudnn` on Hopper and datacenter Blackwell.",
+        default="auto",
+    )
+    blocks: Blocks = row(
+        "LTX2_BLOCKS",
+        choice(Blocks),
+        "Who computes a transformer block: `triton`, fused kernels; `plain`, torch's own; "
+        "`compiled`, by torch.compile, a graph a shape; `stock`, diffusers' blocks, with a "
+        "timestep for each token. `auto` is `triton` on a GPU that can, else `plain`.",
+        default="auto",
+    )
+    batched_tokens: int = row(
+        "LTX2_BATCHED_TOKENS",
+        whole(0, 10_000_000),
+        "Video tokens of all rows up to which prompt and negative prompt go as one batch; 0 sends "
+        "each alone.",
+        default=16_384,
+    )
+    vae_layout: Layout = row(
+        "LTX2_VAE_LAYOUT",
+        choice(Layout),
+        "How the video decoder's tensors lie: `channels_last` or `contiguous`; `auto` is the "
+        "first on a GPU.",
+        default="auto",
+    )
+    fp8_products: bool = row(
+        "LTX2_FP8_PRODUCTS",
+        flag,
+        "1 multiplies layers that `LTX2_TRANSFORMER_QUANTISATION=fp8` has rounded in fp8, too, "
+        "which rounds what goes in: faster on GPUs from Ada and Hopper on, and another clip.",
+        default=False,
     )
     preset: Preset = row(
         "LTX2_X264_PRESET", choice(Preset), "Speed of the H.264 encoder.", default="veryfast"
@@ -232,6 +272,28 @@ class Settings:
             max_tokens=self.max_tokens,
             max_video_seconds=self.max_video_seconds,
         )
+
+    def levers(self) -> "Levers":
+        """How passes are computed."""
+        from pipelines.speed.levers import Levers
+
+        return Levers(
+            attention=self.attention,
+            blocks=self.blocks,
+            batched_tokens=self.batched_tokens,
+            vae_layout=self.vae_layout,
+            fp8_products=self.fp8_products,
+        )
+
+    def keep_kernels(self) -> None:
+        """What torch and Triton compile stays in `LTX2_CACHE` between processes, so that a worker's
+        cold start finds it there. Their own variables win, where they are set.
+        """
+        for variable, name in (
+            ("TORCHINDUCTOR_CACHE_DIR", "graphs"),
+            ("TRITON_CACHE_DIR", "triton"),
+        ):
+            os.environ.setdefault(variable, str(self.cache / "kernels" / name))
 
     def media_limits(self) -> "MediaLimits":
         """What is taken of a picture on this worker."""

@@ -25,7 +25,7 @@ from pipelines.checkpoints.quantise import Quantisation
 from pipelines.plan import Adapter, Variant
 from pipelines.prompt_cache import PromptCache
 from pipelines.residency import Residency, free_memory, home, on_device
-from pipelines.speed.levers import Levers
+from pipelines.speed.levers import USUAL, Levers
 from pipelines.values import Text
 
 GIB = 2**30
@@ -41,8 +41,8 @@ class Components:
     for the prompt and drops them after it; "offload" moves every part there only while a stage uses
     it; so does "stream", the transformer and the text encoder block by block. Parts that differ by
     variant are held for one variant at a time unless `keep_variants`. `find_adapter` gives the file
-    of a plan's adapter. `quantise` says by component what is rounded as it loads. `levers` are those
-    of speed that stages use.
+    of a plan's adapter. `quantise` says by component what is rounded as it loads. `levers` say how
+    passes are computed.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Components:
         keep_variants: bool = False,
         find_adapter: Callable[[Adapter], Path] = lambda adapter: Path(adapter.source),
         quantise: Mapping[str, Quantisation] = MappingProxyType({}),
-        levers: Levers = Levers(),
+        levers: Levers = USUAL,
     ) -> None:
         self.weights = weights
         self.device = torch.device(device)
@@ -251,8 +251,8 @@ class Components:
         applied = self._adapters.applied(
             {"transformer": transformer}, self._files(adapters), elsewhere=("connectors",)
         )
-        # Adapters first: they come to the device with the layers they lie on. Then what is prepared:
-        # hooks that bring blocks to the device go around it.
+        # Adapters first: they come to the device with the layers they lie on. Then what is
+        # prepared: hooks that bring blocks to the device go around it.
         with (
             applied,
             prepared(transformer),

@@ -1,1 +1,1 @@
-"""What makes the same numbers sooner: each lever has an off switch and a test against the plain way."""
+"""What makes the same numbers sooner: each lever can be switched off and is tested against that."""

@@ -20,8 +20,14 @@ from pipelines.speed.runs import Levels
 from pipelines.upstream.perturbed_attention import check_blocks
 
 FUSED_FROM = (8, 0)  # compute capability: from there on GPUs have bfloat16
-MASKS = ("encoder_attention_mask", "audio_encoder_attention_mask", "self_attention_mask",
-         "audio_self_attention_mask", "a2v_cross_attention_mask", "v2a_cross_attention_mask")  # fmt: skip
+MASKS = (
+    "encoder_attention_mask",
+    "audio_encoder_attention_mask",
+    "self_attention_mask",
+    "audio_self_attention_mask",
+    "a2v_cross_attention_mask",
+    "v2a_cross_attention_mask",
+)
 Compute = Callable[..., tuple[Tensor, Tensor]]
 
 
@@ -143,8 +149,8 @@ def settled(choice: Blocks, device: torch.device) -> Blocks:
     )
     if choice == "triton" and not fused:
         raise ValueError(
-            f"Triton's kernels need a GPU of compute capability {FUSED_FROM[0]}.{FUSED_FROM[1]} and "
-            f"torch's CUDA build, not {device}"
+            f"Triton's kernels need torch's CUDA build and a GPU of compute capability "
+            f"{FUSED_FROM[0]}.{FUSED_FROM[1]}; this is {device}"
         )
     if choice != "auto":
         return choice

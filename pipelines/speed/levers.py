@@ -19,13 +19,16 @@ class Levers:
     `attention` is the kernel that is tried first, `blocks` who computes a transformer block,
     `batched_tokens` the most video tokens, of all rows, with which guidance passes go as one batch
     (0 sends each alone), `vae_layout` how the video decoder's tensors lie in memory. "auto" is
-    settled by the device.
+    settled by the device. `fp8_products`, alone of all, changes the clip: layers that are rounded
+    to fp8 are multiplied in fp8.
     """
 
     attention: Attention = "auto"
     blocks: Blocks = "auto"
     batched_tokens: int = BATCHED_TOKENS
     vae_layout: Layout = "auto"
+    fp8_products: bool = False
 
 
+USUAL = Levers()
 STOCK = Levers(attention="default", blocks="stock", batched_tokens=0, vae_layout="contiguous")

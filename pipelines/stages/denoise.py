@@ -1,7 +1,7 @@
 """One pass of the sampler over video and audio together."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,6 +12,7 @@ from pipelines.geometry import SPATIAL, latent_frames
 from pipelines.plan import DenoisePlan
 from pipelines.speed.attention import attention_order
 from pipelines.speed.blocks import FastBlocks, fast_blocks
+from pipelines.speed.levers import Levers
 from pipelines.speed.runs import Levels, levels_of
 from pipelines.stages.guidance import Call, Estimate, calls_of, combined
 from pipelines.tokens import pack_audio, pack_video, unpack_audio, unpack_video
@@ -73,9 +74,8 @@ def denoise(
     """
     with ExitStack() as stack:
         fast = fast_blocks(model.levers.blocks, model.device)
-        prepared = nullcontext if fast is None else fast.installed
         transformer = stack.enter_context(
-            model.using_transformer(plan.variant, plan.adapters, prepared)
+            model.using_transformer(plan.variant, plan.adapters, _prepared(model.levers, fast))
         )
         stack.enter_context(cross_modal_gate(transformer))
         stack.enter_context(attention_order(model.levers.attention, model.device))
@@ -112,6 +112,25 @@ def denoise(
             else None,
         )
     return finite(latents, stage)
+
+
+def _prepared(
+    levers: Levers, fast: FastBlocks | None
+) -> Callable[[nn.Module], AbstractContextManager[None]]:
+    """What is done to a transformer for the length of a pass."""
+
+    @contextmanager
+    def prepare(transformer: nn.Module) -> Iterator[None]:
+        with ExitStack() as stack:
+            if levers.fp8_products:
+                from pipelines.speed.fp8 import products_in_fp8
+
+                stack.enter_context(products_in_fp8(transformer))
+            if fast is not None:
+                stack.enter_context(fast.installed(transformer))
+            yield
+
+    return prepare
 
 
 def _sound_of(plan: DenoisePlan, init: Latents | None, audio: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from tests.upstream.conftest import AUDIO, GENERATIONS, GRID
 TOKENS = GRID[0] * GRID[1] * GRID[2]
 FIRST = GRID[1] * GRID[2]  # tokens of the first latent frame
 CPU = torch.device("cpu")
-# adaLN on two rows and on every token are matrix products of other shapes, which sum in another order.
+# adaLN on two rows and on every token are products of other shapes, which sum in another order.
 BY_LEVEL = 1e-5
 
 

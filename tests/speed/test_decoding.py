@@ -1,0 +1,101 @@
+"""The decoder's layout, the way of frames to the host, and the tail of a clip."""
+
+import threading
+from copy import deepcopy
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from diffusers.video_processor import VideoProcessor
+
+from ltx2.media.encode import write_mp4
+from ltx2.planner import plan
+from ltx2.request import Request
+from pipelines.speed.transfer import to_host
+from pipelines.speed.vae_layout import laid_out, padded, settled
+from pipelines.stages.decode import to_uint8
+from pipelines.values import Clip
+from tiny.sizes import VIDEO_CHANNELS
+
+CPU = torch.device("cpu")
+LAST_CHANNELS, PATCH = (
+    128,
+    4,
+)  # of the decoder's widest stage: at a quarter of the edges, every frame
+
+
+@pytest.mark.parametrize("causal", [False, True], ids=["both ends", "causal"])
+def test_a_decoder_gives_the_same_with_its_channels_together(untrained_model, causal):
+    model = deepcopy(untrained_model.part("vae"))
+    latent = torch.randn(1, VIDEO_CHANNELS, 3, 2, 3)
+    options = {"causal": causal, "return_dict": False}
+    with torch.inference_mode():
+        wanted = model.decode(latent, **options)[0]
+        with laid_out(model, "channels_last", CPU):
+            found = model.decode(latent, **options)[0]
+        again = model.decode(latent, **options)[0]
+    limit = 1e-5 * float(wanted.abs().max())
+    assert float((found - wanted).abs().max()) <= limit
+    assert float((again - wanted).abs().max()) <= limit
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_padding_keeps_the_layout_and_repeats_the_ends():
+    x = torch.randn(1, 3, 4, 5, 6)
+    out = padded(x, 2, 1)
+    assert out.is_contiguous(memory_format=torch.channels_last_3d)
+    assert torch.equal(out, torch.cat((x[:, :, :1], x[:, :, :1], x, x[:, :, -1:]), dim=2))
+
+
+def test_only_a_gpu_gets_the_layout_by_itself():
+    assert settled("auto", CPU) == "contiguous"
+    assert settled("auto", torch.device("cuda")) == "channels_last"
+
+
+def test_bytes_made_on_the_device_are_those_of_the_numpy_way():
+    pixels = torch.randn(1, 3, 9, 32, 64).clamp_(-1.2, 1.2)
+    array = VideoProcessor(vae_scale_factor=32).postprocess_video(pixels, output_type="np")[0]
+    wanted = np.round(array * 255).astype(np.uint8)
+    off = np.abs(to_uint8(pixels).numpy().astype(int) - wanted)
+    assert off.max() <= 1  # of 255: halves round from sums in another order
+    assert (off > 0).mean() < 1e-3
+
+
+def test_what_comes_to_the_host_is_the_same():
+    tensors = torch.arange(6), torch.tensor(True)
+    for found, tensor in zip(to_host(*tensors), tensors, strict=True):
+        assert torch.equal(found, tensor)
+
+
+@pytest.mark.parametrize("seconds", [1, 5, 10, 20])
+def test_no_tile_reaches_the_limit_of_32_bits(seconds):
+    """Kernels that count elements in 32 bits go wrong above 2**31."""
+    for width, height in ((1280, 704), (1920, 1088), (704, 1280), (1536, 1536)):
+        found = plan(
+            Request(prompt="x", seed=1, width=width, height=height, num_frames=24 * seconds + 1),
+            checkpoint="ltx-2.3",
+        ).decode
+        frames = min(found.tile_frames, 24 * seconds + 1)
+        edges = min(found.tile_width, width) * min(found.tile_height, height) // PATCH**2
+        assert frames * edges * LAST_CHANNELS < 2**31
+
+
+def test_the_next_chunk_is_decoded_while_one_is_written(tmp_path):
+    """A chunk is larger than the pipe: were it written first, the next would not be asked for."""
+    writing = threading.Event()
+    seen = []
+
+    def frames():
+        for number in range(3):
+            alive = [thread.name for thread in threading.enumerate()]
+            seen.append(any(name.startswith("frames") for name in alive))
+            yield np.full((8, 256, 256, 3), 80 * number, np.uint8)
+        writing.set()
+
+    clip = Clip(frames=frames(), chunks=3, width=256, height=256, num_frames=24, fps=24)
+    encoded = write_mp4(clip, tmp_path / "clip.mp4")
+    assert writing.is_set()
+    assert seen == [False, True, True]
+    assert encoded.num_frames == 24
+    assert all(first <= second for first, second in pairwise(seen))
