@@ -67,9 +67,12 @@ def measure(bench: Bench) -> Findings:
         for name, samples in in_turns(works, bench.arguments.runs, bench.tell).items():
             row = found.add(name, samples, **facts[name])
             row["mfu"] = row["tflop"] * 1e12 / row["seconds"]["median"] / bench.ceiling
-        plain, stock = (f"{kind} {size[0]}x{size[1]}x{size[2]}" for kind in ("plain", "stock"))
-        if plain in works and stock in works:
-            found.compare(plain, stock)
+        plain, stock, picture = (
+            f"{kind} {size[0]}x{size[1]}x{size[2]}" for kind in ("plain", "stock", "picture")
+        )
+        for one, other in ((plain, stock), (picture, plain)):
+            if one in works and other in works:
+                found.compare(one, other)
     return found
 
 
