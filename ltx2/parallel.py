@@ -58,7 +58,7 @@ class Team:
         """
         prepared = complete(prepared, engine=engine, progress=progress)
         prepared = replace(prepared, plan=self.agreed(prepared.plan))
-        with self._sharing(engine):
+        with self.sharing(engine):
             if self.leads:
                 return made(
                     prepared,
@@ -72,7 +72,7 @@ class Team:
         return None
 
     @contextmanager
-    def _sharing(self, engine: "Engine") -> Iterator[None]:
+    def sharing(self, engine: "Engine") -> Iterator[None]:
         """Every pass of the engine's transformers is shared inside the block."""
         components = engine.components
         before = components.shared, components.levers

@@ -9,7 +9,8 @@ Cure: a plan of our own on diffusers' hooks and attention. Two attentions exchan
 video's own, and the sound's look at the video. Ulysses, not ring: the native kernels, which need no
 package and run on CPU and GPU alike, give no log-sum-exp, and a ring needs it. Both kinds of
 exchange are all-to-all, which gloo and NCCL have; counts that do not divide go through diffusers'
-"anything" variant, so nothing is padded.
+"anything" variant, so nothing is padded. (3) That variant gathers unequal parts, which gloo cannot;
+the last gathering is ours.
 End: when the model's own plan gives what one process gives,
 `test_the_stock_plan_still_cannot_run_a_forward` fails and the plan may come from there.
 """
@@ -28,11 +29,11 @@ from diffusers.hooks.context_parallel import (
 )
 from diffusers.models._modeling_parallel import (
     ContextParallelInput,
-    ContextParallelOutput,
     ParallelConfig,
 )
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.nn import functional
 
 # The attentions of a block that read video tokens of other processes.
 EXCHANGING = ("attn1", "video_to_audio_attn")
@@ -72,11 +73,17 @@ class SharedTokens:
                 f"numbers that can: {', '.join(map(str, allowed))}"
             )
         plan = _plan(transformer)
+        count = 0  # tokens of this call, of all processes
+
+        def put_together(_module: nn.Module, _args: tuple[Any, ...], part: Tensor) -> Tensor:
+            return self._whole(part, count)
 
         def split(
             _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-            tokens, level = kwargs["hidden_states"].shape[1], kwargs["timestep"]
+            nonlocal count
+            count = tokens = kwargs["hidden_states"].shape[1]
+            level = kwargs["timestep"]
             if tokens < self.processes:
                 raise NotShareable(f"{self.processes} processes cannot share {tokens} video tokens")
             uneven = any(count % self.processes for count in (tokens, *heads))
@@ -92,7 +99,10 @@ class SharedTokens:
             for block in transformer.transformer_blocks
             for name in EXCHANGING
         ]
-        hook = transformer.register_forward_pre_hook(split, with_kwargs=True)
+        hooks = [
+            transformer.register_forward_pre_hook(split, with_kwargs=True),
+            transformer.proj_out.register_forward_hook(put_together),
+        ]
         apply_context_parallel(transformer, self._config, plan)
         try:
             for processor in processors:
@@ -105,7 +115,19 @@ class SharedTokens:
             for processor in processors:
                 processor._parallel_config = None
             remove_context_parallel(transformer, plan)
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
+
+    def _whole(self, part: Tensor, count: int) -> Tensor:
+        """All tokens, (batch, count, channels), in every process.
+
+        gloo gathers equal sizes alone, so shorter parts are filled up on the way.
+        """
+        sizes = [len(each) for each in torch.arange(count).tensor_split(self.processes)]
+        filled = functional.pad(part, (0, 0, 0, sizes[0] - part.shape[1])).contiguous()
+        parts = [torch.empty_like(filled) for _ in sizes]
+        torch.distributed.all_gather(parts, filled, group=self._config._flattened_mesh.get_group())
+        return torch.cat([each[:, :size] for each, size in zip(parts, sizes, strict=True)], dim=1)
 
 
 def divides(heads: int, processes: int) -> bool:
@@ -124,7 +146,7 @@ def _mesh(processes: int, device: torch.device) -> DeviceMesh:
 
 
 def _plan(transformer: nn.Module) -> dict[str, Any]:
-    """What is split where, and where it is put together again.
+    """What is split where.
 
     Rotary tables are (1, tokens, width), those of the split kind (1, heads, tokens, width).
     """
@@ -136,5 +158,4 @@ def _plan(transformer: nn.Module) -> dict[str, Any]:
         "": {"hidden_states": tokens, "video_keyframes_mask": tokens},
         "rope": {0: table, 1: table},
         "cross_attn_rope": {0: table, 1: table},
-        "proj_out": ContextParallelOutput(gather_dim=1, expected_dims=3),
     }

@@ -13,7 +13,7 @@ from ltx2.cli import main
 from ltx2.delivery.file import ToFile
 from ltx2.request import Request
 from ltx2.session import generate
-from tests.stages.launched import launched
+from tests.stages.launched import environment, launched
 
 SMALL = {"width": 128, "height": 64, "num_frames": 9}
 LINES = [
@@ -81,14 +81,14 @@ def test_a_batch_makes_the_clips_that_each_request_makes_alone(shell, capsys, en
     lost.unlink()
     assert main(COMMAND) == 0
     assert records(capsys.readouterr().out)[3]["sha256"] == told[3]["sha256"]
-    assert "1 made, 0 failed, 3 of 4 were done before" in capsys.readouterr().err or lost.exists()
+    assert lost.exists()
 
 
 def test_what_fails_is_told_and_the_others_are_made(shell, capsys):
     """A picture that goes between the check and the run; a rerun tries it again."""
     from PIL import Image
 
-    from ltx2.batch.command import Run
+    from ltx2.batch.run import Run
 
     Image.new("RGB", (64, 64), "red").save("photo.png")
     lines = [{**LINES[0], "image": "photo.png"}, LINES[3]]
@@ -103,7 +103,7 @@ def test_what_fails_is_told_and_the_others_are_made(shell, capsys):
         patch.setattr(Run, "work_through", after_the_picture_went)
         assert main(COMMAND) == 2
     told = records(capsys.readouterr().out)
-    assert told[1]["error"].startswith("BAD_REQUEST") or "image" in told[1]["error"]
+    assert "image" in told[1]["error"]
     assert told[2]["bytes"] > 0
     only_whole_clips(shell / "made", 1)
     (shell / "away.png").rename(shell / "photo.png")
@@ -117,7 +117,10 @@ def test_what_fails_is_told_and_the_others_are_made(shell, capsys):
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
 def test_a_process_that_is_lost_leaves_whole_clips_and_a_rerun_makes_the_rest(shell, capsys, kind):
     running = subprocess.Popen(
-        [sys.executable, "-m", "ltx2", *COMMAND], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "ltx2", *COMMAND],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
     )
     with running:
         first = json.loads(running.stdout.readline())

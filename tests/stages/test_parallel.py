@@ -10,7 +10,7 @@ from ltx2.cli import main
 from ltx2.delivery.file import ToFile
 from ltx2.request import Request
 from ltx2.session import generate
-from tests.stages.launched import launched
+from tests.stages.launched import environment, launched
 from tests.stages.together import CASES
 
 # Of the latents' standard deviation, in float32: sums are made in another order.
@@ -62,13 +62,10 @@ def test_a_clip_by_one_process_alone_is_no_parallel_one(capsys):
 
 @pytest.mark.slow
 def test_several_processes_of_one_clip_are_refused_unless_they_share_it(tmp_path):
-    code = "from ltx2.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
-    from ltx2.settings import process_environment
-
-    environ = {**process_environment(), "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
+    ranks = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
     done = subprocess.run(
-        [sys.executable, "-c", code, "generate", "a ball", "--checkpoint", "tiny"],
-        env=environ,
+        [sys.executable, "-m", "ltx2", "generate", "a ball", "--checkpoint", "tiny"],
+        env={**environment(), **ranks},
         capture_output=True,
         text=True,
         check=False,

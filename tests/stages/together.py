@@ -12,15 +12,15 @@ import torch
 from PIL import Image
 
 import ltx2
+from ltx2.engine import Engine
+from ltx2.parallel import Team
 from ltx2.processes import own_device
-from ltx2.settings import Launch
+from ltx2.settings import Launch, Settings
 from pipelines.recipes.finish import upscale
 from pipelines.stages.condition import place
 from pipelines.stages.denoise import denoise
 from pipelines.stages.prompt import encode_prompts
-from pipelines.upstream.context_parallel import SharedTokens
 from pipelines.values import Inputs
-from tests.conftest import components_of
 
 SMALL = {"prompt": "a red ball", "seed": 7, "num_frames": 17}
 # Tokens of the passes: 18 and 72; with a last picture beside them 24 and 96; 27, which is odd.
@@ -71,8 +71,8 @@ def main(weights: str, target: str) -> None:
     launch = Launch.from_env()
     assert own_device("cpu", launch) == "cpu"
     torch.distributed.init_process_group("gloo")
-    model = components_of(Path(weights))
-    tokens = SharedTokens(launch.processes, torch.device("cpu"))
+    engine = Engine.load(weights, device="cpu", settings=Settings.from_env({}))
+    model, team = engine.components, Team(launch)
     images = pictures()
     for name, image in images.items():
         path = Path(target).with_name(f"{name.removesuffix('_image')}-{launch.rank}.png")
@@ -88,9 +88,8 @@ def main(weights: str, target: str) -> None:
         plan = ltx2.plan(ltx2.Request(**SMALL, **given))
         inputs = Inputs(images={name: images[name] for name in given if name in images})
         alone = latents(model, plan, inputs)
-        model.shared = tokens.over
-        shared = latents(model, plan, inputs)
-        model.shared = type(model)(model.weights).shared
+        with team.sharing(engine):
+            shared = latents(model, plan, inputs)
         found[case] = {
             part: float((getattr(alone, part) - getattr(shared, part)).abs().max())
             / float(getattr(alone, part).std())
