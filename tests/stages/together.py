@@ -6,6 +6,7 @@ standard deviation.
 
 import json
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -66,6 +67,17 @@ def latents(model, plan, inputs):
     return found
 
 
+@contextmanager
+def tokens_seen(model, plan, counts):
+    """Keep how many video tokens this process computes in each forward pass."""
+    layer = model.part(f"transformer:{plan.base.variant}").proj_in
+    hook = layer.register_forward_pre_hook(lambda _layer, args: counts.append(args[0].shape[1]))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 def main(weights: str, target: str) -> None:
     """Compare every case."""
     launch = Launch.from_env()
@@ -87,14 +99,17 @@ def main(weights: str, target: str) -> None:
         }
         plan = ltx2.plan(ltx2.Request(**SMALL, **given))
         inputs = Inputs(images={name: images[name] for name in given if name in images})
-        alone = latents(model, plan, inputs)
-        with team.sharing(engine):
+        whole, parts = [], []
+        with tokens_seen(model, plan, whole):
+            alone = latents(model, plan, inputs)
+        with team.sharing(engine), tokens_seen(model, plan, parts):
             shared = latents(model, plan, inputs)
         found[case] = {
             part: float((getattr(alone, part) - getattr(shared, part)).abs().max())
             / float(getattr(alone, part).std())
             for part in ("video", "audio")
         }
+        found[case]["share"] = max(parts) / max(whole)
     if launch.rank == 0:
         Path(target).write_text(json.dumps(found))
     torch.distributed.destroy_process_group()
