@@ -14,6 +14,7 @@ class Guide:
     tips: tuple[tuple[str, str], ...]  # a title and a sentence
     sound: str  # what the switch of this name adds
     enrich: str
+    enriched: str  # what to know of a prompt that was enriched; "" where there is nothing
     waiting: tuple[str, str]  # what a job waits for that a worker has, and how long
 
 
@@ -58,8 +59,10 @@ WORLD = Guide(
     ),
     sound="Speech, ambience and effects that fit the picture.",
     enrich="A language model rewrites it just before generating.",
+    enriched="",
     waiting=("Waiting for a GPU", "A cold start can take a few minutes."),
 )
+_SENSELESS = "The toy's language model is untrained: it writes words without sense."
 SHAPES = Guide(
     note="This model is a toy: it makes coloured shapes that move over patterned grounds, "
     "whatever else you ask for.",
@@ -87,7 +90,8 @@ SHAPES = Guide(
         ),
     ),
     sound="Shapes hum: the colour is the pitch, the place is the side.",
-    enrich="The toy's language model is untrained: it writes words without sense.",
+    enrich=_SENSELESS,
+    enriched=_SENSELESS,
     waiting=("Waiting for the worker", "It makes one video at a time."),
 )
 

@@ -97,7 +97,9 @@ def live_routes(house: House) -> APIRouter:
         except (Limited, Problems, Unavailable) as refusal:
             if wants_json(request):
                 raise
-            told = draft.with_problems(shown, [Problem(field="prompt", message=str(refusal))])
+            told = draft.with_problems(
+                shown, [Problem(field="prompt", message=wording.sentence(str(refusal)))]
+            )
             return compose_page(house, request, told, status=refusal.status)
         if wants_json(request):
             return JSONResponse({"prompt": richer})

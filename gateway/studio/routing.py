@@ -13,6 +13,7 @@ from gateway import cookies
 from gateway.database import AWAY, unavailable
 from gateway.refusals import Limited, NotFound, Refusal, Unauthorised
 from gateway.studio.visit import House, SignInFirst, here, wants_json
+from gateway.studio.wording import sentence
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 _TITLES = {
@@ -61,7 +62,9 @@ def refused(
 ) -> Response:
     """What a refusal looks like; `anonymous` as in `House.page`."""
     headers = {"retry-after": str(refusal.retry_after)} if isinstance(refusal, Limited) else None
-    message = "It may have been deleted." if isinstance(refusal, NotFound) else str(refusal)
+    message = (
+        "It may have been deleted." if isinstance(refusal, NotFound) else sentence(str(refusal))
+    )
     if wants_json(request):
         return JSONResponse({"message": message}, refusal.status, headers=headers)
     response = house.page(

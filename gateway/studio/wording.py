@@ -50,6 +50,12 @@ def phase_words(progress: Progress | None) -> str:
     return f"{words} {progress.step}/{progress.steps}"
 
 
+def sentence(words: str) -> str:
+    """The same with a capital and a full stop, as what stands alone is written."""
+    told = words.strip()
+    return told[:1].upper() + told[1:] + ("" if told.endswith((".", "!", "?", "…")) else ".")
+
+
 def clock(seconds: float) -> str:
     """ "0:41", "12:05", "1:02:05"."""
     whole = max(0, int(seconds))

@@ -94,6 +94,11 @@ def chromium():
 @pytest.fixture
 def visit(chromium, site):
     """Opens pages, each as a new visitor. Anything a page complains of fails the test."""
+    yield from visitor_of(chromium, site)
+
+
+def visitor_of(chromium, site):
+    """What `visit` is, for another address."""
     opened, complaints = [], []
 
     def open_page(path="/", *, width=1280, height=900, **settings):

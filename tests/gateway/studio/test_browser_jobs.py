@@ -150,7 +150,7 @@ def test_what_cannot_be_done_is_said_to_everyone(visit, desk, clock, job):
     desk.enter("adjustment", -497, 0, None)
     page.get_by_role("button", name="Vary · 2 credits").click()
     announcer = page.locator("#announcer")
-    expect(announcer).to_contain_text("insufficient funds")
+    expect(announcer).to_contain_text("Insufficient funds")
     expect(announcer).to_be_in_viewport()
     assert announcer.bounding_box()["height"] > 30
 

@@ -1,4 +1,4 @@
-"""The stylesheet's tokens: enough contrast in both themes, and one set of colours for dark."""
+"""The stylesheet's tokens: enough contrast in both themes, and each colour written once."""
 
 import re
 
@@ -7,17 +7,18 @@ import pytest
 from gateway.studio.assets import FOLDER
 
 STYLE = (FOLDER / "studio.css").read_text()
-TOKENS = re.compile(r"--([\w-]+): (#[0-9a-f]{6});")
+HEX = "#[0-9a-f]{6}"
+TOKENS = re.compile(rf"--([\w-]+): (?:({HEX})|light-dark\(({HEX}), ({HEX})\));")
+PARTED = re.compile(r":root\[data-theme=\"(light|dark)\"\] \{ color-scheme: (\w+); \}")
 
 
-def block(selector):
-    body = STYLE.partition(f"{selector} {{")[2].partition("}")[0]
-    assert body, f"no rule for {selector}"
-    return dict(TOKENS.findall(body))
+def tokens(theme):
+    """The colours of a theme: each is written once, with both of its values where it has two."""
+    body = STYLE.partition(":root {")[2].partition("}")[0]
+    return {name: one or (light, dark)[theme] for name, one, light, dark in TOKENS.findall(body)}
 
 
-LIGHT = block(":root")
-DARK = LIGHT | block(':root[data-theme="dark"]')
+LIGHT, DARK = tokens(0), tokens(1)
 GROUNDS = ("canvas", "panel", "sunk")
 # Text on ground: 4.5 for words, 3 for edges that show where something can be used.
 PAIRS = [
@@ -61,8 +62,17 @@ def test_there_is_enough_contrast(theme, text, ground, least):
     assert contrast(theme[text], theme[ground]) >= least
 
 
-def test_the_systems_dark_is_the_chosen_dark():
-    assert block(':root[data-theme="system"]') == block(':root[data-theme="dark"]')
+def test_a_chosen_theme_is_only_another_colour_scheme():
+    """So that the system's dark is the chosen dark, whatever colours are added."""
+    assert PARTED.findall(STYLE) == [("light", "light"), ("dark", "dark")]
+    assert "prefers-color-scheme" not in STYLE
+
+
+def test_nothing_outside_of_the_tokens_depends_on_the_theme():
+    rest = STYLE.partition("/* Elements */")[2]
+    assert rest
+    assert "light-dark(" not in rest
+    assert "data-theme" not in rest
 
 
 def test_every_colour_that_is_used_has_a_token():

@@ -1,8 +1,12 @@
 """The form as a browser fills it in, to and from a request."""
 
+from dataclasses import replace
+
 from gateway.studio import draft
 from gateway.studio.composer import composer
+from gateway.studio.guide import guide
 from tests.gateway.studio.sample_offer import OFFER
+from tiny import world
 
 
 def test_a_fresh_form_is_the_offers_default():
@@ -34,6 +38,15 @@ def test_what_was_asked_comes_back_as_it_was():
     assert "seed" not in draft.request_of(draft.again(OFFER, asked, keep_seed=False), OFFER)[0]
 
 
+def test_what_was_left_out_comes_back_as_it_was_made():
+    """A request of the API that says nothing of sound had sound."""
+    shown = draft.again(OFFER, {"prompt": "a kite", "mode": "fast"}, keep_seed=True)
+    form, problems = draft.request_of(shown, OFFER)
+    assert problems == []
+    assert (form["generate_audio"], form["spatial_upscaler"]) == (True, True)
+    assert (form["detailer"], form["resolution"]) == (False, "720p")
+
+
 def test_line_ends_are_those_of_text_files():
     shown = draft.filled({"prompt": " one\r\ntwo \r\n"})
     assert shown.value("prompt") == "one\ntwo"
@@ -60,6 +73,29 @@ def test_the_form_says_which_mode_has_what_not_all_have():
     assert form.guided_only == "Only in Pro"
     assert form.modes[0].lately == "Lately about 50 s"
     assert form.modes[1].lately == ""
+
+
+def toy():
+    """The offer of a worker with the embedded checkpoint."""
+    (model,) = OFFER.models
+    return replace(OFFER, models=(replace(model, embedded=True),))
+
+
+def test_what_is_said_around_the_form_fits_the_model():
+    world, shapes = (composer(offer, draft.fresh(offer), {}) for offer in (OFFER, toy()))
+    assert "heron" in world.guide.placeholder
+    assert world.guide.note == ""
+    assert "red square" in shapes.guide.placeholder
+    assert "toy" in shapes.guide.note
+    notes = {each.name: each.note for each in shapes.switches}
+    assert "hum" in notes["generate_audio"]
+    assert "without sense" in notes["enhance_prompt"]
+
+
+def test_the_toys_examples_are_words_that_it_was_taught():
+    words = {*world.COLOURS, *world.SHAPES, *world.GROUNDS, *world.TEXTURES}
+    for _, prompt in guide(embedded=True).examples:
+        assert len(words & set(prompt.split())) == 4, prompt
 
 
 def test_the_script_gets_the_same_combinations_as_the_offer():

@@ -1,11 +1,13 @@
 """What the studio says of states, times, sizes and money."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from gateway.states import Progress
+from gateway.states import Progress, Submitted
 from gateway.studio import wording
+from gateway.studio.guide import guide
 from gateway.studio.jobs import job_view
 from tests.gateway.studio.sample_timeline import PLAN, WAIT, WORK
 
@@ -51,6 +53,41 @@ def test_one_credit_is_one_credit():
     assert wording.credit_words(1200) == "1,200 credits"
 
 
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (480, "480"),
+        (999_999, "999,999"),
+        (1_000_000, "1M"),
+        (999_999_973, "999.9M"),
+        (10**9, "1B"),
+        (-2_500_000, "-2.5M"),
+    ],
+)
+def test_a_large_balance_is_short_and_never_more_than_there_is(count, words):
+    assert wording.amount(count) == words
+
+
+@pytest.mark.parametrize(("count", "words"), [(6, "+6"), (-1200, "−1,200"), (0, "–")])
+def test_bookings_have_a_sign(count, words):
+    assert wording.signed(count) == words
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [("try again in a moment", "Try again in a moment."), ("It broke.", "It broke.")],
+)
+def test_what_stands_alone_is_a_sentence(words, told):
+    assert wording.sentence(words) == told
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.2, "1 s"), (51.4, "51 s"), (312, "5:12 min"), (3725, "1:02:05 h")]
+)
+def test_how_long_it_took(seconds, words):
+    assert wording.took(seconds) == words
+
+
 def test_steps_are_told_where_a_phase_has_them():
     steps = Progress(seq=1, phase="generate", step=5, steps=8, percent=42)
     whole = Progress(seq=2, phase="decode", step=None, steps=None, percent=90)
@@ -87,6 +124,16 @@ def test_a_waiting_job_says_what_it_waits_for(desk, clock):
         "Next in the queue",
         "Queued, number 2",
     ]
+
+
+def test_a_job_that_the_worker_has_says_how_many_are_before_it(desk, clock):
+    job = desk.create(desk.account, {"prompt": "a kite"})
+    waiting = replace(job, state=Submitted(at=clock.now(), position=3))
+    toy = guide(embedded=True).waiting
+    view = job_view(waiting, clock.now(), {}, toy)
+    assert (view.headline, view.detail) == ("Waiting for the worker", "2 before it.")
+    first = replace(job, state=Submitted(at=clock.now(), position=1))
+    assert job_view(first, clock.now(), {}, toy).detail == "It makes one video at a time."
 
 
 def test_a_long_prompt_is_cut_between_words(desk, clock):
