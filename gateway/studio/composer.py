@@ -93,9 +93,9 @@ _SWITCH_NAMES = {
     "enhance_prompt": "Enrich prompt",
 }
 _SWITCH_NOTES = {
-    "spatial_upscaler": "Composes small, then refines at full size.",
-    "temporal_upscaler": "Smoother motion, twice the frames.",
-    "detailer": "One more pass for texture and fine lines.",
+    "spatial_upscaler": "Composes small, then refines: quicker than one full pass.",
+    "temporal_upscaler": "Twice the frames for smoother motion; takes longer.",
+    "detailer": "One more pass for texture and fine lines; takes longer.",
 }
 
 

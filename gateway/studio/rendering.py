@@ -1,5 +1,6 @@
 """The templates: escaped always, and a name that is not given is an error."""
 
+from functools import cache
 from pathlib import Path
 
 import jinja2
@@ -9,8 +10,9 @@ from gateway.studio import wording
 FOLDER = Path(__file__).parent / "templates"
 
 
+@cache
 def environment() -> jinja2.Environment:
-    """The templates with the words of the studio."""
+    """The templates, compiled once a process, with the words of the studio."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=True,

@@ -65,14 +65,30 @@ class Served(uvicorn.Server):
         return f"http://127.0.0.1:{port}"
 
 
+class Lent:
+    """An app that stands for the one that a test puts in its place."""
+
+    app = None
+
+    async def __call__(self, scope, receive, send):
+        await self.app(scope, receive, send)
+
+
+@pytest.fixture(scope="session")
+def served():
+    """A server for all tests of a process, and what it serves."""
+    lent = Lent()
+    settings = uvicorn.Config(lent, host="127.0.0.1", port=0, log_level="error", lifespan="off")
+    with Served(settings) as server:
+        yield server, lent
+
+
 @pytest.fixture
-def site(desk):
+def site(served, desk):
     """The address of the studio, where who comes is signed in."""
-    settings = uvicorn.Config(
-        create_app(desk, local=True), host="127.0.0.1", port=0, log_level="error", lifespan="off"
-    )
-    with Served(settings) as served:
-        yield served.url
+    server, lent = served
+    lent.app = create_app(desk, local=True)
+    return server.url
 
 
 @pytest.fixture(scope="session")

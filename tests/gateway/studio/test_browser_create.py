@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.gateway.studio.sample_videos import Clip, jpeg
+from tests.gateway.studio.until import until
 
 GO = re.compile("Generate · ")
 
@@ -204,6 +205,20 @@ def test_a_richer_prompt_is_looked_at_taken_and_undone(visit):
     expect(prompt).to_have_value(re.compile(r"^A kite\. The camera"))
     page.get_by_role("button", name="Undo").click()
     expect(prompt).to_have_value("A kite.")
+
+
+def test_while_a_richer_prompt_is_written_the_button_says_so(visit):
+    page = visit()
+    page.get_by_label("Prompt", exact=True).fill("A kite.")
+    held = []
+    page.route("**/studio/enhance", held.append)
+    page.get_by_role("button", name="Enhance").click()
+    expect(page.get_by_role("button", name="Writing…")).to_be_visible()
+    assert until(page, "document.getElementById('enhance').ariaBusy === 'true'")
+    (only,) = held
+    only.continue_()
+    expect(page.get_by_label("A richer prompt")).to_be_visible()
+    expect(page.get_by_role("button", name="Enhance")).to_be_visible()
 
 
 def test_a_seed_is_drawn_kept_and_let_go(visit, desk):

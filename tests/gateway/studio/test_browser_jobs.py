@@ -91,6 +91,7 @@ def test_cancel_from_the_queue_and_on_the_stage(visit, desk, clock, job):
     page.get_by_role("button", name="Cancel: Another kite.").click()
     expect(page.get_by_role("heading", name="Next up")).to_have_count(0)
     expect(page.locator("#available")).to_have_text("498")
+    expect(page.locator("#after")).to_have_text("488 credits left afterwards")
     page.get_by_role("button", name="Cancel", exact=True).click()
     expect(page.locator("[data-headline]")).to_have_text("Stopping…")
     expect(page.locator("[data-cancel-note]")).to_have_text(

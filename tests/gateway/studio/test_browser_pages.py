@@ -72,6 +72,23 @@ def test_nothing_is_wider_than_the_window_and_all_can_be_hit(visit, addresses, w
         assert page.evaluate(TOO_SMALL, TARGET) == [], name
 
 
+def test_a_large_balance_fits_on_a_phone(visit, past):
+    past.enter("grant", 10**9, 0, None)
+    page = visit(width=320)
+    expect(page.locator("#available")).to_have_text("1B")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+def test_the_star_of_a_card_is_there_for_who_comes_with_the_keyboard(visit, past):
+    page = visit("/library")
+    star = page.locator('.card .star[aria-pressed="false"]').first
+    expect(star).to_have_css("opacity", "0")
+    star.focus()
+    expect(star).to_have_css("opacity", "1")
+    page.keyboard.press("Enter")
+    expect(star).to_have_attribute("aria-pressed", "true")
+
+
 # What is pressed and is smaller than a finger, but links inside of sentences.
 TOO_SMALL = """(least) => {
     const small = [];
