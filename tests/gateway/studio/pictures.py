@@ -26,7 +26,7 @@ from tests.gateway.studio.until import until
 FOLDER = ROOT / "docs" / "images" / "studio"
 PATIENCE = 900  # seconds for a clip
 QUALITY = 84
-# Newest last: the last but one is on the stage, the tall one on a page of its own.
+# Newest last: that is the one on the stage.
 CLIPS = (
     {"prompt": "a small yellow ring bouncing on a navy striped ground", "seed": 3, "mode": "pro"},
     {"prompt": "a large white circle moving left on a brown striped ground", "seed": 6},
@@ -80,8 +80,9 @@ def at_rest(page, seconds):
     """Show the video at this second, without its controls' spinner."""
     video = page.locator(STAGE)
     expect(video).to_be_visible()
-    video.evaluate("(each, at) => { each.muted = true; each.currentTime = at; }", seconds)
-    settled = f"(v => v.readyState >= 2 && !v.seeking)(document.querySelector('{STAGE}'))"
+    video.evaluate("each => { each.muted = true; each.preload = 'auto'; }")
+    video.evaluate("(each, at) => { each.currentTime = at; }", seconds)
+    settled = f"(v => v.readyState === 4 && !v.seeking)(document.querySelector('{STAGE}'))"
     assert until(page, settled, 60)
     page.mouse.move(5, 500)
 
@@ -107,7 +108,7 @@ def pictures(browser, url):
     at_rest(page, 1.2)
     shoot(page, "job")
 
-    page = open_page(f"/?from={ids[-2]}&vary=true", height=1000)
+    page = open_page(f"/?from={ids[-2]}&vary=true", height=1120)
     at_rest(page, 1.0)
     shoot(page, "light")
 
@@ -119,7 +120,7 @@ def pictures(browser, url):
     shoot(page, "library")
 
     # While one is being made.
-    page = open_page("/", theme="dark", height=1000)
+    page = open_page("/", theme="dark", height=1120)
     page.get_by_label("Prompt", exact=True).fill(NEXT["prompt"])
     page.locator('label:has(input[name="mode"][value="pro"])').click()
     page.locator('label:has(input[name="duration"][value="3"])').click()
