@@ -22,6 +22,9 @@ from ltx2.worker.settings import WorkerSettings
 DONE = 0
 # Open streams of events end with the process; pages open them again.
 LEAVE_SECONDS = 3
+# Seconds that a thread may keep Python to itself while others wait for it, a fifth of the usual: a
+# call to the database is many short pieces of Python, and each would wait so long behind a loop.
+SWITCH_SECONDS = 0.001
 
 
 def serve(settings: Settings, *, host: str, port: int) -> int:
@@ -85,6 +88,7 @@ def server_of(app: FastAPI) -> uvicorn.Server:
 
 def run(server: uvicorn.Server, listening: socket.socket) -> None:
     """Answer until SIGINT or SIGTERM; the loops finish their turns."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     # The server raises the signal again that ended it in order: nothing to tell of.
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
