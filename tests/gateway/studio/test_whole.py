@@ -4,6 +4,7 @@ import html
 import json
 import re
 import shlex
+import shutil
 
 import pytest
 
@@ -14,10 +15,26 @@ from tests.gateway.studio.test_without_script import fields, multipart, submit
 
 
 @pytest.fixture
-def site(tmp_path):
-    made = Site(tmp_path)
-    yield made
-    made.close()
+def opened(sqlite, tmp_path):
+    """Opens sites whose database has its tables."""
+    sites = []
+
+    def site(**settings):
+        folder = tmp_path / str(len(sites))
+        folder.mkdir()
+        file = folder / "gateway.db"
+        shutil.copyfile(sqlite, file)
+        sites.append(Site(folder, database=f"sqlite:///{file}", **settings))
+        return sites[-1]
+
+    yield site
+    for each in sites:
+        each.close()
+
+
+@pytest.fixture
+def site(opened):
+    return opened()
 
 
 @pytest.fixture
@@ -109,18 +126,15 @@ def test_what_was_asked_can_be_asked_again_in_every_way(site, visitor):
     assert options.prompt == "It's late.\nA kite."
 
 
-def test_calls_of_pages_count_as_those_of_the_api(tmp_path):
-    site = Site(tmp_path, calls_per_minute=1)
-    try:
-        visitor = signed_in(site, site.key)
-        assert visitor.get("/library").status_code == 200
-        over = visitor.get("/library")
-        assert over.status_code == 429
-        assert 0 < int(over.headers["retry-after"]) <= 60
-        assert "One moment" in over.text
-        assert site.client.get("/api/credits").status_code == 429
-    finally:
-        site.close()
+def test_calls_of_pages_count_as_those_of_the_api(opened):
+    site = opened(calls_per_minute=1)
+    visitor = signed_in(site, site.key)
+    assert visitor.get("/library").status_code == 200
+    over = visitor.get("/library")
+    assert over.status_code == 429
+    assert 0 < int(over.headers["retry-after"]) <= 60
+    assert "One moment" in over.text
+    assert site.client.get("/api/credits").status_code == 429
 
 
 def test_who_tries_many_keys_at_the_sign_in_is_told_to_wait(site):
@@ -131,18 +145,15 @@ def test_who_tries_many_keys_at_the_sign_in_is_told_to_wait(site):
     assert signed_in(site, site.key).get("/").status_code == 200
 
 
-def test_the_studio_of_one_machine_signs_in_who_comes(tmp_path):
-    site = Site(tmp_path, local_account="me", public_url=None)
-    try:
-        browser = site.browser()
-        browser.base_url = "http://127.0.0.1:8123"
-        page = browser.get("/")
-        assert page.status_code == 200
-        assert "Sign out" not in page.text
-        elsewhere = browser.get("/", headers={"host": "evil.example"})
-        assert elsewhere.status_code >= 400
-    finally:
-        site.close()
+def test_the_studio_of_one_machine_signs_in_who_comes(opened):
+    site = opened(local_account="me", public_url=None)
+    browser = site.browser()
+    browser.base_url = "http://127.0.0.1:8123"
+    page = browser.get("/")
+    assert page.status_code == 200
+    assert "Sign out" not in page.text
+    elsewhere = browser.get("/", headers={"host": "evil.example"})
+    assert elsewhere.status_code >= 400
 
 
 @pytest.mark.parametrize(
@@ -156,6 +167,7 @@ def test_a_browser_that_errs_gets_a_page(site, visitor, address, status):
         assert answer.headers["content-type"].startswith("text/html")
         assert answer.headers["x-request-id"].startswith("req_")
         assert "To the studio" in answer.text
+        assert answer.headers["x-request-id"] in answer.text
     machine = visitor.get(address)
     assert machine.json()["type"] == "error"
     assert visitor.get("/api/nope", headers={"accept": "text/html"}).json()["type"] == "error"
