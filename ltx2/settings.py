@@ -143,7 +143,7 @@ class Settings:
         "LTX2_VAE_LAYOUT",
         choice(Layout),
         "How the video decoder's tensors lie: `channels_last` or `contiguous`; `auto` is the "
-        "first on a GPU.",
+        "first.",
         default="auto",
     )
     fp8_products: bool = row(

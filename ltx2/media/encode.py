@@ -79,8 +79,9 @@ def write_mp4(
     Two chunks of frames are in memory at a time: one is encoded while the next is decoded. The
     sound is cut or padded with silence to exactly num_frames / fps seconds; `sound` instead takes
     over every track of another file as it is, at its length. `metadata` goes into the file's
-    comment as one JSON object and its "prompt" into the title; None writes neither. Equal clips give equal bytes. `clip.frames` is
-    used up, and closed on every way out; what it raises passes through unchanged.
+    comment as one JSON object and its "prompt" into the title; None writes neither. Equal clips
+    give equal bytes. `clip.frames` is used up, and closed on every way out; what it raises passes
+    through unchanged.
     Raises BadRequest for odd edges, GenerationFailed for frames or sound that are not what the
     clip says, DeliveryFailed where the file cannot be written, ConfigError without ffmpeg.
     """

@@ -57,7 +57,7 @@ def test_an_engine_says_what_it_uses(engine):
         "attention": "default",
         "blocks": "plain",
         "batched_tokens": 16_384,
-        "vae_layout": "contiguous",
+        "vae_layout": "channels_last",
         "fp8_products": False,
     }
 

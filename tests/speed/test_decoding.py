@@ -48,9 +48,10 @@ def test_padding_keeps_the_layout_and_repeats_the_ends():
     assert torch.equal(out, torch.cat((x[:, :, :1], x[:, :, :1], x, x[:, :, -1:]), dim=2))
 
 
-def test_only_a_gpu_gets_the_layout_by_itself():
-    assert settled("auto", CPU) == "contiguous"
-    assert settled("auto", torch.device("cuda")) == "channels_last"
+def test_every_device_that_computes_gets_the_layout_by_itself():
+    assert settled("auto", CPU) == settled("auto", torch.device("cuda")) == "channels_last"
+    assert settled("auto", torch.device("meta")) == "contiguous"
+    assert settled("contiguous", CPU) == "contiguous"
 
 
 def test_bytes_made_on_the_device_are_those_of_the_numpy_way():
