@@ -3,8 +3,9 @@
 A and B are what differs: variables of the settings, joined by commas, as
 `LTX2_DTYPE=bfloat16,LTX2_RESIDENCY=offload`; `plain` for none; or a file that --save wrote, on
 another machine or commit. Request and seed are the same. Prints the error of the latents step by
-step, PSNR and SSIM frame by frame, and that of the sound; one JSON document last. With --psnr or
---latents, exits with 1 where B is further from A than that.
+step, PSNR and SSIM frame by frame, and that of the sound; one JSON document last, which is kept as
+those of the scenarios are. With --psnr or --latents, exits with 1 where B is further from A than
+that.
 """
 
 import argparse
@@ -23,8 +24,9 @@ import ltx2
 from benchmarks.bench import PROMPT
 from benchmarks.card import machine, plan_line
 from benchmarks.quality import MOST, by_frame, relative_error, snr
-from benchmarks.results import rounded
+from benchmarks.results import FOLDER, keep, rounded
 from benchmarks.timing import Stages
+from ltx2.engine import find_device
 from ltx2.prepare import prepare
 from ltx2.settings import Settings, process_environment
 
@@ -163,9 +165,12 @@ def main(given: Sequence[str] | None = None) -> int:
     print(f"sound   SNR {found['audio_snr']:.2f} dB   largest {found['audio_largest']:.3g}")
     problems = judged(found, arguments.psnr, arguments.latents)
     print(*(f"PROBLEM: {problem}" for problem in problems), sep="\n")
-    card = machine(torch.device(arguments.device or "cpu"))
+    card = {"scenario": "compare", **machine(find_device(arguments.device))}
     told = {"card": card, "a": arguments.a, "b": arguments.b, "plan": other.plan, **found}
-    print(json.dumps(rounded({**told, "problems": problems}), separators=(",", ":")))
+    line = json.dumps(rounded({**told, "problems": problems}), separators=(",", ":"))
+    if not arguments.no_keep and not problems:
+        keep(line, card["device"], arguments.results)
+    print(line)
     return 1 if problems else 0
 
 
@@ -192,6 +197,8 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("--width", "--height", "--num-frames", "--num-inference-steps"):
         parser.add_argument(name, type=int)
     parser.add_argument("--save", type=Path, metavar="FILE.npz", help="keep B's trace")
+    parser.add_argument("--no-keep", action="store_true", help="leave the results' file alone")
+    parser.add_argument("--results", type=Path, default=FOLDER, help="the folder of such files")
     parser.add_argument("--psnr", type=float, help="least of every frame, in dB")
     parser.add_argument("--latents", type=float, help="most of every step, as a share")
     return parser

@@ -28,7 +28,8 @@ def latest(results: Iterable[Result]) -> list[Result]:
     for result in results:
         card = result["card"]
         told = ("device", "scenario", "weights", "generation", "plan_id", "frames")
-        key = tuple(str(card.get(name, "")) for name in told)
+        sides = (str(result.get("a", "")), str(result.get("b", "")), str(result.get("plan", "")))
+        key = (*(str(card.get(name, "")) for name in told), *sides)
         newest[key] = result
     return list(newest.values())
 
@@ -86,7 +87,9 @@ def others(results: list[Result]) -> str:
     for result in results:
         if result.get("floor_seconds") is not None or result["card"]["scenario"] == "forward":
             continue
-        for row in result["rows"]:
+        for row in result.get("rows", ()):
+            if "seconds" not in row:
+                continue
             facts = {key: row[key] for key in ("tflops", "gb_per_second", "ms_per_frame", "mfu",
                                                "clips_per_minute") if key in row}  # fmt: skip
             told = ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in facts.items())
@@ -100,7 +103,7 @@ def ratios(results: list[Result]) -> str:
     lines = [
         (where(result), f"`{result['card']['scenario']}`", name, f"{value:.3f}")
         for result in results
-        for name, value in result["ratios"].items()
+        for name, value in result.get("ratios", {}).items()
     ]
     return table(("where", "scenario", "ratio", "value"), lines)
 
@@ -120,11 +123,33 @@ def machines(results: list[Result]) -> str:
     return table(head, lines)
 
 
+def quality(results: list[Result]) -> str:
+    """What an option costs: B beside A at one seed."""
+    lines = [
+        (
+            where(result),
+            f"`{result['a']}`",
+            f"`{result['b']}`",
+            result["plan"],
+            f"{max(result['latent_error']):.3g}",
+            f"{min(result['psnr']):.1f} / {sum(result['psnr']) / len(result['psnr']):.1f}",
+            f"{min(result['ssim']):.4f}",
+            f"{result['audio_snr']:.1f}",
+        )
+        for result in results
+        if result["card"]["scenario"] == "compare"
+    ]
+    head = ("where", "A", "B", "plan", "latents, largest error", "PSNR dB, least / mean",
+            "SSIM, least", "sound SNR dB")  # fmt: skip
+    return table(head, lines)
+
+
 TABLES: dict[str, Callable[[list[Result]], str]] = {
     "clips": clips,
     "steps": steps,
     "others": others,
     "ratios": ratios,
+    "quality": quality,
     "machines": machines,
 }
 

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import compare, quality
+from benchmarks import compare, quality, tables
+from benchmarks.results import kept as kept_results
 
 SMALL = ["--width", "128", "--height", "64", "--num-frames", "9", "--device", "cpu"]
 
@@ -43,15 +44,20 @@ def test_ssim_refuses_a_picture_smaller_than_its_window():
 
 def test_two_equal_runs_agree_and_a_rounded_one_does_not(tmp_path, capsys):
     kept = tmp_path / "plain.npz"
-    assert compare.main(["plain", "plain", *SMALL, "--save", str(kept), "--psnr", "98"]) == 0
+    small = [*SMALL, "--results", str(tmp_path)]
+    assert compare.main(["plain", "plain", *small, "--save", str(kept), "--psnr", "98"]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["latent_error"] == [0.0] * 11
     assert told["psnr"] == [quality.MOST] * 9
     rounded = "LTX2_DTYPE=bfloat16"
-    assert compare.main([str(kept), rounded, *SMALL, "--latents", "1e-6"]) == 1
+    assert compare.main([str(kept), rounded, *small, "--latents", "1e-6"]) == 1
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert 0 < max(told["latent_error"]) < 0.2
     assert told["problems"]
+    (line,) = kept_results(tmp_path)
+    shown = tables.quality([line]).splitlines()[-1]
+    assert "| `plain` | `plain` |" in shown  # what failed is not kept
+    assert "| 99.0 / 99.0 | 1.0000 | 99.0 |" in shown
 
 
 def test_traces_of_different_clips_are_refused():
