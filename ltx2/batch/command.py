@@ -49,7 +49,7 @@ def run_batch(arguments: argparse.Namespace, settings: "Settings") -> int:
     from ltx2.batch.jobs import named, read_lines
     from ltx2.batch.ledger import Ledger, now, writable
     from ltx2.batch.order import ordered
-    from ltx2.batch.run import DONE, Run, tell_done
+    from ltx2.batch.run import DONE, Run, printer, tell_done
     from ltx2.cli import device_problems, interruptible, introduce
     from ltx2.flags import chosen_settings
     from ltx2.settings import Launch
@@ -66,12 +66,12 @@ def run_batch(arguments: argparse.Namespace, settings: "Settings") -> int:
     wanted = arguments.checkpoint or settings.checkpoint
     needs = needs_of([line.request for line in lines])
     row, _ = row_of(wanted, settings, **needs)
-    began = now()
+    began, tell = now(), printer(sys.stdout)
     with Ledger(arguments.out) as ledger, contextlib.redirect_stdout(sys.stderr):
         jobs = named(lines, row.name, settings)
         before = {key: record for key, record in ledger.records().items() if ledger.is_done(record)}
         if launch.rank == 0:
-            tell_done(jobs, before)
+            tell_done(jobs, before, tell)
         left = [job for job in jobs if job.key not in before]
         if not left:
             say(f"all of {len(jobs)} are done")
@@ -84,7 +84,7 @@ def run_batch(arguments: argparse.Namespace, settings: "Settings") -> int:
         engine = _engine(resolved, settings, arguments.device, launch)
         planned = ordered(judged(left, prepared, engine))
         with interruptible() as stopped:
-            run = Run(engine, ledger, launch, began, stopped)
+            run = Run(engine, ledger, launch, began, stopped, tell)
             run.work_through(planned)
             run.wait_for_others(planned)
     say(run.summary(len(jobs), len(before)))

@@ -7,14 +7,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ltx2.batch.jobs import Job
 from ltx2.batch.ledger import Ledger, Record, ToBatch
 from ltx2.batch.order import Planned, shares, turns
 from ltx2.errors import BadRequest, Cancelled, DeviceLost, Ltx2Error, TooLarge
 from ltx2.settings import Launch
-from ltx2.terminal import lines as out
 from ltx2.terminal import say
 
 if TYPE_CHECKING:
@@ -26,16 +25,24 @@ LOOK_SECONDS = 0.2  # between two looks at what other processes are doing
 DONE, FAILED, BAD_INPUT = 0, 1, 2  # as of every command
 
 
-def tell_done(jobs: Sequence[Job], before: dict[str, Record]) -> None:
+Tell = Callable[[Record], None]
+
+
+def printer(stdout: TextIO) -> Tell:
+    """Prints each record as a line there, whatever stdout is for libraries meanwhile."""
+
+    def tell(record: Record) -> None:
+        stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+        stdout.flush()
+
+    return tell
+
+
+def tell_done(jobs: Sequence[Job], before: dict[str, Record], tell: Tell) -> None:
     """The results of earlier runs: every request has its line on stdout."""
     for job in jobs:
         if job.key in before:
-            _print({**before[job.key], "line": job.line})
-
-
-def _print(record: Record) -> None:
-    with contextlib.redirect_stdout(sys.__stdout__):
-        out(json.dumps(record, ensure_ascii=False))
+            tell({**before[job.key], "line": job.line})
 
 
 @dataclass(slots=True)
@@ -47,6 +54,7 @@ class Run:
     launch: Launch
     began: str
     stopped: Callable[[], bool]
+    tell: Tell
     made: int = 0
     failures: list[Ltx2Error] = field(default_factory=list)
 
@@ -100,7 +108,7 @@ class Run:
                 return
             about = {"line": item.job.line, "job": item.job.key}
             made = self._made(item, deliver)
-            _print(self.ledger.add({**about, **made}))
+            self.tell(self.ledger.add({**about, **made}))
 
     def _made(self, item: Planned, deliver: ToBatch) -> Record:
         """The result of a job or its error. Raises Cancelled, and DeviceLost as nothing would work
