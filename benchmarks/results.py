@@ -1,6 +1,7 @@
 """Results: what a scenario found, how it is printed, and the files they are kept in."""
 
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,9 +31,16 @@ class Findings:
         return row
 
     def compare(self, name: str, other: str) -> None:
-        """The ratio of two rows' medians."""
-        seconds = {row["name"]: row["seconds"]["median"] for row in self.rows}
-        self.ratios[f"{name} / {other}"] = seconds[name] / seconds[other]
+        """The ratio of two rows: the median over the turns that they took side by side.
+
+        What slows the machine for a while slows both of a turn.
+        """
+        one, two = (
+            next(row["each"] for row in self.rows if row["name"] == wanted)
+            for wanted in (name, other)
+        )
+        turns = [first / second for first, second in zip(one, two, strict=True)]
+        self.ratios[f"{name} / {other}"] = statistics.median(turns)
 
 
 def summary(samples: Sequence[Sample]) -> dict[str, Any]:
@@ -42,6 +50,7 @@ def summary(samples: Sequence[Sample]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "runs": len(samples),
         "seconds": spread([sample.seconds for sample in samples]),
+        "each": [sample.seconds for sample in samples],
     }
     if names:
         found["stages"] = {
@@ -76,7 +85,7 @@ def printed(findings: Findings) -> str:
     return "\n".join(lines)
 
 
-_APART = {"name", "seconds", "stages", "runs", "peak_gib", "mfu_by_stage", "floor_by_stage"}
+_APART = {"name", "seconds", "each", "stages", "runs", "peak_gib", "mfu_by_stage", "floor_by_stage"}
 
 
 def _more(row: Mapping[str, Any]) -> str:

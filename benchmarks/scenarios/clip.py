@@ -44,6 +44,7 @@ def card(bench: Bench) -> dict[str, Any]:
 def measure(bench: Bench) -> Findings:
     """Ours with a new prompt and with a known one, and every baseline that can run here."""
     found = Findings()
+    ceiling = bench.ceiling
     prepared = _prepared(bench)
     ours = Ours(bench, prepared)
     works: dict[str, Measured] = {
@@ -72,8 +73,8 @@ def measure(bench: Bench) -> Findings:
     costs = Costs.of(bench.engine, prepared.plan).stages(prepared.plan)
     steps = sum(part.steps for part in prepared.plan.passes.values())
     found.facts = {
-        "ceiling_tflops": bench.ceiling / 1e12,
-        "floor_seconds": {name: work.seconds(bench.ceiling) for name, work in costs.items()},
+        "ceiling_tflops": ceiling / 1e12,
+        "floor_seconds": {name: work.seconds(ceiling) for name, work in costs.items()},
         "work_tflop": {name: work.total / 1e12 for name, work in costs.items()},
     }
     for name, runs in samples.items():

@@ -1,6 +1,7 @@
 """The page says what the results say, and nothing else."""
 
 import json
+from xml.etree import ElementTree
 
 import pytest
 
@@ -44,6 +45,14 @@ def test_a_row_has_medians_spread_and_ratio(clip):
     assert other.endswith("| 0.45 |")
 
 
+def test_a_ratio_is_that_of_turns_and_not_of_medians():
+    found = Findings()
+    for name, each in (("ours", (1.0, 10.0, 3.0)), ("other", (2.0, 20.0, 4.0))):
+        found.add(name, [Sample(seconds=seconds) for seconds in each])
+    found.compare("ours", "other")
+    assert found.ratios == {"ours / other": 0.5}
+
+
 def test_only_the_newest_of_equal_measurements_is_shown(clip):
     older = json.loads(json.dumps(clip))
     older["rows"][0]["seconds"]["median"] = 99.0
@@ -54,6 +63,7 @@ def test_only_the_newest_of_equal_measurements_is_shown(clip):
 
 def test_the_picture_has_a_bar_a_way_and_the_floor(clip):
     picture = drawn([clip])
+    assert ElementTree.fromstring(picture).tag.endswith("svg")
     assert picture.count("<title>base") == 3
     for words in ("ours", "b1", "arithmetic floor", "0.5 s", "fast on NVIDIA H200"):
         assert words in picture
