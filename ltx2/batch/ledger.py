@@ -36,7 +36,7 @@ class ToBatch:
     work: Path
     target: Path
 
-    def path(self, _plan: "Plan | RestorePlan") -> Path:
+    def path(self, plan: "Plan | RestorePlan") -> Path:  # noqa: ARG002 - every delivery is asked so
         """Where it is written."""
         return self.work / self.target.name
 

@@ -94,11 +94,8 @@ class SharedTokens:
                 kwargs["timestep"] = PartitionAnythingSharder.shard_anything(level, 1, mesh)
             return args, kwargs
 
-        processors = [
-            getattr(block, name).processor
-            for block in transformer.transformer_blocks
-            for name in EXCHANGING
-        ]
+        blocks: Any = transformer.transformer_blocks
+        processors = [getattr(block, name).processor for block in blocks for name in EXCHANGING]
         hooks = [
             transformer.register_forward_pre_hook(split, with_kwargs=True),
             transformer.proj_out.register_forward_hook(put_together),
@@ -137,7 +134,7 @@ def divides(heads: int, processes: int) -> bool:
 
 
 def _heads(transformer: nn.Module) -> tuple[int, int]:
-    config = transformer.config
+    config: Any = transformer.config
     return config.num_attention_heads, config.audio_num_attention_heads
 
 
