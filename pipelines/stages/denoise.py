@@ -86,7 +86,13 @@ def denoise(
         video, audio = _start(canvas, plan, init, noise, transformer.config.audio_in_channels)
         schedules = [static_schedule(plan, model.device) for _ in range(2)]
         batches = batched(calls_of(plan, prompts), video.shape[1], model.levers.batched_tokens)
-        forward = Forward(transformer=transformer, canvas=canvas, plan=plan, fast=fast)
+        forward = Forward(
+            transformer=transformer,
+            dtype=transformer.dtype,
+            canvas=canvas,
+            plan=plan,
+            fast=fast,
+        )
         for sigma, step in zip(plan.sigmas[:-1], schedules[0].timesteps, strict=False):
             found = [
                 estimate
@@ -279,6 +285,7 @@ class Forward:
     """Forward passes of one pass of the sampler."""
 
     transformer: nn.Module
+    dtype: torch.dtype  # of its inputs; to ask the module looks through its weights
     canvas: Canvas
     plan: DenoisePlan
     fast: FastBlocks | None  # None where diffusers' own blocks compute
@@ -292,7 +299,7 @@ class Forward:
         padding.
         """
         transformer, canvas, plan, rows = self.transformer, self.canvas, self.plan, len(calls)
-        dtype, device = transformer.dtype, video.device
+        dtype, device = self.dtype, video.device
         level = torch.full(
             (rows, 1), sigma * transformer.config.timestep_scale_multiplier, device=device
         )
