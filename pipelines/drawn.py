@@ -33,6 +33,7 @@ from pipelines.upstream.vocoder_clamp import clamp_first_stage
 PARTS = ("transformer", "connectors", "vae", "audio_vae", "vocoder", "text_encoder", "tokenizer",
          "spatial_upscaler", "temporal_upscaler", "distilled_lora")  # fmt: skip
 LORA_RANK = 384  # of the released distilled LoRA
+_NO_LORA = "to_gate_logits"  # the released LoRA leaves the gates of heads alone
 _TABLE = 0.02  # standard deviation of modulation tables
 Build = Callable[[str], nn.Module]
 
@@ -94,7 +95,7 @@ class Drawn(Components):
         return module.to(device).requires_grad_(False).eval()
 
     def _adapter(self, adapter: Adapter) -> Path:
-        """The file of a LoRA on every linear layer of the blocks, drawn when it is first used."""
+        """The file of a LoRA on the linear layers of the blocks, drawn when it is first used."""
         file = self._scratch / f"{adapter.source.replace('/', '-')}.safetensors"
         if not file.exists():
             with weightless():
@@ -105,7 +106,8 @@ class Drawn(Components):
     def _factors(self, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
         generator = torch.Generator(self.device).manual_seed(self._seed)
         for path, layer in module.named_modules():
-            if not isinstance(layer, nn.Linear) or not path.startswith("transformer_blocks."):
+            within = path.startswith("transformer_blocks.") and not path.endswith(_NO_LORA)
+            if not isinstance(layer, nn.Linear) or not within:
                 continue
             rank = min(self._rank, layer.in_features, layer.out_features)
             for leaf, shape in (
