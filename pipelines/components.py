@@ -26,6 +26,7 @@ from pipelines.plan import Adapter, Variant
 from pipelines.prompt_cache import PromptCache
 from pipelines.residency import Residency, free_memory, home, on_device
 from pipelines.speed.levers import USUAL, Levers
+from pipelines.speed.vae_layout import turn_weights
 from pipelines.values import Text
 
 GIB = 2**30
@@ -104,7 +105,7 @@ class Components:
 
     def _begin(self, name: str) -> Callable[[], Any]:
         component, _, variant = name.partition(":")
-        return begin(
+        read = begin(
             self.weights,
             component,
             variant=_VARIANTS[variant],
@@ -112,6 +113,13 @@ class Components:
             dtype=self.dtype,
             quantise=self.quantise.get(component, "none"),
         )
+        return lambda: self._laid_out(component, read())
+
+    def _laid_out(self, component: str, part: Any) -> Any:  # noqa: ANN401
+        """The part with its weights as what computes on the device wants them."""
+        if component == "vae":
+            turn_weights(part, self.levers.vae_layout, self.device)
+        return part
 
     def _home(self, component: str) -> torch.device:
         """The device on which a part is loaded."""
@@ -119,7 +127,7 @@ class Components:
         return torch.device("cpu") if waits else self.device
 
     def _load(self, component: str, variant: Variant, device: torch.device) -> Any:  # noqa: ANN401
-        return load(
+        part = load(
             self.weights,
             component,
             variant=variant,
@@ -127,6 +135,7 @@ class Components:
             dtype=self.dtype,
             quantise=self.quantise.get(component, "none"),
         )
+        return self._laid_out(component, part)
 
     def rounding(self, variant: Variant) -> tuple[str, ...]:
         """A sentence for each part whose weights are not those of the released model."""

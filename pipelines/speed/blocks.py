@@ -38,16 +38,24 @@ class FastBlocks:
     video and audio, whose self-attention a perturbed block skips.
     """
 
-    def __init__(self, ops: Elementwise, compute: Compute = block_forward) -> None:
+    def __init__(
+        self,
+        ops: Elementwise,
+        compute: Compute = block_forward,
+        device: torch.device | None = None,
+    ) -> None:
         self.levels: Levels | None = None
         self.perturbed = (True, True)
         self._ops = ops
         self._compute = compute
+        self._device = device  # which Triton's kernels are launched on
 
     @contextmanager
     def installed(self, transformer: nn.Module) -> Iterator[None]:
         """The transformer computed so, with its rotary tables kept, inside the block."""
         with ExitStack() as stack:
+            if self._device is not None:
+                stack.enter_context(torch.cuda.device(self._device))
             stack.enter_context(tables_kept(transformer))
             hook = transformer.time_embed.register_forward_hook(self._spread)
             stack.callback(hook.remove)
@@ -130,7 +138,7 @@ def fast_blocks(choice: Blocks, device: torch.device) -> FastBlocks | None:
         case "triton":
             from pipelines.speed.triton_elementwise import Triton
 
-            return FastBlocks(Triton())
+            return FastBlocks(Triton(), device=device)
         case "compiled":
             return FastBlocks(Plain(), compiled())
         case _:

@@ -30,19 +30,28 @@ def settled(choice: Layout, device: torch.device) -> Layout:
 
 @contextmanager
 def laid_out(vae: nn.Module, choice: Layout, device: torch.device) -> Iterator[None]:
-    """The decoder computes in this layout inside the block.
-
-    Its weights stay in it afterwards: their values are the same, and turning them is paid once.
-    """
+    """The decoder computes in this layout inside the block."""
     with ExitStack() as stack:
         if settled(choice, device) == "channels_last":
-            decoder: nn.Module = getattr(vae, "decoder", vae)  # the encoder stays as it is
-            for module in decoder.modules():
-                if isinstance(module, nn.Conv3d):
-                    module.weight.data = module.weight.data.contiguous(memory_format=LAST)
+            for module in _decoder(vae).modules():
                 if isinstance(module, LTX2VideoCausalConv3d):
                     stack.enter_context(replaced_forward(module, _padding(module)))
         yield
+
+
+def turn_weights(vae: nn.Module, choice: Layout, device: torch.device) -> None:
+    """The decoder's weights in this layout, once, where they are loaded: their values are the
+    same, and they keep it wherever they are moved.
+    """
+    if settled(choice, device) == "channels_last":
+        for module in _decoder(vae).modules():
+            if isinstance(module, nn.Conv3d):
+                module.weight.data = module.weight.data.contiguous(memory_format=LAST)
+
+
+def _decoder(vae: nn.Module) -> nn.Module:
+    """The encoder stays as it is."""
+    return getattr(vae, "decoder", vae)
 
 
 def _padding(module: Any) -> Callable[..., Tensor]:  # noqa: ANN401 - attributes are unions to torch
