@@ -227,7 +227,10 @@ def test_what_shares_memory_with_its_input_is_not_recalled():
 
 
 def test_full_size_passes_take_what_counting_by_hand_gives(tmp_path):
-    """LTX-2.3 at 1280x704 for 5 s: about 2.0 GiB for one row, by count of shapes."""
+    """LTX-2.3 at 1280x704 for 5 s: about 1.9 GiB for one row, by count of shapes.
+
+    diffusers' own blocks hold a tensor of the stream more at their fullest, 2.0 GiB.
+    """
     from ltx2.memory_table import released_fit
     from ltx2.planner import plan
     from ltx2.request import Request
@@ -236,6 +239,6 @@ def test_full_size_passes_take_what_counting_by_hand_gives(tmp_path):
     request = Request(prompt="x", seed=0, resolution="720p", duration=5, generate_audio=False)
     run = released_fit(row).rehearsed(plan(request, checkpoint=row))
     passes = [m.device / GIB for m in run.moments if m.parts == ("transformer:distilled",)]
-    assert passes[-1] == pytest.approx(2.0, rel=0.05)
+    assert passes[-1] == pytest.approx(1.9, rel=0.03)
     held = replace(run, moments=tuple(m for m in run.moments if "vae" not in m.parts))
     assert forecast(held, "offload").fullest == ("transformer:distilled",)
