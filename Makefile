@@ -5,7 +5,7 @@
 #   make test    every test that needs no GPU                     make gpu     the tests that do
 #   make golden  rewrite the golden plans                         make sizes   what is getting long
 #   make lock    resolve pyproject.toml into the locks            make setup   only install
-#   make bench   a benchmark, SCENARIO=lora_switch or soak        make image   the image's steps, proved
+#   make bench   SCENARIO=lora_switch, soak or gateway_load        make image   the image's steps, proved
 #   make tiny-eval   what the tiny checkpoint can do, measured on CLIPS=200 prompts, SHOTS=50 a camera
 
 PYTHON ?= $(firstword $(foreach name,python$(shell cat .python-version) python3.12 python3.13 \
