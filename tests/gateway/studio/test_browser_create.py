@@ -82,6 +82,7 @@ def test_everything_can_be_done_with_the_keyboard_alone(visit, desk, clock):
     clock.advance(1)
     tab_to(page, "[data-cancel-button]")
     page.keyboard.press("Enter")
+    expect(page.locator("[data-headline]")).to_have_text("Stopping…")
     clock.advance(2)
     expect(page.locator("#stage")).to_contain_text("30 credits were returned")
     expect(page.locator("#stage-title")).to_be_focused()
