@@ -138,7 +138,10 @@ async function ask() {
   field("notes").hidden = !notes.length;
   for (const place of form.querySelectorAll("[data-problem]")) {
     const name = place.dataset.problem;
-    if (name !== "prompt" && !place.closest(".frame")?.classList.contains("busy")) told(name, problems[name] ?? "");
+    // What a frame says of the picture that it refused stays until there is another.
+    const frame = place.closest(".frame");
+    if (name === "prompt" || (frame && (frame.classList.contains("busy") || !problems[name]))) continue;
+    told(name, problems[name] ?? "");
   }
 }
 

@@ -9,11 +9,13 @@ export function pictures(changed) {
   const frames = [...form.querySelectorAll("[data-frame]")];
   for (const frame of frames) {
     const input = frame.querySelector(".frame-file");
-    input.addEventListener("change", () => {
+    const sent = () => {
       const [file] = input.files;
       input.value = ""; // it is sent by itself, not with the form
       if (file) take(frame, file, changed);
-    });
+    };
+    input.addEventListener("change", sent);
+    if (input.files.length) sent(); // chosen before the script was there
     for (const kind of ["dragover", "dragenter"]) {
       frame.addEventListener(kind, (event) => {
         event.preventDefault();
@@ -29,6 +31,7 @@ export function pictures(changed) {
     });
     frame.querySelector("[name=remove]").addEventListener("click", (event) => {
       event.preventDefault();
+      complain(frame, "");
       empty(frame);
       input.focus();
       announce("Picture removed.");

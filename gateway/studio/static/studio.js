@@ -1,14 +1,12 @@
 // Everything here is a nicety: the pages work without it.
 
 import { announce, complain, post } from "./net.js";
+import { composer } from "./composer.js";
 import { watch } from "./jobs.js";
 
 document.documentElement.classList.add("js");
 
-if (document.getElementById("composer")) {
-  const { composer } = await import("./composer.js");
-  composer();
-}
+if (document.getElementById("composer")) composer();
 watch();
 
 // Theme: at once, and remembered.

@@ -172,6 +172,9 @@ def test_a_file_that_is_no_picture_is_refused_at_its_frame(visit, tmp_path, desk
     liar.write_text("no picture either")
     first_frame(page).set_input_files(liar)
     expect(page.locator("#problem-image")).to_contain_text("no picture that can be read")
+    pick(page, "duration", "8")
+    expect(go(page)).to_have_text("Generate · 16 credits")
+    expect(page.locator("#problem-image")).to_contain_text("no picture that can be read")
     assert desk.pictures == {}
 
 

@@ -157,6 +157,12 @@ def test_without_script_a_prompt_becomes_a_video(visit, desk, clock):
     assert len(desk.jobs) == 1
 
 
+def test_without_script_the_focus_goes_to_what_is_wrong(visit):
+    page = visit(java_script_enabled=False)
+    page.get_by_role("button", name="Generate · 10 credits").click()
+    expect(page.locator("#summary")).to_be_focused()
+
+
 def test_the_first_visit_has_a_stage_of_its_own(visit):
     page = visit()
     expect(page.get_by_role("heading", name="Your first video plays here")).to_be_visible()
