@@ -172,7 +172,7 @@ def serve_gateway(connection: Connection, url: str, folder: str, platform_url: s
             modes="all",
             queue=10_000,
             calls_per_minute=1_000_000,
-            poll_seconds=1.0,
+            poll_seconds=3.0,
             private_webhooks=True,
         ),
         backend=RunPod(worker, gateway_platform.KEY),

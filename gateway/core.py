@@ -98,11 +98,19 @@ def build(
     def hook(token: str) -> str | None:
         return reached + PATH.replace("{token}", token) if reached else None
 
-    def woken() -> None:
+    def to_submit() -> None:
         loops.wake("submit")
+
+    def to_look_at() -> None:
         loops.wake("reconcile")
 
-    generations = Generations(database, clock, queue=Queue(most=settings.queue), woken=woken)
+    generations = Generations(
+        database,
+        clock,
+        queue=Queue(most=settings.queue),
+        ordered=to_submit,
+        called_off=to_look_at,
+    )
     return Core(
         database=database,
         backend=backend,
@@ -135,8 +143,8 @@ def build(
             leaving=loops.closing,
         ),
         reconciler=Reconciler(
-            database, backend, store, clock, times=times, woken=woken, leaving=loops.closing
+            database, backend, store, clock, times=times, woken=to_submit, leaving=loops.closing
         ),
-        incoming=Incoming(database, clock, ttl=times.deadline, woken=woken),
+        incoming=Incoming(database, clock, ttl=times.deadline, woken=to_look_at),
         loops=loops,
     )

@@ -93,8 +93,8 @@ def _engine(url: str) -> Engine:
                 psycopg,
                 connect_args=patience,
                 pool_pre_ping=True,
-                pool_size=10,
-                max_overflow=10,
+                pool_size=4,
+                max_overflow=0,
                 pool_timeout=REACH_SECONDS,
             )
         case name:

@@ -42,7 +42,9 @@ class Queue:
 
 
 class Generations:
-    """All calls on generations that people make. `woken` is told when there is work to do."""
+    """All calls on generations that people make. `ordered` is told of one to be submitted,
+    `called_off` of one whose end somebody asked for.
+    """
 
     def __init__(
         self,
@@ -50,12 +52,14 @@ class Generations:
         clock: Clock,
         *,
         queue: Queue,
-        woken: Callable[[], object] = lambda: None,
+        ordered: Callable[[], object] = lambda: None,
+        called_off: Callable[[], object] = lambda: None,
     ) -> None:
         self._database = database
         self._clock = clock
         self._queue = queue
-        self._woken = woken
+        self._ordered = ordered
+        self._called_off = called_off
         self._paces = Paces()
 
     def replayed(self, account: Account, form: Form, key: str | None) -> Generation | None:
@@ -97,7 +101,7 @@ class Generations:
             if earlier is None:
                 raise
             return earlier
-        self._woken()
+        self._ordered()
         with self._database.read() as session:  # whoever creates next need not wait for this
             return self._view(session, [row], replayed=again is not None)[0]
 
@@ -150,7 +154,7 @@ class Generations:
             transitions.cancel_asked(session, row, self._clock.now())
             session.flush()
             seen = self._view(session, [row])[0]
-        self._woken()
+        self._called_off()
         return seen
 
     def delete(self, account: Account, generation_id: str) -> None:

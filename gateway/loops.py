@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 logger = logging.getLogger(__name__)
+# Seconds between two turns of a loop however often it is woken: what comes meanwhile is one turn's.
+REST = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +26,7 @@ class Loops:
         self._loops: Sequence[Loop] = ()
         self._wakes: dict[str, threading.Event] = {}
         self._threads: list[threading.Thread] = []
-        self._closed = False
+        self._leave = threading.Event()
 
     def wake(self, name: str) -> None:
         """Have a loop take a turn now. Nothing happens where it does not run."""
@@ -46,7 +48,7 @@ class Loops:
         """Let each finish its turn, at most so many seconds. What is cut off is done again at the
         next start.
         """
-        self._closed = True
+        self._leave.set()
         for wake in self._wakes.values():
             wake.set()
         for thread in self._threads:
@@ -54,7 +56,7 @@ class Loops:
 
     def closing(self) -> bool:
         """Whether no more work should be begun."""
-        return self._closed
+        return self._leave.is_set()
 
     @property
     def alive(self) -> bool:
@@ -63,11 +65,12 @@ class Loops:
 
     def _run(self, loop: Loop) -> None:
         wake = self._wakes[loop.name]
-        while not self._closed:
+        while not self._leave.is_set():
             wake.clear()
             try:
                 loop.turn()
             except Exception:
                 # The database or a service is away: the next turn finds what this one left.
                 logger.exception("a turn of %s failed", loop.name)
+            self._leave.wait(REST)
             wake.wait(loop.every)

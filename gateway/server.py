@@ -22,6 +22,9 @@ from ltx2.worker.settings import WorkerSettings
 DONE = 0
 # Open streams of events end with the process; pages open them again.
 LEAVE_SECONDS = 3
+# A line on which nothing is said is closed by its client first, or the two would cross: longer than
+# the clients and proxies that we know keep one.
+KEEP_ALIVE_SECONDS = 75
 # Seconds that a thread may keep Python to itself while others wait for it, a fifth of the usual: a
 # call to the database is many short pieces of Python, and each would wait so long behind a loop.
 SWITCH_SECONDS = 0.001
@@ -81,6 +84,7 @@ def server_of(app: FastAPI) -> uvicorn.Server:
             log_config=None,
             access_log=False,
             lifespan="on",
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=LEAVE_SECONDS,
         )
     )

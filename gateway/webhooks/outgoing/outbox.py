@@ -141,7 +141,7 @@ class Outbox:
                 status,
                 tries=row.attempts,
                 now=self._clock.now(),
-                failing_since=_failing_since(session, row),
+                failing_since=lambda: _failing_since(session, row),
             )
             word = _keep(row, found, self._clock.now())
         if self._metrics is not None:
@@ -214,13 +214,14 @@ def _last_taken(session: Session, row: EventRow) -> datetime | None:
 
 def _is_disabled(session: Session, row: EventRow) -> bool:
     """Whether an event of the receiver was refused since it last took one."""
-    query = select(func.count()).where(
+    query = select(func.max(EventRow.created_at)).where(
         *_of_receiver(row.account_id, row.url), EventRow.state == "refused"
     )
+    refused = session.scalar(query)
+    if refused is None:
+        return False
     taken = _last_taken(session, row)
-    if taken is not None:
-        query = query.where(EventRow.created_at > taken)
-    return bool(session.scalar(query))
+    return taken is None or refused > taken
 
 
 def _failing_since(session: Session, row: EventRow) -> datetime:

@@ -1,5 +1,6 @@
 """When a webhook is tried again, and when its receiver is given up."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -38,13 +39,15 @@ class Disabled:
 Outcome = Again | GivenUp | Taken | Disabled
 
 
-def outcome(status: int | None, *, tries: int, now: datetime, failing_since: datetime) -> Outcome:
+def outcome(
+    status: int | None, *, tries: int, now: datetime, failing_since: Callable[[], datetime]
+) -> Outcome:
     """What follows from a try.
 
     `status` is what the receiver answered, None where it did not; only 2xx is success, so that a
     redirect, which could lead anywhere, is a failure. `tries` counts this one. `failing_since` is
-    the first event that the receiver did not take since it last took one; it counts when all tries
-    are over, so that one bad day after a quiet week disables nobody.
+    asked when all tries are over, so that one bad day after a quiet week disables nobody: the first
+    event that the receiver did not take since it last took one.
     """
     if status is not None and 200 <= status < 300:
         return Taken()
@@ -52,6 +55,6 @@ def outcome(status: int | None, *, tries: int, now: datetime, failing_since: dat
         return Disabled("the receiver answered 410: it wants no more")
     if tries < len(PAUSES):
         return Again(now + timedelta(seconds=PAUSES[tries]))
-    if now - failing_since >= DISABLED_AFTER:
+    if now - failing_since() >= DISABLED_AFTER:
         return Disabled(f"the receiver took nothing for {DISABLED_AFTER.days} days")
     return GivenUp()

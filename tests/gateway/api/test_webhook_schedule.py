@@ -17,7 +17,8 @@ NOW = datetime(2026, 12, 1, tzinfo=UTC)
 
 
 def after(status, tries, days=0):
-    return outcome(status, tries=tries, now=NOW, failing_since=NOW - timedelta(days=days))
+    since = NOW - timedelta(days=days)
+    return outcome(status, tries=tries, now=NOW, failing_since=lambda: since)
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 299])
