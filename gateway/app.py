@@ -54,7 +54,7 @@ def create_app(
     )
     metrics = Metrics(core.front.levels)
     send = sender(allow_private=settings.private_webhooks)
-    outbox = Outbox(core.database, clock, send=send, metrics=metrics, leaving=core.loops.closing)
+    outbox = Outbox(core.aside, clock, send=send, metrics=metrics, leaving=core.loops.closing)
     secure = urlsplit(settings.public_url or "").scheme == "https"
     house = House(
         hosts=LOOPBACK if local_account is not None else (),

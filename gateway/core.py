@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gateway.accounts import Accounts
 from gateway.backends import Backend
 from gateway.clock import Clock
-from gateway.database import Database
+from gateway.database import LOOP_CONNECTIONS, Database
 from gateway.front import Front
 from gateway.generations import Generations, Queue
 from gateway.loops import Loop, Loops
@@ -31,6 +31,7 @@ class Core:
     """The parts of one gateway."""
 
     database: Database
+    aside: Database  # the loops' own connections to it
     backend: Backend
     store: Store
     clock: Clock
@@ -58,11 +59,12 @@ class Core:
         """End in order; what is cut off is done again at the next start."""
         self.loops.close()
         self.backend.close()
+        self.aside.close()
         self.database.close()
 
     def sweep(self) -> None:
         """Forget what has had its time."""
-        sweep(self.database, self.uploads, self.clock.now())
+        sweep(self.aside, self.uploads, self.clock.now())
 
 
 def build(
@@ -83,6 +85,7 @@ def build(
     settings.folder.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database)
     migrate(database)
+    aside = Database(settings.database, connections=LOOP_CONNECTIONS)
     loops, prices = Loops(), read_prices()
     worker = Worker(checkpoint=settings.checkpoint, modes=settings.loaded_modes, limits=limits)
     offer = make_offer(worker, prices)
@@ -113,6 +116,7 @@ def build(
     )
     return Core(
         database=database,
+        aside=aside,
         backend=backend,
         store=store,
         clock=clock,
@@ -133,7 +137,7 @@ def build(
             fake=fake,
         ),
         submitter=Submitter(
-            database,
+            aside,
             backend,
             uploads,
             clock,
@@ -143,7 +147,7 @@ def build(
             leaving=loops.closing,
         ),
         reconciler=Reconciler(
-            database, backend, store, clock, times=times, woken=to_submit, leaving=loops.closing
+            aside, backend, store, clock, times=times, woken=to_submit, leaving=loops.closing
         ),
         incoming=Incoming(database, clock, ttl=times.deadline, woken=to_look_at),
         loops=loops,

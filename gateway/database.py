@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 BUSY_SECONDS = 30.0  # that a writer waits for another one
 DURABLE = "FULL"  # SQLite's `synchronous`: what was committed outlives a loss of power
 REACH_SECONDS = 5  # for a connection to PostgreSQL, and for one that is free
+# To PostgreSQL at once, from one process: more would only wait for each other, since Python runs
+# one thread at a time. The loops have some of their own, so that no caller waits behind them.
+CONNECTIONS, LOOP_CONNECTIONS = 4, 2
 # What is raised where the database is away, or too busy: it may work the next time.
 AWAY = (exc.InterfaceError, exc.OperationalError, exc.TimeoutError)
 _WRITES = "ltx2_writes"
@@ -24,8 +27,8 @@ _WRITES = "ltx2_writes"
 class Database:
     """Sessions on one database. `read` may run beside writers, `write` is one transaction."""
 
-    def __init__(self, url: str) -> None:
-        self.engine = _engine(url)
+    def __init__(self, url: str, *, connections: int = CONNECTIONS) -> None:
+        self.engine = _engine(url, connections)
         self._writing = self.engine.execution_options(**{_WRITES: True})
         # SQLite's reading transactions are of one moment by themselves.
         moment = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
@@ -72,7 +75,7 @@ def unavailable(error: Exception) -> Unavailable:
     return Unavailable("the database cannot be reached now; try again in a moment")
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, connections: int) -> Engine:
     """Raises ConfigError for a URL that names neither of the two databases."""
     wanted = "sqlite:///file.db or postgresql://user:password@host/name"
     try:
@@ -93,7 +96,7 @@ def _engine(url: str) -> Engine:
                 psycopg,
                 connect_args=patience,
                 pool_pre_ping=True,
-                pool_size=4,
+                pool_size=connections,
                 max_overflow=0,
                 pool_timeout=REACH_SECONDS,
             )
