@@ -24,20 +24,18 @@ def work_off(
 ) -> int:
     """Do all that is due, and what becomes due meanwhile; how many pieces there were.
 
-    Returns when all is done and less was due than there were seats; once `leaving`, nothing more is
-    claimed. Raises what `do` raises first, and leaves the others at their work.
+    Returns when nothing is left to do; once `leaving`, nothing more is claimed. Raises what `do`
+    raises first, and leaves the others at their work.
     """
     count, busy = 0, dict[Future[None], T]()
-    next_look, spare = 0.0, False
+    next_look = 0.0
     while True:
         free = at_once - len(busy)
         # Where less was due than there were seats, each end of a piece is no reason to ask again.
-        due = time.monotonic() >= next_look if busy else not spare
-        look = free > 0 and due and not leaving()
+        look = free > 0 and (not busy or time.monotonic() >= next_look) and not leaving()
         found = claim(free, list(busy.values())) if look else ()
-        if look:
-            spare = len(found) < free
-            next_look = time.monotonic() + LOOK_SECONDS if spare else 0.0
+        if look and len(found) < free:
+            next_look = time.monotonic() + LOOK_SECONDS
         count += len(found)
         busy |= {_begun(do, each, name): each for each in found}
         if not busy:

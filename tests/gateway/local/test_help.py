@@ -27,7 +27,7 @@ def test_page_and_help_show_both_commands():
 
 
 def test_the_page_knows_every_command_of_an_operator():
-    known = {"serve", "migrate", "account", "key", "grant", "doctor", "redeliver"}
+    known = {"serve", "migrate", "account", "key", "grant", "adjust", "doctor", "redeliver"}
     assert set(re.findall(r"^\| `ltx2 gateway (\w+)", PAGE, re.M)) == known
 
 
