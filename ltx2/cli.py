@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> Parser:
     """The command line. Options of a request come from its schema."""
-    from ltx2 import inventory, video_command
+    from ltx2 import gateway_entry, inventory, video_command
     from ltx2.batch import command as batch_command
     from ltx2.deploy import command as deploy_command
     from ltx2.examples import epilog
@@ -132,6 +132,7 @@ def build_parser() -> Parser:
     batch_command.add_command(commands)
     serve_command.add_command(commands)
     deploy_command.add_command(commands)
+    gateway_entry.add_command(commands)
     for command in (generate, *videos, models, loras, doctor, download):
         command.add_argument(
             "--json", action="store_true", help="print one JSON document on stdout and nothing else"

@@ -10,7 +10,7 @@ from loras import catalog
 from ltx2.adapters import fitting
 from ltx2.extent import NAMED_SIZES, RATIOS, Limits, named_size
 from ltx2.planner import DEFAULT_LIMITS, find_checkpoint
-from ltx2.request import CAMERA_MOTIONS, NESTED, PICTURES, PRO_ONLY, Request, accepts
+from ltx2.request import CAMERA_MOTIONS, NESTED, PICTURES, PRO_ONLY, Request, accepts, properties
 from pipelines.models import CHECKPOINTS, PRO_AUDIO, PRO_VIDEO, Checkpoint
 from pipelines.sigmas import DISTILLED
 
@@ -107,7 +107,7 @@ def _field(
 
     `listed` is the field whose list the model is an item of.
     """
-    prop = model.model_json_schema()["properties"][name]
+    prop = properties(model)[name]
     options: list[Mapping[str, Any]] = prop.get("anyOf", [prop])
     kind = options[0]
     mine = model is Request

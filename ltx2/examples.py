@@ -39,6 +39,17 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "ltx2 serve --port 0 --drain 60 --device cpu",
         "LTX2_SERVE_KEY=secret ltx2 serve --host 0.0.0.0",
     ),
+    "studio": (
+        "ltx2 studio",
+        "ltx2 studio --port 0 --checkpoint tiny",
+    ),
+    "gateway": (
+        "ltx2 gateway account Ada --credits 500",
+        "ltx2 gateway key ACCOUNT_ID --name laptop",
+        'ltx2 gateway grant ACCOUNT_ID 100 --note "thank you"',
+        "LTX2_GATEWAY_WORKER=abc123 ltx2 gateway serve --port 8080",
+        "ltx2 gateway doctor --json",
+    ),
 }
 
 

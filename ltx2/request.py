@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, cast, get_args
 
@@ -366,7 +367,7 @@ def accepts(where: Iterable[str | int]) -> str:
     if isinstance(path[-1], int):
         return _list_item(str(path[0]))
     model = NESTED[str(path[0])] if len(path) > 1 else Request
-    prop: dict[str, Any] = model.model_json_schema()["properties"][path[-1]]
+    prop = properties(model)[str(path[-1])]
     options: list[dict[str, Any]] = prop.get("anyOf", [prop])
     null = ", or null" if {"type": "null"} in options else ""
     if path[-1] in PICTURES:
@@ -375,6 +376,12 @@ def accepts(where: Iterable[str | int]) -> str:
     if path[-1] in NESTED:
         return f"a list of at most {prop['maxItems']} {_list_item(str(path[-1]))}"
     return _in_words(options[0]) + null
+
+
+@cache
+def properties(model: type[BaseModel]) -> Mapping[str, dict[str, Any]]:
+    """The fields of a model's JSON schema, made once: it takes milliseconds. To be read only."""
+    return model.model_json_schema()["properties"]
 
 
 def _in_words(kind: Mapping[str, Any]) -> str:

@@ -335,11 +335,12 @@ def process_environment() -> Mapping[str, str]:
 
 def known_variables() -> list[str]:
     """Every variable that any part of this project reads."""
+    from ltx2.gateway_settings import GatewaySettings
     from ltx2.worker.settings import WorkerSettings
 
     return [
         variable
-        for each in (Settings, WorkerSettings)
+        for each in (Settings, WorkerSettings, GatewaySettings)
         for variable, _, _ in setting_rows.rows(each)
     ]
 

@@ -1,8 +1,10 @@
 """Write the locks: every package of pyproject.toml and what it pulls in, at one version.
 
-requirements.lock has the tools of developers too; requirements-runtime.lock is the part of it that
-the product needs to run, and requirements-cuda.lock torch with the packages of its CUDA build, both
-for the image. pip's own resolver decides (`pip install --dry-run --report`); nothing is installed.
+requirements.lock has the gateway and the tools of developers too; requirements-runtime.lock is the
+part of it that a worker needs to run, and requirements-cuda.lock torch with the packages of its
+CUDA build, both for the image; requirements-gateway.lock is the part for the gateway's image, which
+has no torch. pip's own resolver decides (`pip install --dry-run --report`);
+nothing is installed.
 Two things are left out of the first two on purpose, so that one file serves a laptop and a machine
 with CUDA: the local part of a version (`torch 2.13.0+cpu` becomes `torch==2.13.0`, which either
 build satisfies) and the packages that only a CUDA build of torch needs.
@@ -20,6 +22,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
 RUNTIME_LOCK = ROOT / "requirements-runtime.lock"
+GATEWAY_LOCK = ROOT / "requirements-gateway.lock"
+# What a gateway uses of the project's own requirements: it plans, but makes no videos itself.
+GATEWAY_USES = (
+    "boto3", "httpx", "imageio-ffmpeg", "numpy", "pillow", "pydantic", "starlette", "uvicorn",
+)  # fmt: skip
 CUDA_LOCK = ROOT / "requirements-cuda.lock"
 CUDA_ONLY = re.compile(r"(nvidia|cuda)-.*|triton")
 WRITTEN = """\
@@ -28,6 +35,10 @@ WRITTEN = """\
 """
 HEADER = f"# Every package at one version, for the Makefile and CI.\n{WRITTEN}"
 RUNTIME_HEADER = f"# The part of requirements.lock that the product needs to run.\n{WRITTEN}"
+GATEWAY_HEADER = """\
+# The part of requirements.lock that a gateway needs which makes no videos itself, for its image.
+# Written by `make lock` from pyproject.toml; not edited by hand.
+"""
 CUDA_HEADER = """\
 # torch for an NVIDIA GPU under Linux, with the packages that only this build has, for the image.
 # Written by `make lock` on Linux; not edited by hand.
@@ -39,6 +50,14 @@ def requirements(*extras: str) -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     optional = (project["optional-dependencies"][extra] for extra in extras)
     return [*project["dependencies"], *(pin for pins in optional for pin in pins)]
+
+
+def gateway_requirements() -> list[str]:
+    """The pins of what the gateway's image needs."""
+    own = len(requirements())
+    used = [pin for pin in requirements() if pin.partition("==")[0] in GATEWAY_USES]
+    assert len(used) == len(GATEWAY_USES), "pyproject.toml has another name for one of these"
+    return [*used, *requirements("gateway")[own:]]
 
 
 def resolve(
@@ -94,9 +113,10 @@ def write(lock: Path, text: str) -> None:
 
 
 def main() -> None:
-    """Resolve everything, then the runtime part and torch's CUDA build at the same versions."""
-    write(LOCK, rendered(HEADER, resolve(requirements("dev"))))
+    """Resolve everything, then the parts of each image at the same versions."""
+    write(LOCK, rendered(HEADER, resolve(requirements("gateway", "dev"))))
     write(RUNTIME_LOCK, rendered(RUNTIME_HEADER, resolve(requirements(), LOCK)))
+    write(GATEWAY_LOCK, rendered(GATEWAY_HEADER, resolve(gateway_requirements(), LOCK)))
     if sys.platform == "linux":
         torch = [pin for pin in requirements() if pin.startswith("torch==")]
         write(CUDA_LOCK, rendered_cuda(resolve(torch, LOCK, configured=False)))

@@ -1,4 +1,4 @@
-"""Train a camera LoRA of your own: `python -m tiny.own_camera roll_left`, in minutes.
+"""Train a camera LoRA of your own: `python -m tiny.own_camera diagonal`, in minutes.
 
 Scenes of the synthetic world are filmed with the move and encoded, a LoRA of the dev model learns
 them, and a clip is made with it and without it. Both models take it: training on the distilled one
@@ -25,7 +25,7 @@ from pipelines.checkpoints.headers import CheckpointError
 from tiny import adapters, cameras, latents, preview, shipped
 from tiny.export import save_lora
 from tiny.loop import Recipe, load_average
-from tiny.measure.share import made
+from tiny.measure.share import made, made_at_rest
 from tiny.moves import GRAMMAR, PRESETS, Move, MoveError
 from tiny.parallel import add_options, processes_of, refusal, run
 from tiny.pool import spread
@@ -35,7 +35,8 @@ from tiny.transformer import Captions, Clips
 CLIPS, STEPS = 384, 120
 BATCH = 32  # clips of a step
 FILES = 8  # that the clips are kept in; the first is for evaluation
-PROMPT = "a large red square standing still on a gray checked ground"
+AT_REST = "standing still"  # a prompt with these words has nothing move but the camera
+PROMPT = f"a large red square {AT_REST} on a gray checked ground"
 SEED = 7
 PART = "training"  # what the folder of weights, log and curve is called
 KIND = "own"  # what the files of clips are called
@@ -173,9 +174,10 @@ def show(task: Task, file: Path, settings: Settings, **wanted: Any) -> str:  # n
         for title, loras in (("without", []), (f"with {task.name}", [{"source": str(file)}]))
     }
     animation, sheet = preview.write(file.with_name("preview"), clips)
+    told = made_at_rest if AT_REST in wanted["prompt"] else made
     seen = [
         f"  {title}: {'the move cannot be told' if share is None else f'{share:.0%} of the move'}"
-        for title, share in ((name, made(frames, task.move)) for name, frames in clips.items())
+        for title, share in ((name, told(frames, task.move)) for name, frames in clips.items())
     ]
     return "\n".join([*seen, f"{animation}", f"{sheet}"])
 

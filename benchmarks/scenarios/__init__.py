@@ -51,5 +51,6 @@ SCENARIOS = {
         Scenario(name="lora_switch", module="lora_switch", says="another LoRA, and fusing one"),
         Scenario(name="batch", module="batch", says="many clips, one after the other"),
         Scenario(name="soak", module="soak", says="many jobs through one worker: nothing grows"),
+        Scenario(name="gateway_load", module="gateway", says="many clients of one gateway"),
     )
 }

@@ -1,16 +1,22 @@
-"""Jobs that make no clip for anyone: `health`, `schema` and `smoke`. None needs real weights."""
+"""Jobs that make no clip for anyone: `health`, `schema`, `smoke` and `enhance`. Real weights are
+needed by the last alone.
+"""
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltx2.delivery.file import ToFile
+from ltx2.prepare import prepare
 from ltx2.progress import Progress
 from ltx2.request import Request
+from ltx2.second_try import once_more_with_room
 from ltx2.session import generate
 from ltx2.settings import Settings
+from ltx2.words import settle
 from ltx2.worker.answer import without_folders
 from ltx2.worker.schema import input_schema, result_schema
 from ltx2.worker.settings import WorkerSettings
@@ -95,6 +101,35 @@ def smoke(
         "device": device_facts(engine),
         **{name: result[name] for name in facts},
     }
+
+
+def enhance(
+    request: Request,
+    engine: "Engine",
+    *,
+    folders: Sequence[Path],
+    progress: Progress,
+    stop: Callable[[], bool],
+) -> dict[str, Any]:
+    """A request's prompt as the model rewrites it for a clip with `enhance_prompt`, and the seed
+    that gives the same words again. Raises as `prepare` and `settle` do.
+    """
+    prepared = prepare(
+        request,
+        checkpoint=engine.checkpoint,
+        limits=engine.limits,
+        media=engine.media_limits,
+        paths=False,
+        folders=folders,
+        stop=stop,
+    )
+    words, _ = once_more_with_room(
+        engine,
+        partial(
+            settle, request, engine, plan=prepared.plan, inputs=prepared.inputs, progress=progress
+        ),
+    )
+    return {"prompt": words.request.prompt, "seed": words.request.seed}
 
 
 def device_facts(engine: "Engine") -> dict[str, Any]:

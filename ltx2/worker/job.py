@@ -14,7 +14,7 @@ from ltx2.forms import lora_place, shown
 from ltx2.passes import SEEDS
 from ltx2.request import MOST_TOLD, PICTURES, Request
 
-Action = Literal["health", "schema", "smoke"]
+Action = Literal["health", "schema", "smoke", "enhance"]
 
 OUTPUTS: Final[tuple[str, ...]] = get_args(Output)
 ACTIONS: Final[tuple[str, ...]] = get_args(Action)
@@ -23,6 +23,11 @@ MOST_MILLISECONDS = 7 * 86_400_000  # a week, the longest that the platform lets
 UNNAMED: Final = ("unknown", "local_test")
 # What an input may hold beside a request.
 DELIVERY_FIELDS: Final = ("output", "upload_url")
+# What stands beside the action `enhance`; the others stand alone.
+WORDS_FIELDS: Final = ("prompt", "seed", "image", *PICTURES["image"])
+# The smallest clip that these words could be for: it is planned, which reads the picture, and not
+# made. With a length of its own none is predicted.
+WORDS_CLIP: Final[Mapping[str, int]] = {"width": 128, "height": 128, "num_frames": 9}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +41,14 @@ class Task:
     generation_id: str  # the caller's key, else the job's id, else a new one
     own_key: bool  # whether the caller gave it
     request_sha256: str  # of what decides the clip, to tell a repeated job from another one
+    seconds: float | None  # that the platform gives the job; None where it does not say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """What a job of the action `enhance` asks for."""
+
+    request: Request  # of which the prompt, the picture and the seed count
     seconds: float | None  # that the platform gives the job; None where it does not say
 
 
@@ -54,7 +67,8 @@ def _own_name(job: Mapping[str, Any]) -> str:
 def find_action(job: Mapping[str, Any]) -> Action | None:
     """What a job asks for beside a clip; None for a clip. Raises BadRequest.
 
-    An action takes no other field: a request beside it would be dropped in silence.
+    An action takes no other field but `enhance`, which takes WORDS_FIELDS: what else stood there
+    would be dropped in silence.
     """
     given = _input(job)
     if "action" not in given:
@@ -62,10 +76,12 @@ def find_action(job: Mapping[str, Any]) -> Action | None:
     action, problems = given["action"], list[str]()
     if action not in ACTIONS:
         problems.append(f"action must be one of {', '.join(ACTIONS)}; got {shown(action)}")
-    if others := sorted(set(given) - {"action"}):
+    fields = WORDS_FIELDS if action == "enhance" else ()
+    if others := sorted(set(given) - {"action", *fields}):
         more = f" and {len(others) - MOST_TOLD:,} more" if len(others) > MOST_TOLD else ""
         got = ", ".join(map(shown, others[:MOST_TOLD])) + more
-        problems.append(f"an action takes no other field; got {got}")
+        takes = f"enhance takes {', '.join(fields)}" if fields else "an action takes no other field"
+        problems.append(f"{takes}; got {got}")
     if problems:
         raise BadRequest(problems)
     return cast("Action", action)
@@ -101,6 +117,18 @@ def read_task(job: Mapping[str, Any], *, folders: Sequence[Path] = ()) -> Task:
         request_sha256=_digest(fields),
         seconds=_execution_seconds(job),
     )
+
+
+def read_words(job: Mapping[str, Any], *, folders: Sequence[Path] = ()) -> Words:
+    """What a job of the action `enhance` asks for; `folders` as for `read_task`. Raises BadRequest
+    with every problem.
+    """
+    given = {name: value for name, value in _input(job).items() if name != "action"}
+    fields = {**given, **WORDS_CLIP, "enhance_prompt": True}
+    request = Request.parse(fields, folders=folders)
+    if request.seed is None:
+        request = request.model_copy(update={"seed": _seed(_own_name(job))})
+    return Words(request=request, seconds=_execution_seconds(job))
 
 
 def _input(job: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from ltx2.request import PICTURES, PRO_ONLY, PictureName, Request
 from ltx2.worker.answer import CODES
-from ltx2.worker.job import ACTIONS, OUTPUTS
+from ltx2.worker.job import ACTIONS, OUTPUTS, WORDS_FIELDS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Schema = dict[str, Any]
@@ -32,7 +32,7 @@ _FILES = " An http(s) URL, a data URI, base64, or a file in one of the worker's 
 
 
 def input_schema() -> Schema:
-    """The schema of a job's `input`: a clip to make, or an action."""
+    """The schema of a job's `input`: a clip to make, an action, or words to enrich."""
     request = _without_titles(Request.model_json_schema())
     definitions: Schema = request.pop("$defs")
     keyframe, lora = definitions["Keyframe"], definitions["Lora"]
@@ -51,18 +51,31 @@ def input_schema() -> Schema:
         "properties": {**_properties(request["properties"]), **_delivery()},
         "allOf": list(_rules()),
     }
+    alone = [action for action in ACTIONS if action != "enhance"]
+    words = {
+        "type": "object",
+        "description": "A prompt to be rewritten by the model's own language model; it is answered "
+        "as `prompt`, with the `seed` that gives the same words again.",
+        "properties": {
+            "action": {"const": "enhance"},
+            **{name: clip["properties"][name] for name in WORDS_FIELDS},
+        },
+        "required": ["action", "prompt"],
+        "additionalProperties": False,
+        "allOf": list(_one_spelling("image")),
+    }
     action = {
         "type": "object",
         "description": "A question to the worker itself; it needs no weights.",
-        "properties": {"action": {"type": "string", "enum": list(ACTIONS)}},
+        "properties": {"action": {"type": "string", "enum": alone}},
         "required": ["action"],
         "additionalProperties": False,
     }
     return {
         "$schema": DIALECT,
         "title": "Input of a job",
-        "anyOf": [{"$ref": "#/$defs/Clip"}, {"$ref": "#/$defs/Action"}],
-        "$defs": {"Clip": clip, "Action": action, **definitions},
+        "anyOf": [{"$ref": f"#/$defs/{name}"} for name in ("Clip", "Action", "Enhance")],
+        "$defs": {"Clip": clip, "Action": action, "Enhance": words, **definitions},
     }
 
 
@@ -115,10 +128,8 @@ def _delivery() -> Schema:
 
 def _rules() -> Iterable[Schema]:
     """What holds between fields. A field that is null counts as left out."""
-    for name, spellings in PICTURES.items():
-        names = (name, *spellings)
-        for index, each in enumerate(names[:-1]):
-            yield {"if": _given(each), "then": _all_null(names[index + 1 :])}
+    for name in PICTURES:
+        yield from _one_spelling(name)
     yield {"if": _given("width"), "then": _given("height")}
     yield {"if": _given("height"), "then": _given("width")}
     yield {"if": {"properties": {"mode": {"const": "fast"}}}, "then": _all_null(PRO_ONLY)}
@@ -126,6 +137,12 @@ def _rules() -> Iterable[Schema]:
         "if": _given("upload_url"),
         "then": {"properties": {"output": {"not": {"const": "base64"}}}},
     }
+
+
+def _one_spelling(name: PictureName) -> Iterable[Schema]:
+    names = (name, *PICTURES[name])
+    for index, each in enumerate(names[:-1]):
+        yield {"if": _given(each), "then": _all_null(names[index + 1 :])}
 
 
 def _given(name: str) -> Schema:

@@ -17,10 +17,10 @@ from ltx2.prepare import prepare
 from ltx2.progress import Progress
 from ltx2.session import execute
 from ltx2.settings import Settings
-from ltx2.worker.actions import Health, schema, smoke
+from ltx2.worker.actions import Health, enhance, schema, smoke
 from ltx2.worker.answer import sendable
 from ltx2.worker.deadline import Deadline, Pace
-from ltx2.worker.job import Action, Task, find_action, read_task
+from ltx2.worker.job import Action, Task, find_action, read_task, read_words
 from ltx2.worker.report import Reporter
 from ltx2.worker.scratch import clear_leftovers, job_folder
 from ltx2.worker.settings import WorkerSettings
@@ -110,11 +110,23 @@ class Worker:
                 with job_folder(self.worker.scratch) as folder:
                     progress = Progress(report, cancelled=stopper(stop, deadline))
                     return smoke(self.settings, Path(folder), progress, loaded=self._started)
+            if action == "enhance":
+                return self._words(job, stop, report)
             task = read_task(job, folders=self.worker.input_folders)
             return sendable(self._clip(task, stop, report))
         except DeviceLost as lost:
             self._lost = str(lost)
             raise
+
+    def _words(
+        self, job: Mapping[str, Any], stop: threading.Event, report: Reporter
+    ) -> dict[str, Any]:
+        """A richer prompt, by the language model that a clip's own would be written by."""
+        folders = self.worker.input_folders
+        words = read_words(job, folders=folders)
+        stopped = stopper(stop, Deadline(words.seconds or self.worker.execution_seconds))
+        progress = Progress(report, cancelled=stopped)
+        return enhance(words.request, self.engine, folders=folders, progress=progress, stop=stopped)
 
     def _clip(self, task: Task, stop: threading.Event, report: Reporter) -> dict[str, Any]:
         """Everything that can be refused is refused before the engine runs; then the clip is made,

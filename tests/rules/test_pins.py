@@ -25,7 +25,10 @@ def normalised(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-LOCKS = ("requirements.lock", "requirements-runtime.lock", "requirements-cuda.lock")
+LOCKS = (
+    "requirements.lock", "requirements-runtime.lock", "requirements-cuda.lock",
+    "requirements-gateway.lock",
+)  # fmt: skip
 
 
 def locked(name="requirements.lock"):
@@ -64,8 +67,18 @@ def test_the_runtime_lock_is_the_part_of_the_lock_without_what_developers_use():
     assert wanted <= names, "run `make lock`"
     tools = {normalised(EXACT.fullmatch(pin)[1]) for pin in project["optional-dependencies"]["dev"]}
     # A tool may be part of the runtime, too, where a dependency asks for it.
-    assert tools & names <= {"cryptography", "psutil"}  # runpod brings both
+    # runpod brings the first two, huggingface_hub the third.
+    assert tools & names <= {"cryptography", "psutil", "httpx2"}
     assert "!requirements-runtime.lock" in (ROOT / ".dockerignore").read_text()
+
+
+def test_the_gateways_lock_is_the_part_of_the_lock_without_torch():
+    assert pinned("requirements-gateway.lock") < pinned("requirements.lock"), "run `make lock`"
+    names = {entry[1] for entry in locked("requirements-gateway.lock")}
+    extra = PROJECT["project"]["optional-dependencies"]["gateway"]
+    assert {normalised(EXACT.fullmatch(pin)[1]) for pin in extra} <= names, "run `make lock`"
+    assert not names & {"torch", "diffusers", "transformers", "peft", "runpod"}
+    assert "!requirements-gateway.lock" in (ROOT / "gateway/Dockerfile.dockerignore").read_text()
 
 
 def test_the_lock_fits_a_machine_with_a_gpu_and_one_without():

@@ -36,7 +36,7 @@ from tests.stages.plans import small_plan, usual_plan
 
 FILES = CHECKPOINTS["tiny"].files
 # Relative error of a base pass, all but the modulation tables and the first projection packed.
-LATENT_ERROR = {"Q8_0": 0.02, "Q5_0": 0.15}
+LATENT_ERROR = {"Q8_0": 0.04, "Q5_0": 0.15}
 # Where a block keeps its float16 scales, in bytes: any bits are a block but for these.
 SCALES = {
     "Q8_0": (0,), "Q5_1": (0, 2), "Q5_0": (0,), "Q4_1": (0, 2), "Q4_0": (0,), "Q6_K": (208,),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tiny import captions, sound, world
-from tiny.measure.share import made
+from tiny.measure.share import made, made_at_rest
 from tiny.moves import AXES, MOST_POINTS, PRESETS, Move, MoveError
 
 TIME = torch.linspace(0, 1, 9)
@@ -141,3 +141,21 @@ def test_nothing_can_be_told_of_a_plain_ground_or_of_noise():
     assert made(frames, move) is None
     assert made(noise, move) is None
     assert made(frames[:1], move) is None
+
+
+@pytest.mark.parametrize("name", ["diagonal", "push_and_pull", "corkscrew"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0, -0.4])
+def test_a_thing_at_rest_tells_the_share_where_the_ground_is_plain(name, share):
+    move = Move.parse(name)
+    filmed = world.film(scene_of(x=0.2), move.share(share), torch.linspace(0, 1, 49), 96, 160)
+    frames = (filmed.permute(1, 2, 3, 0) * 255).round().to(torch.uint8).numpy()
+    assert made(frames, move) is None
+    assert made_at_rest(frames, move) == pytest.approx(share, abs=0.1)
+
+
+def test_a_thing_that_the_move_leaves_in_its_place_or_that_goes_elsewhere_tells_nothing():
+    turned = Move.parse("roll_left")
+    for move, asked in ((turned, turned), (Move.parse("y:-0.3..0.3"), Move.parse("x:-0.3..0.3"))):
+        filmed = world.film(scene_of(), move, torch.linspace(0, 1, 49), 96, 160)
+        frames = (filmed.permute(1, 2, 3, 0) * 255).round().to(torch.uint8).numpy()
+        assert made_at_rest(frames, asked) is None

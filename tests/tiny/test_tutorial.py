@@ -15,6 +15,8 @@ from tiny.evaluate import __main__ as evaluation
 PAGE = (ROOT / "docs/tiny.md").read_text(encoding="utf-8")
 LINES = re.findall(r"^    (.+)$", PAGE, re.MULTILINE)
 CAMERAS = [line for line in LINES if line.startswith("python -m tiny.own_camera ")]
+# What its commands draw: those of the pictures, and the tutorial's own.
+SHOWN = sorted((*pictures.PICTURES, "own_camera"))
 CLIPS = [line for line in LINES if line.startswith("ltx2 generate ")]
 # As little as can be trained: what a LoRA learns is not what is tested here.
 LITTLE = ["--clips", "2", "--steps", "1", "--batch", "2", "--processes", "1", "--device", "cpu"]
@@ -35,8 +37,8 @@ def test_cameras_are_trained_and_used_as_the_page_says(tmp_path, monkeypatch, ca
         told = capsys.readouterr().out
         assert "without: " in told
         assert "of the move" in told or "the move cannot be told" in told
-    made = tmp_path / "runs/own_camera/roll_left"
-    for name in ("roll_left.safetensors", "preview.webp", "preview.png", "training/log.jsonl"):
+    made = tmp_path / "runs/own_camera/diagonal"
+    for name in ("diagonal.safetensors", "preview.webp", "preview.png", "training/log.jsonl"):
         assert (made / name).is_file(), name
     for line in CLIPS:
         _, *arguments = shlex.split(line)
@@ -66,10 +68,10 @@ def test_no_number_of_a_page_waits_to_be_measured(page):
 
 def test_the_page_shows_every_picture_and_no_other():
     shown = re.findall(r"\]\(images/tiny/(\w+)\.webp\)", PAGE)
-    assert sorted(shown) == sorted(pictures.PICTURES)
+    assert sorted(shown) == SHOWN
 
 
-@pytest.mark.parametrize("name", pictures.PICTURES)
+@pytest.mark.parametrize("name", SHOWN)
 def test_a_picture_of_the_page_loads_quickly(name):
     assert 0 < (ROOT / pictures.FOLDER / f"{name}.webp").stat().st_size < layout.LIMIT
 

@@ -8,6 +8,7 @@ import pytest
 from ltx2 import settings as settings_module
 from ltx2.errors import ConfigError
 from ltx2.extent import Limits
+from ltx2.gateway_settings import GatewaySettings
 from ltx2.media.fetch import MediaLimits
 from ltx2.setting_rows import rows, table
 from ltx2.settings import Settings, known_variables
@@ -22,7 +23,7 @@ def problem(environ):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("settings", [Settings, WorkerSettings])
+@pytest.mark.parametrize("settings", [Settings, WorkerSettings, GatewaySettings])
 def test_the_document_lists_every_setting(settings):
     assert table(settings) in DOCUMENT.read_text(encoding="utf-8")
 
@@ -126,7 +127,7 @@ def test_a_token_is_never_shown():
 
 def test_every_setting_has_a_variable_and_a_sentence_of_its_own():
     assert len(set(known_variables())) == len(known_variables())
-    for settings in (Settings, WorkerSettings):
+    for settings in (Settings, WorkerSettings, GatewaySettings):
         assert all(note["sentence"].endswith(".") for _, _, note in rows(settings))
 
 

@@ -59,10 +59,10 @@ def serving_s3(folder):
         yield S3Server(url=f"http://127.0.0.1:{port}", folder=folder)
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=120)
 
 
-def _wait_for(port, process, seconds=20.0):
+def _wait_for(port, process, seconds=120.0):
     end = time.monotonic() + seconds
     while True:
         try:

@@ -3,7 +3,7 @@
 import pytest
 
 from ltx2.errors import BadRequest
-from ltx2.worker.job import find_action, job_id, read_task
+from ltx2.worker.job import find_action, job_id, read_task, read_words
 
 PICTURE = "https://pictures.example/cat.png"
 
@@ -82,8 +82,31 @@ def test_an_upload_address_does_not_go_with_base64():
 def test_an_action_stands_alone():
     assert find_action({"input": {"action": "health"}}) == "health"
     assert find_action({"input": {"prompt": "x"}}) is None
-    assert "one of health, schema, smoke" in problems({"input": {"action": "x"}}, find_action)[0]
+    assert (
+        "one of health, schema, smoke, enhance"
+        in problems({"input": {"action": "x"}}, find_action)[0]
+    )
     assert "'prompt'" in problems({"input": {"action": "smoke", "prompt": "x"}}, find_action)[0]
+
+
+def test_words_to_enrich_stand_beside_their_action():
+    job = {"id": "j", "input": {"action": "enhance", "prompt": " a cat ", "image_url": PICTURE}}
+    assert find_action(job) == "enhance"
+    words = read_words({**job, "policy": {"executionTimeout": 60_000}})
+    assert (words.request.prompt, words.request.image, words.seconds) == ("a cat", PICTURE, 60)
+    assert words.request.enhance_prompt
+    assert words.request.seed == read_words(job).request.seed
+    assert read_words({"input": {**job["input"], "seed": 4}}).request.seed == 4
+
+
+def test_what_is_wrong_with_words_is_said_at_once():
+    wide = {"action": "enhance", "prompt": "a cat", "width": 640}
+    assert "enhance takes prompt, seed, image" in problems({"input": wide}, find_action)[0]
+    empty = {"action": "enhance", "prompt": "", "seed": -1}
+    said = "; ".join(problems({"input": empty}, read_words))
+    assert "prompt must be" in said
+    assert "seed must be" in said
+    assert "prompt is required" in problems({"input": {"action": "enhance"}}, read_words)[0]
 
 
 def test_equal_work_has_one_digest_and_other_work_another():

@@ -13,7 +13,7 @@ from ltx2.errors import BadRequest
 from ltx2.request import PICTURES, PRO_ONLY, Request
 from ltx2.worker.actions import schema
 from ltx2.worker.answer import CODES, failure
-from ltx2.worker.job import ACTIONS, OUTPUTS, find_action, read_task
+from ltx2.worker.job import ACTIONS, OUTPUTS, find_action, read_task, read_words
 from ltx2.worker.schema import input_schema, result_schema
 from tests.rules.tree import ROOT
 from tests.worker.from_schema import anything, fitting
@@ -34,8 +34,11 @@ def taken(data):
     """Whether the worker takes a job's input, as far as it can tell from the input alone."""
     job = {"id": "a", "input": data}
     try:
-        if find_action(job) is None:
-            read_task(job)
+        match find_action(job):
+            case None:
+                read_task(job)
+            case "enhance":
+                read_words(job)
     except BadRequest:
         return False
     return True
@@ -92,7 +95,9 @@ GOOD = [
     {"prompt": "a", "loras": [{"source": "dolly_in"}, {"source": "a/b:c.safetensors"}]},
     {"prompt": "a", "output": "url", "upload_url": "https://b.example/k?X-Amz-Signature=1"},
     {"prompt": "a", "output": None, "upload_url": None, "generation_id": "mine"},
-    *({"action": action} for action in ACTIONS),
+    *({"action": action} for action in ACTIONS if action != "enhance"),
+    {"action": "enhance", "prompt": "a"},
+    {"action": "enhance", "prompt": "a", "image_url": URL, "image": None, "seed": 3},
 ]
 
 
@@ -136,6 +141,11 @@ BAD = [
     {"prompt": "a", "action": "health"},
     {"action": "reboot"},
     {"action": None},
+    {"action": "enhance"},
+    {"action": "enhance", "prompt": " "},
+    {"action": "enhance", "prompt": "a", "duration": 5},
+    {"action": "enhance", "prompt": "a", "image_url": URL, "image": URL},
+    {"action": ["enhance"], "prompt": "a"},
     [],
     "prompt",
     None,

@@ -12,7 +12,7 @@ from tests.worker.job_taking import platform, worker
 
 CLIP = {"prompt": "a boat", "width": 64, "height": 64, "num_frames": 9}
 LARGE = {"prompt": "a ship", "width": 256, "height": 256, "num_frames": 17}
-INLINE_BYTES = 40_000  # between the two
+INLINE_BYTES = 15_000  # between the two
 
 
 def settings(store) -> dict[str, Any]:

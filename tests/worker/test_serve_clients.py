@@ -1,5 +1,7 @@
 """`ltx2 serve` in a process of its own, driven by curl and by RunPod's own client to a clip."""
 
+import base64
+import io
 import json
 import os
 import re
@@ -16,6 +18,7 @@ from urllib.parse import urlsplit
 
 import av
 import pytest
+from PIL import Image
 
 from ltx2.cli import main
 from ltx2.client import Client, JobFailed
@@ -216,6 +219,36 @@ def test_the_workers_actions_are_answered(served, action):
     assert body["status"] == "COMPLETED", body
     wanted = {"health": "status", "schema": "input", "smoke": "sha256"}[action]
     assert wanted in body["output"]
+
+
+def red_ball():
+    """A picture as a data URI."""
+    file = io.BytesIO()
+    Image.new("RGB", (96, 64), "red").save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def ended(served, given):
+    """What /status says of a job when it is over."""
+    job = call(f"{served.url}/run", {"input": given})["id"]
+    end = time.monotonic() + 300
+    while (body := call(f"{served.url}/status/{job}"))["status"] in ("IN_QUEUE", "IN_PROGRESS"):
+        assert time.monotonic() < end, (body, served.log())
+        time.sleep(0.05)
+    return body
+
+
+@pytest.mark.slow
+def test_a_prompt_is_enriched_with_and_without_its_picture(served):
+    asked = {"action": "enhance", "prompt": "a red ball", "seed": 7}
+    body = ended(served, asked)
+    assert body["status"] == "COMPLETED", body
+    words = body["output"]["prompt"]
+    assert body["output"] == {"prompt": words, "seed": 7}
+    assert words.strip() not in ("", "a red ball")
+    seen = ended(served, {**asked, "image": red_ball()})
+    assert seen["status"] == "COMPLETED", seen
+    assert seen["output"]["prompt"] not in ("a red ball", words)
 
 
 def test_a_body_above_the_limit_is_refused_so_that_curl_sees_it(served, tmp_path):

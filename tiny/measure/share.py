@@ -1,7 +1,10 @@
-"""How much of a camera's move is in a clip: the part whose undoing leaves the ground most still.
+"""How much of a camera's move is in a clip: the part whose undoing leaves the ground most still, or
+a thing that is at rest.
 
 A move of any kind will do, also one that turns the picture or comes back.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,6 +22,10 @@ SHARES = tuple(round(0.05 * index, 2) for index in range(-10, 31))  # that are t
 NEAR = 3  # pixels around a thing that are not ground
 AGREE = 0.7  # how alike the ground of two frames is at least, once the move is undone
 TEXTURED = 0.008  # of brightness, the least standard deviation of a textured ground
+ASTRAY = 0.06  # heights that a thing at rest strays at most, once the move is undone
+SHOWN = (
+    0.015  # heights that it is moved at least by what was made, or by the rest of the move, to tell
+)
 # Heights that the ground moves between two compared frames, at most: beyond half a period of a
 # texture it looks as if it had moved less.
 FARTHEST = 0.4 * world.PERIOD
@@ -42,9 +49,41 @@ def made(frames: NDArray[np.uint8], move: Move) -> float | None:
     best = int(np.argmax(alike))
     if alike[best] < AGREE:
         return None
+    return _peak(alike)
+
+
+def made_at_rest(frames: NDArray[np.uint8], move: Move) -> float | None:
+    """The same of a scene in which nothing but the camera moves: where the ground does not tell,
+    the main thing does. None also where there is none, or where the move leaves it in its place.
+    """
+    ground = made(frames, move)
+    thing = things.main(things.labels(frames))
+    at = None if thing is None else things.clear(thing)
+    if ground is not None or thing is None or at is None:
+        return ground
+    strays = [_strays(thing, at, move.share(share)) for share in SHARES]
+    best = int(np.argmin(strays))
+    told = max(strays[SHARES.index(0.0)], strays[SHARES.index(1.0)]) - strays[best] >= SHOWN
+    return _peak([-each for each in strays]) if told and strays[best] <= ASTRAY else None
+
+
+def _strays(thing: things.Track, at: NDArray[np.intp], move: Move) -> float:
+    """How far a thing strays in the world, and its edge by its size, once the move is undone: the
+    root of the mean square in heights.
+    """
+    time = torch.from_numpy(at / (len(thing.x) - 1)).float()
+    u, v = (torch.from_numpy(each[at]).float()[:, None, None] for each in (thing.x, thing.y))
+    x, y = world.in_world(move, time, u, v)
+    size = torch.from_numpy(thing.area[at]).float().sqrt() / move.at(time)[2]
+    return sum(each.var(correction=0).item() for each in (x, y, size)) ** 0.5
+
+
+def _peak(values: Sequence[float]) -> float:
+    """The share at which values for `SHARES` are highest, between two of them."""
+    best = int(np.argmax(values))
     if best in (0, len(SHARES) - 1):
         return SHARES[best]
-    before, top, after = alike[best - 1 : best + 2]
+    before, top, after = values[best - 1 : best + 2]
     curve = before - 2 * top + after
     beside = 0.5 * (before - after) / curve if curve else 0.0
     return SHARES[best] + beside * (SHARES[1] - SHARES[0])

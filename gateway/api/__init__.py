@@ -1,0 +1,1 @@
+"""The JSON API: thin routes over the desk, with one envelope for everything that is refused."""

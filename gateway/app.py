@@ -1,0 +1,118 @@
+"""The whole gateway as an app: the core with its loops, the API, the facade and the studio."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from gateway.api import hints, webhook_secrets
+from gateway.api.application import House, api_app, guards_of
+from gateway.api.limits import Rate
+from gateway.backends import Backend
+from gateway.clock import Clock
+from gateway.core import Core, build
+from gateway.loops import Loop
+from gateway.metrics import Metrics
+from gateway.stores import Store
+from gateway.studio.routes import open_studio
+from gateway.webhooks.outgoing.kept_secrets import KeptSecrets
+from gateway.webhooks.outgoing.outbox import Outbox, sender
+from ltx2.extent import Limits
+from ltx2.gateway_settings import GatewaySettings
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+WEBHOOKS_EVERY = 1.0  # seconds between two looks into the outbox
+
+
+def create_app(
+    settings: GatewaySettings,
+    *,
+    backend: Backend,
+    store: Store,
+    clock: Clock,
+    limits: Limits,
+    hook_url: str | None = None,
+    local_account: str | None = None,
+    fake: bool = False,
+) -> FastAPI:
+    """The app; its parts are `state.core` and `state.outbox`. Its loops run while it is served.
+
+    `hook_url` is where the worker reaches us, in place of the settings' public address.
+    `local_account` is the name of the one account of a studio that is this machine's alone: who
+    comes is logged in, and only names of the loopback are answered. `fake` is told by /api/health.
+    """
+    core = build(
+        settings,
+        backend=backend,
+        store=store,
+        clock=clock,
+        limits=limits,
+        hook_url=hook_url,
+        fake=fake,
+    )
+    metrics = Metrics(core.front.levels)
+    send = sender(allow_private=settings.private_webhooks)
+    outbox = Outbox(core.aside, clock, send=send, metrics=metrics, leaving=core.loops.closing)
+    secure = urlsplit(settings.public_url or "").scheme == "https"
+    house = House(
+        hosts=LOOPBACK if local_account is not None else (),
+        media_hosts=media_hosts(store),
+        metrics_key=settings.metrics_key,
+        secure=secure,
+        account_rate=Rate(
+            per_minute=settings.calls_per_minute, burst=max(1, settings.calls_per_minute // 3)
+        ),
+    )
+    guards = guards_of(core.front, house, metrics)
+    studio = open_studio(
+        core.front,
+        secure=secure,
+        local_key=local_key(core, local_account),
+        public_url=settings.public_url,
+        now=clock.now,
+        called=guards.called,
+        guessed=guards.guessed,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        core.start([Loop(name="webhooks", turn=outbox.deliver_due, every=WEBHOOKS_EVERY)])
+        try:
+            yield
+        finally:
+            await run_in_threadpool(core.close)
+
+    app = api_app(
+        guards,
+        house,
+        more=(
+            hints.router(core.incoming),
+            webhook_secrets.router(KeptSecrets(core.database)),
+            studio.routes,
+        ),
+        page=studio.refused,
+        lifespan=lifespan,
+    )
+    app.state.core = core
+    app.state.outbox = outbox
+    return app
+
+
+def media_hosts(store: Store) -> tuple[str, ...]:
+    """The origins that a store links to; none where files come through the gateway."""
+    link = store.video("gen_0", download_as="video.mp4")
+    if not isinstance(link, str):
+        return ()
+    parts = urlsplit(link)
+    return (f"{parts.scheme}://{parts.netloc}",)
+
+
+def local_key(core: Core, account: str | None) -> str | None:
+    """A new key of the local account, which is made where it is not there; None without one."""
+    if account is None:
+        return None
+    known = [each for each, _, _ in core.accounts.all() if each.name == account]
+    owner = known[0] if known else core.accounts.create(account)
+    return core.accounts.new_key(owner.id, "this machine's studio").key

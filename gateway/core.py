@@ -1,0 +1,154 @@
+"""The gateway behind its routes: all parts, put together once, and the loops that drive them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.accounts import Accounts
+from gateway.backends import Backend
+from gateway.clock import Clock
+from gateway.database import LOOP_CONNECTIONS, Database
+from gateway.front import Front
+from gateway.generations import Generations, Queue
+from gateway.loops import Loop, Loops
+from gateway.migrations import migrate
+from gateway.offer import Worker, make_offer
+from gateway.prices import read_prices
+from gateway.reconcile import Reconciler
+from gateway.stores import Store
+from gateway.submit import Submitter, Times
+from gateway.sweep import sweep
+from gateway.uploads import Uploads
+from gateway.webhooks.incoming import PATH, Incoming
+from ltx2.extent import Limits
+from ltx2.gateway_settings import GatewaySettings
+
+IDLE = 2.0  # seconds between two looks for work that nobody announced
+SWEEP = 600.0  # seconds between two times of tidying up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """The parts of one gateway."""
+
+    database: Database
+    aside: Database  # the loops' own connections to it
+    backend: Backend
+    store: Store
+    clock: Clock
+    accounts: Accounts
+    uploads: Uploads
+    front: Front
+    submitter: Submitter
+    reconciler: Reconciler
+    incoming: Incoming
+    loops: Loops
+
+    def start(self, more: Sequence[Loop] = ()) -> None:
+        """Begin to work: whatever was missed is looked at first. `more` are loops beside these."""
+        self.reconciler.check_all()
+        self.loops.start(
+            [
+                Loop(name="submit", turn=self.submitter.turn, every=IDLE),
+                Loop(name="reconcile", turn=self.reconciler.turn, every=0.5),
+                Loop(name="sweep", turn=self.sweep, every=SWEEP),
+                *more,
+            ]
+        )
+
+    def close(self) -> None:
+        """End in order; what is cut off is done again at the next start."""
+        self.loops.close()
+        self.backend.close()
+        self.aside.close()
+        self.database.close()
+
+    def sweep(self) -> None:
+        """Forget what has had its time."""
+        sweep(self.aside, self.uploads, self.clock.now())
+
+
+def build(
+    settings: GatewaySettings,
+    *,
+    backend: Backend,
+    store: Store,
+    clock: Clock,
+    limits: Limits,
+    hook_url: str | None = None,
+    fake: bool = False,
+) -> Core:
+    """Put the parts together on the settings' database, brought up to date.
+
+    `hook_url` is where the worker's platform reaches us, in place of the settings' public address.
+    """
+    assert settings.database is not None
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.database)
+    migrate(database)
+    aside = Database(settings.database, connections=LOOP_CONNECTIONS)
+    loops, prices = Loops(), read_prices()
+    worker = Worker(checkpoint=settings.checkpoint, modes=settings.loaded_modes, limits=limits)
+    offer = make_offer(worker, prices)
+    times = Times(
+        execution={"fast": settings.fast_seconds, "pro": settings.pro_seconds},
+        ttl=settings.ttl_seconds,
+        poll=settings.poll_seconds,
+    )
+    reached = (hook_url or settings.public_url or "").rstrip("/")
+    accounts = Accounts(database, clock)
+    uploads = Uploads(database, store, clock)
+
+    def hook(token: str) -> str | None:
+        return reached + PATH.replace("{token}", token) if reached else None
+
+    def to_submit() -> None:
+        loops.wake("submit")
+
+    def to_look_at() -> None:
+        loops.wake("reconcile")
+
+    generations = Generations(
+        database,
+        clock,
+        queue=Queue(most=settings.queue),
+        ordered=to_submit,
+        called_off=to_look_at,
+    )
+    return Core(
+        database=database,
+        aside=aside,
+        backend=backend,
+        store=store,
+        clock=clock,
+        accounts=accounts,
+        uploads=uploads,
+        front=Front(
+            database,
+            backend,
+            store,
+            clock,
+            accounts=accounts,
+            generations=generations,
+            uploads=uploads,
+            offer=offer,
+            prices=prices,
+            limits=limits,
+            private_webhooks=settings.private_webhooks,
+            fake=fake,
+        ),
+        submitter=Submitter(
+            aside,
+            backend,
+            uploads,
+            clock,
+            offer=offer,
+            times=times,
+            hook=hook,
+            leaving=loops.closing,
+        ),
+        reconciler=Reconciler(
+            aside, backend, store, clock, times=times, woken=to_submit, leaving=loops.closing
+        ),
+        incoming=Incoming(database, clock, ttl=times.deadline, woken=to_look_at),
+        loops=loops,
+    )

@@ -1,0 +1,1 @@
+"""`/v1/videos` as the `openai` package speaks it: other words for the same desk."""

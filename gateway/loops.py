@@ -1,0 +1,76 @@
+"""The work that nobody waits for: threads that take their turns when woken, and now and then."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+logger = logging.getLogger(__name__)
+# Seconds between two turns of a loop however often it is woken: what comes meanwhile is one turn's.
+REST = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """A kind of work: its turn, and the seconds between two of them where nobody wakes it."""
+
+    name: str
+    turn: Callable[[], object]
+    every: float
+
+
+class Loops:
+    """Runs loops on threads of their own until it is closed."""
+
+    def __init__(self) -> None:
+        self._loops: Sequence[Loop] = ()
+        self._wakes: dict[str, threading.Event] = {}
+        self._threads: list[threading.Thread] = []
+        self._leave = threading.Event()
+
+    def wake(self, name: str) -> None:
+        """Have a loop take a turn now. Nothing happens where it does not run."""
+        if (wake := self._wakes.get(name)) is not None:
+            wake.set()
+
+    def start(self, loops: Sequence[Loop]) -> None:
+        """Begin, with a turn of each."""
+        self._loops = loops
+        self._wakes = {loop.name: threading.Event() for loop in loops}
+        for loop in loops:
+            thread = threading.Thread(
+                target=self._run, args=(loop,), name=f"gateway-{loop.name}", daemon=True
+            )
+            thread.start()
+            self._threads.append(thread)
+
+    def close(self, seconds: float = 10.0) -> None:
+        """Let each finish its turn, at most so many seconds. What is cut off is done again at the
+        next start.
+        """
+        self._leave.set()
+        for wake in self._wakes.values():
+            wake.set()
+        for thread in self._threads:
+            thread.join(seconds)
+
+    def closing(self) -> bool:
+        """Whether no more work should be begun."""
+        return self._leave.is_set()
+
+    @property
+    def alive(self) -> bool:
+        """Whether all of them run."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def _run(self, loop: Loop) -> None:
+        wake = self._wakes[loop.name]
+        while not self._leave.is_set():
+            wake.clear()
+            try:
+                loop.turn()
+            except Exception:
+                # The database or a service is away: the next turn finds what this one left.
+                logger.exception("a turn of %s failed", loop.name)
+            self._leave.wait(REST)
+            wake.wait(loop.every)

@@ -1,0 +1,90 @@
+"""A request as a command to paste: cURL, Python, the command line."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_LEFT_OUT = ("model",)  # the command line takes its model from --checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """One way to ask for the same again."""
+
+    id: str
+    label: str
+    text: str
+    note: str | None = None
+
+
+def copies(form: Mapping[str, object], origin: str) -> tuple[Copy, ...]:
+    """The request in three languages. The API key is never in them: they name a variable."""
+    asked = {name: value for name, value in form.items() if value not in (None, (), [], {}, "")}
+    return (
+        Copy(id="curl", label="cURL", text=_curl(asked, origin)),
+        Copy(id="python", label="Python", text=_python(asked, origin)),
+        Copy(
+            id="cli",
+            label="Command line",
+            text=_command(asked),
+            note="Runs on your own GPU; the result needs the same model."
+            + (" Put your own picture in the place of the file." if _pictures(asked) else ""),
+        ),
+    )
+
+
+def _pictures(form: Mapping[str, object]) -> list[str]:
+    return [name for name in ("image", "last_image") if name in form]
+
+
+def _curl(form: Mapping[str, object], origin: str) -> str:
+    body = json.dumps(form, indent=2, ensure_ascii=False)
+    return " \\\n  ".join(
+        (
+            f"curl {shlex.quote(f'{origin}/api/generations')}",
+            '-H "Authorization: Bearer $LTX2_API_KEY"',
+            "-H 'Content-Type: application/json'",
+            f"--data-raw {shlex.quote(body)}",
+        )
+    )
+
+
+def _python(form: Mapping[str, object], origin: str) -> str:
+    fields = "".join(f"    {name!r}: {value!r},\n" for name, value in form.items())
+    return f"""\
+import os
+import time
+
+import httpx
+
+request = {{
+{fields}}}
+key = os.environ["LTX2_API_KEY"]
+headers = {{"Authorization": f"Bearer {{key}}"}}
+with httpx.Client(base_url={origin!r}, headers=headers, timeout=60) as api:
+    job = api.post("/api/generations", json=request).raise_for_status().json()
+    while job["status"] in ("queued", "in_progress"):
+        time.sleep(2)
+        job = api.get(job["urls"]["self"]).raise_for_status().json()
+    if job["status"] != "completed":
+        raise SystemExit(job["error"] or job["status"])
+    video = api.get(job["output"]["url"], follow_redirects=True).raise_for_status()
+    with open("video.mp4", "wb") as file:
+        file.write(video.content)
+"""
+
+
+def _command(form: Mapping[str, object]) -> str:
+    parts = [f"ltx2 generate {shlex.quote(str(form.get('prompt', '')))}"]
+    for name, value in form.items():
+        option = "--" + name.replace("_", "-")
+        if name == "prompt" or name in _LEFT_OUT:
+            continue
+        if name in ("image", "last_image"):
+            parts.append(f"{option}-path {name.replace('image', 'frame').replace('_', '-')}.png")
+        elif isinstance(value, bool):
+            parts.append(option if value else option.replace("--", "--no-", 1))
+        else:
+            parts.append(f"{option} {shlex.quote(str(value))}")
+    return " \\\n  ".join([*parts, "-o video.mp4"])

@@ -1,0 +1,202 @@
+"""Pictures that people bring: judged by their bytes, turned upright, stripped of what they tell."""
+
+import base64
+import hashlib
+import io
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func, select
+
+from gateway.api.limits import Seats
+from gateway.clock import Clock
+from gateway.database import Database
+from gateway.desk import Account, Upload
+from gateway.forms import UPLOAD
+from gateway.ids import is_id, new_id
+from gateway.offer import MAX_UPLOAD_BYTES
+from gateway.refusals import Limited, NotFound, Problem, Problems, TooLarge, Unavailable
+from gateway.stores import PICTURE, Store, StoreFailed
+from gateway.tables import UploadRow
+from ltx2.errors import Ltx2Error
+from ltx2.extent import PictureFacts
+from ltx2.media.picture import decode
+
+KEPT = timedelta(days=7)
+WRITTEN = timedelta(hours=1)  # longer than the store takes for a picture whose row is there already
+MAX_PIXELS = 64_000_000
+# Pictures that are read at once: a large one takes some hundred megabytes of memory.
+READ_AT_ONCE, READ_BY_ONE = 4, 2
+MOST_KEPT = 500  # of an account
+RETRY_SECONDS = 3600  # before an account that has as many may have room
+# Two of these fit into the request of a job, in base64.
+QUALITY = 92
+CONTENT_TYPE = "image/jpeg"
+_KINDS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+
+
+class Uploads:
+    """The pictures of accounts. What is kept is what the worker would make of them: upright, sRGB,
+    without place and camera, the longer edge at most 1536 pixels.
+    """
+
+    def __init__(self, database: Database, store: Store, clock: Clock) -> None:
+        self._database = database
+        self._store = store
+        self._clock = clock
+        self._read = Seats(READ_AT_ONCE, "Many pictures are being read; try again in a moment.")
+        self._read_by_one = Seats(
+            READ_BY_ONE, f"{READ_BY_ONE} of your pictures are being read, the most at once."
+        )
+
+    def add(self, account: Account, name: str, content: bytes) -> Upload:
+        """Take a picture. Raises Problems, TooLarge, Limited, Unavailable."""
+        if len(content) > MAX_UPLOAD_BYTES:
+            raise TooLarge(
+                f"the picture has {len(content):,} bytes, at most {MAX_UPLOAD_BYTES:,} are taken",
+                most=MAX_UPLOAD_BYTES,
+            )
+        with self._read_by_one.seat(account.id), self._read.seat("all"):
+            picture, width, height = _normal(content)
+        now = self._clock.now()
+        row = UploadRow(
+            id=new_id("upl", now),
+            account_id=account.id,
+            name="".join(each for each in name if each.isprintable())[:200],
+            content_type=CONTENT_TYPE,
+            width=width,
+            height=height,
+            bytes=len(picture),
+            sha256=hashlib.sha256(picture).hexdigest(),
+            created_at=now,
+        )
+        if (known := self._earlier(row)) is not None:
+            row.id = known
+        else:
+            self._check_room(row)
+            # Over before its picture is there: what a crash leaves is seen by nobody, and swept.
+            self._write(row, until=now)
+        try:
+            self._store.put(row.id, PICTURE, picture, CONTENT_TYPE)
+        except StoreFailed as error:
+            raise Unavailable("pictures cannot be kept now; try again in a moment") from error
+        self._write(row, until=now + KEPT)
+        return Upload(
+            id=row.id,
+            uri=UPLOAD + row.id,
+            content_type=row.content_type,
+            width=width,
+            height=height,
+            bytes=row.bytes,
+            expires_at=row.expires_at,
+        )
+
+    def _earlier(self, row: UploadRow) -> str | None:
+        """The name that the account's same picture has already: who sends a form with it twice
+        sends the same form.
+        """
+        with self._database.read() as session:
+            query = select(UploadRow.id).where(
+                UploadRow.account_id == row.account_id,
+                UploadRow.sha256 == row.sha256,
+                UploadRow.expires_at > row.created_at,
+            )
+            return session.scalars(query.order_by(UploadRow.id).limit(1)).first()
+
+    def _check_room(self, row: UploadRow) -> None:
+        """Raises Limited for a picture too many."""
+        with self._database.read() as session:
+            query = select(func.count()).where(
+                UploadRow.account_id == row.account_id, UploadRow.expires_at > row.created_at
+            )
+            count = session.scalar(query) or 0
+        if count >= MOST_KEPT:
+            raise Limited(
+                f"you have {count} pictures here, the most that are kept; each is for "
+                f"{KEPT.days} days",
+                kind="concurrency",
+                retry_after=RETRY_SECONDS,
+            )
+
+    def _write(self, row: UploadRow, *, until: datetime) -> None:
+        row.expires_at = until
+        with self._database.write() as session:
+            session.merge(row)
+
+    def facts(self, account: Account, sources: Iterable[object]) -> Mapping[str, PictureFacts]:
+        """What is known of the uploads among `sources`, by their address; others are left out."""
+        texts = [each for each in sources if isinstance(each, str) and each.startswith(UPLOAD)]
+        named = [each for each in map(_name, texts) if is_id("upl", each)]
+        if not named:
+            return {}
+        with self._database.read() as session:
+            query = select(UploadRow).where(
+                UploadRow.id.in_(named),
+                UploadRow.account_id == account.id,
+                UploadRow.expires_at > self._clock.now(),
+            )
+            rows = session.scalars(query).all()
+        return {
+            UPLOAD + row.id: PictureFacts(width=row.width, height=row.height, sha256=row.sha256)
+            for row in rows
+        }
+
+    def picture(self, account: Account, upload_id: str) -> tuple[bytes, str]:
+        """Its bytes and media type. Raises NotFound, Unavailable."""
+        row = None
+        if is_id("upl", upload_id):
+            with self._database.read() as session:
+                row = session.get(UploadRow, upload_id)
+        if row is None or row.account_id != account.id:
+            raise NotFound(f"there is no upload {upload_id[:64]!r}")
+        try:
+            content = self._store.get(row.id, PICTURE)
+        except StoreFailed as error:
+            raise Unavailable("the picture cannot be read now; try again in a moment") from error
+        if content is None:
+            raise NotFound(f"there is no upload {upload_id[:64]!r}")
+        return content, row.content_type
+
+    def as_data(self, source: str) -> str:
+        """An upload as the worker takes it; what is none stays as it is. Raises StoreFailed, and
+        NotFound where its bytes are gone.
+        """
+        if not source.startswith(UPLOAD):
+            return source
+        content = self._store.get(_name(source), PICTURE)
+        if content is None:
+            raise NotFound(f"the picture {source} is gone")
+        return f"data:{CONTENT_TYPE};base64,{base64.b64encode(content).decode()}"
+
+    def sweep(self) -> int:
+        """Delete those whose time is over; how many. Raises StoreFailed."""
+        with self._database.read() as session:
+            over = select(UploadRow.id).where(UploadRow.expires_at <= self._clock.now() - WRITTEN)
+            names = session.scalars(over.limit(100)).all()
+        for name in names:
+            self._store.delete(name)
+            with self._database.write() as session:
+                session.execute(delete(UploadRow).where(UploadRow.id == name))
+        return len(names)
+
+
+def _name(uri: str) -> str:
+    return uri.removeprefix(UPLOAD)
+
+
+def _normal(content: bytes) -> tuple[bytes, int, int]:
+    """A JPEG of the picture, its width and height. Raises Problems."""
+    webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
+    if not webp and not content.startswith(_KINDS):
+        raise _refused("the file is no PNG, JPEG or WEBP picture")
+    try:
+        image = decode(content, name="the picture", max_pixels=MAX_PIXELS)
+    except Ltx2Error as error:
+        raise _refused(str(error)) from error
+    written = io.BytesIO()
+    image.save(written, "JPEG", quality=QUALITY, subsampling=0)
+    return written.getvalue(), image.width, image.height
+
+
+def _refused(sentence: str) -> Problems:
+    return Problems([Problem(field="image", message=sentence)])

@@ -1,0 +1,1 @@
+"""Webhooks: RunPod's, which are hints, and our own, which are signed."""

@@ -1,0 +1,1 @@
+"""Our own webhooks, after Standard Webhooks: signed, repeated, and never to a private host."""

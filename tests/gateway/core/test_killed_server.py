@@ -1,0 +1,176 @@
+"""`ltx2 gateway serve` itself, with its loops and a real clock: killed where it hurts, and beside
+another one.
+"""
+
+import threading
+from collections import Counter
+
+import pytest
+from sqlalchemy import select
+
+from gateway import ledger
+from gateway.accounts import Accounts
+from gateway.clock import SystemClock
+from gateway.database import Database
+from gateway.migrations import migrate
+from gateway.tables import EventRow, GenerationRow, LedgerRow
+from tests.gateway.api.receiver import Receiver
+from tests.gateway.eventually import eventually
+from tests.gateway.fake_runpod import FakeRunPod
+from tests.gateway.house import COST, CREDITS, FORM
+from tests.gateway.served import Served
+from tests.worker.loopback import Reply
+
+PATIENCE = 120  # seconds, on a busy machine
+
+
+class Town:
+    """A database with an account, its RunPod, and the servers on it."""
+
+    def __init__(self, url, folder):
+        self.url, self.folder = url, folder
+        self.runpod = FakeRunPod()
+        self.database = Database(url)
+        migrate(self.database)
+        accounts = Accounts(self.database, SystemClock())
+        self.account = accounts.create("Ada").id
+        accounts.grant(self.account, CREDITS, "welcome")
+        self.key = accounts.new_key(self.account, "test").key
+        self.servers = []
+
+    def serve(self):
+        server = Served(self.folder, self.url, self.runpod, self.key)
+        self.servers.append(server)
+        return server
+
+    def row(self, name):
+        with self.database.read() as session:
+            return session.get_one(GenerationRow, name)
+
+    def event(self):
+        with self.database.read() as session:
+            return session.scalars(select(EventRow)).one()
+
+    def check(self, *kinds, available, held):
+        """Credits and states agree, and these are a generation's entries."""
+        with self.database.read() as session:
+            assert ledger.faults(session) == []
+            assert ledger.balance(session, self.account) == (available, held)
+            found = session.scalars(
+                select(LedgerRow.kind)
+                .where(LedgerRow.generation_id.is_not(None))
+                .order_by(LedgerRow.id)
+            )
+            assert list(found) == list(kinds)
+
+    def close(self):
+        for each in self.servers:
+            each.close()
+        self.runpod.close()
+        self.database.close()
+
+
+@pytest.fixture
+def town(database_url, tmp_path):
+    made = Town(database_url, tmp_path)
+    yield made
+    made.close()
+
+
+def until(holds):
+    eventually(holds, PATIENCE)
+
+
+@pytest.mark.slow
+def test_one_video_outlives_every_kill_of_the_gateway(town):
+    runpod = town.runpod
+    receiver = Receiver(200, hold=threading.Event())
+    with receiver.serving() as hook:
+        # Between the hold and the submission: the platform takes nothing.
+        runpod.faults += [Reply(status=429)] * 1000
+        server = town.serve()
+        answer = server.client.post("/api/generations", json={**FORM, "webhook_url": hook})
+        name = answer.json()["id"]
+        server.kill()
+        assert runpod.jobs == []
+        town.check("hold", available=CREDITS - COST, held=COST)
+
+        # Between the submission and its answer: the platform has the job, and nobody knows.
+        runpod.faults.clear()
+        runpod.held[name] = threading.Event()
+        server = town.serve()
+        until(lambda: len(runpod.jobs) == 1)
+        server.kill()
+        runpod.held.pop(name).set()
+        assert (town.row(name).state, town.row(name).job_id) == ("submitted", None)
+        town.check("hold", available=CREDITS - COST, held=COST)
+
+        # Between the video's end and its capture: it is being fetched.
+        runpod.held[name] = threading.Event()
+        runpod.complete(runpod.job(name))
+        server = town.serve()
+        server.hint(runpod.job(name))
+        until(lambda: runpod.sent("GET", f"{name}.mp4") != [])
+        server.kill()
+        runpod.held.pop(name).set()
+        assert (town.row(name).state, town.row(name).output) == ("submitted", None)
+        town.check("hold", available=CREDITS - COST, held=COST)
+
+        # Between the capture and the answer of the one who is told of it.
+        server = town.serve()
+        assert receiver.came.wait(PATIENCE)
+        server.kill()
+        town.check("hold", "capture", available=CREDITS - COST, held=0)
+        assert town.event().state == "pending"
+
+        # Nothing is left to do but to tell it again.
+        receiver.hold.set()
+        server = town.serve()
+        assert server.see(name)["status"] == "completed"
+        again = server.run("redeliver", town.event().id)
+        assert again.returncode == 0, again.stderr
+        until(lambda: town.event().state == "delivered")
+        town.check("hold", "capture", available=CREDITS - COST, held=0)
+        assert {got.headers["webhook-id"] for got in receiver.got} == {town.event().id}
+        assert len(runpod.jobs) == 1
+
+
+@pytest.mark.slow
+def test_two_gateways_on_one_postgresql_make_each_video_once(postgres, tmp_path):
+    server, template = postgres
+    name = server.create(template)
+    town = Town(server.url(name), tmp_path)
+    town.runpod.automatic = 3
+    try:
+        one, other = town.serve(), town.serve()
+        made = [
+            each.client.post("/api/generations", json=FORM).json()["id"]
+            for each in (one, other) * 6
+        ]
+        for each in made:
+            until(lambda each=each: other.see(each)["status"] == "completed")
+        assert Counter(job.generation_id for job in town.runpod.jobs) == Counter(made)
+        assert Counter(call.path for call in town.runpod.sent("GET", ".mp4")) == Counter(
+            f"/files/{each}.mp4" for each in made
+        )
+        with town.database.read() as session:
+            assert ledger.faults(session) == []
+            assert ledger.balance(session, town.account) == (CREDITS - 12 * COST, 0)
+    finally:
+        town.close()
+        server.drop(name)
+
+
+@pytest.mark.slow
+def test_a_second_gateway_on_sqlite_is_refused_until_the_first_has_ended(tmp_path):
+    town = Town(f"sqlite:///{tmp_path / 'gateway.db'}", tmp_path)
+    try:
+        first = town.serve()
+        second = first.run("serve", "--port", "0")
+        assert (second.returncode, second.stdout) == (1, "")
+        assert "SQLite is for one process" in second.stderr
+        assert first.client.get("/readyz").status_code == 200
+        first.kill()
+        assert town.serve().client.get("/readyz").status_code == 200
+    finally:
+        town.close()

@@ -1,0 +1,81 @@
+"""The short form of the load: nothing is lost or doubled, and what would be is seen."""
+
+from collections import Counter
+
+import pytest
+from sqlalchemy import update
+
+from benchmarks.gateway_load import ACCOUNTS, CREDITS, Load, carry_out, disagreements
+from gateway.tables import AccountRow
+
+SHORT = Load(clients=12, seconds=8, think=1.5, most_ms=None)
+
+
+@pytest.mark.slow
+def test_clients_platform_receivers_and_ledger_agree_after_a_load(postgres, tmp_path):
+    server, template = postgres
+    name = server.create(template)
+    try:
+        found = carry_out(SHORT, server.url(name), tmp_path)
+    finally:
+        server.drop(name)
+    assert found["problems"] == []
+    assert found["created"] >= SHORT.clients
+    assert sum(found["states"].values()) == found["created"]
+
+
+def told(house, **changes):
+    """What platform and receivers say of a house's one finished generation."""
+    (row,) = house.desk.generations(house.account).items
+    said = {"runs": {row.id: 1}, "ends": {row.id: "COMPLETED"}, "events": {row.id: 1}}
+    return {"k": row.id}, {**said, **{key: {row.id: value} for key, value in changes.items()}}
+
+
+@pytest.fixture
+def finished(house):
+    """A house with one finished generation, and as many credits as a load begins with."""
+    _, job = house.submit()
+    house.runpod.complete(job)
+    house.later()
+    (row,) = house.desk.generations(house.account).items
+    house.core.accounts.grant(house.account.id, ACCOUNTS * CREDITS - 500, "for the load")
+    assert row.status == "completed"
+    return house
+
+
+def test_what_agrees_is_no_problem(finished):
+    assert disagreements(finished.core.database, *told(finished)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"runs": 2}, "was run 2 times"),
+        ({"runs": 0}, "was run 0 times"),
+        ({"ends": "FAILED"}, "is done here and FAILED there"),
+        ({"events": 2}, "sent 2 events"),
+        ({"events": 0}, "sent 0 events"),
+    ],
+)
+def test_what_the_platform_or_a_receiver_saw_otherwise_is_a_problem(finished, changes, says):
+    (problem,) = disagreements(finished.core.database, *told(finished, **changes))
+    assert says in problem
+
+
+def test_a_lost_or_doubled_generation_is_a_problem(finished):
+    created, said = told(finished)
+    database = finished.core.database
+    assert disagreements(database, {**created, "j": "gen_x"}, said) == [
+        "gen_x was told of and is not there"
+    ]
+    assert "is there and nobody was told" in disagreements(database, {}, said)[0]
+    twice = disagreements(database, {**created, "j": created["k"]}, said)
+    assert twice == ["2 keys made 1 generations"]
+
+
+def test_a_credit_that_is_missing_is_a_problem(finished):
+    with finished.core.database.write() as session:
+        session.execute(update(AccountRow).values(available=AccountRow.available - 1))
+    found = disagreements(finished.core.database, *told(finished))
+    kinds = Counter("credits are free" in each for each in found)
+    assert kinds == {True: 1, False: 1}  # the sum, and the doctor's own look
