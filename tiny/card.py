@@ -41,7 +41,7 @@ without a GPU. None of its weights are Lightricks'; its clips say nothing about 
 """
 WORLD = """## What it knows
 
-Prompts are of this form; "a" thing or two of them, and whatever is not said is chosen by the seed:
+Prompts are of this form, of one thing or of two; whatever is not said is chosen by the seed:
 
     {example}
 
@@ -58,9 +58,9 @@ Prompts are of this form; "a" thing or two of them, and whatever is not said is 
 The colour is the pitch, the place on the screen the side of the sound, the motion its loudness;
 "{silence}" makes it silent. After a comma a prompt may say what the camera does: {directions}.
 Words that are not here are read letter by letter and mean nothing to it. Clips are {width}x{height}
-pixels, 49 frames at 24 a second; longer or larger ones it has hardly seen. One of {held}
-combinations of colour, shape and motion was left out of all captions that were trained on, and
-prompts are measured on these alone.
+pixels, 49 frames at 24 a second; longer or larger ones it has hardly seen. {held} of {all}
+combinations of colour, shape and motion were left out of all captions that were trained on, and
+prompts are measured on these alone. Grounds and patterns are followed loosely and not measured.
 """
 USE = """## Use
 
@@ -108,7 +108,8 @@ def _world() -> str:
         directions=", ".join(f'"{said}"' for said in captions.CAMERA.values()),
         width=width,
         height=height,
-        held=captions.HELD_OUT,
+        held=len(captions.combinations(held=True)),
+        all=len(world.COLOURS) * len(world.SHAPES) * len(world.MOTIONS),
     )
 
 
@@ -125,7 +126,8 @@ def _measures(found: Report) -> str:
             "## What it can do",
             "",
             "Measured on its own clips (`make tiny-eval`). A control is what must not do: another",
-            "prompt's words, untrained weights, the LoRA left off, plain interpolation.",
+            "prompt's words, untrained weights, the LoRA left off, plain interpolation. What",
+            "upscalers and the detailer are held against went through the video VAE, too.",
             "",
             "| measure | value | at least | control | clips | holds |",
             "|-|-|-|-|-|-|",

@@ -91,7 +91,8 @@ def site(served, desk):
     return server.url
 
 
-@pytest.fixture(scope="session")
+# Of a file and not of all: its driver keeps an event loop in this thread, where no other then runs.
+@pytest.fixture(scope="module")
 def chromium():
     """A browser of this machine."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
