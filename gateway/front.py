@@ -73,6 +73,11 @@ class Front:
             f"{ENHANCED_BY_ONE} prompts are being enriched, the most at once; wait for one.",
         )
 
+    @property
+    def fake(self) -> bool:
+        """Whether what makes the videos is no real worker."""
+        return self._fake
+
     def offer(self) -> Offer:
         """What can be asked for."""
         return self._offer

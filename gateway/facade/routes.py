@@ -122,7 +122,8 @@ async def _read(request: Request, most: int) -> tuple[Mapping[str, Any], tuple[s
     texts: dict[str, str] = {}
     picture: tuple[str, bytes] | None = None
     try:
-        async with request.form(max_files=1, max_fields=MOST_FIELDS) as form:
+        reading = request.form(max_files=1, max_fields=MOST_FIELDS, max_part_size=FORM_BYTES // 2)
+        async with reading as form:
             for name, value in form.multi_items():
                 if not isinstance(value, UploadFile):
                     texts[name] = value

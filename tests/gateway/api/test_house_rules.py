@@ -27,7 +27,7 @@ def test_what_is_not_there_is_told_in_the_envelope(client):
          "invalid_request_error"),
         ({"data": {"prompt": "a"}}, 415, "invalid_request_error"),
         ({"content": b"{}"}, 415, "invalid_request_error"),
-        ({"content": b" " * (20 * 2**20 + 1), "headers": {"content-type": "application/json"}},
+        ({"content": b" " * (256 * 2**10 + 1), "headers": {"content-type": "application/json"}},
          413, "request_too_large"),
     ],
 )  # fmt: skip
