@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.refusals import Unauthorised
 from ltx2.media.address import is_loopback
 
+logger = logging.getLogger(__name__)
 LOOK_SECONDS = 10.0  # that what was found holds: anybody may ask, and the worker is far
 PATIENCE_SECONDS = 4.0  # that a caller waits for a look; monitors give up soon after
 
@@ -55,10 +57,11 @@ class _Recent:
     def _run(self, looking: Future[Health]) -> None:
         try:
             found = self._look()
-        except BaseException as error:
+        except Exception as error:
+            logger.exception("the look at the parts failed")
             with self._lock:
                 self._looking = None
-            looking.set_exception(error)
+            looking.set_exception(error)  # each caller answers it as a fault of ours
             return
         with self._lock:
             self._looking = None

@@ -7,7 +7,9 @@ import shlex
 import shutil
 
 import pytest
+from sqlalchemy import func, select
 
+from gateway.tables import SessionRow
 from ltx2.cli import build_parser
 from tests.gateway.api.site import Site
 from tests.gateway.house import PUBLIC
@@ -80,6 +82,57 @@ def test_over_https_the_cookie_is_of_this_host_alone(site):
     form = {"csrf": fields(browser.get("/library"), "/sign-out")["csrf"]}
     assert browser.post("/sign-out", data=form).status_code == 303
     assert browser.get("/library").headers["location"].startswith("/sign-in")
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        (PUBLIC, 303),
+        (PUBLIC.replace("https:", "http:"), 403),
+        ("https://evil.example", 403),
+        ("https://10.0.0.7", 403),
+        ("null", 403),
+    ],
+)
+def test_behind_a_proxy_of_another_name_one_can_sign_in(site, origin, status):
+    headers = {"origin": origin, "host": "10.0.0.7:8080"}  # the name that the proxy knows us by
+    answer = site.browser().post("/sign-in", data={"key": site.key}, headers=headers)
+    assert answer.status_code == status
+    theme = site.browser().post("/studio/theme", data={"theme": "dark"}, headers=headers)
+    assert theme.status_code == status
+
+
+def sessions(site):
+    with site.core.database.read() as session:
+        return session.scalar(select(func.count()).select_from(SessionRow))
+
+
+def test_a_studio_of_ones_own_has_one_session(opened):
+    site = opened(local_account="me", public_url=None)
+    tabs = [site.browser(host="127.0.0.1") for _ in range(3)]
+    forms = [fields(tab.get("/")) for tab in tabs]
+    assert len({form["csrf"] for form in forms}) == 1
+    assert sessions(site) == 1
+    assert tabs[0].post("/sign-out", data={"csrf": forms[0]["csrf"]}).status_code == 303
+    assert fields(tabs[0].get("/"))["csrf"] != forms[0]["csrf"]
+    assert sessions(site) == 1
+
+
+def test_pages_of_other_sites_do_not_log_in(opened):
+    site = opened(local_account="me", public_url=None)
+    strange = site.browser(host="127.0.0.1", **{"sec-fetch-site": "cross-site"})
+    for answer in (
+        strange.get("/", headers={"sec-fetch-dest": "iframe"}),
+        strange.get("/studio/jobs"),
+        strange.post("/", data={"prompt": "x"}),
+        site.browser(host="127.0.0.1").post("/studio/quote", data={"prompt": "x"}),
+    ):
+        assert answer.headers["location"].startswith("/sign-in")
+        assert "set-cookie" not in answer.headers
+    assert sessions(site) == 0
+    followed = strange.get("/", headers={"sec-fetch-dest": "document"})  # a link to the studio
+    assert followed.status_code == 200
+    assert sessions(site) == 1
 
 
 def test_what_is_copied_names_the_public_address(site, visitor):
