@@ -77,9 +77,11 @@ def router(
     version: str,
     clock: Callable[[], float] = time.monotonic,
     patience: float = PATIENCE_SECONDS,
+    working: Callable[[], bool] = lambda: True,
 ) -> APIRouter:
     """The routes. `metrics_key` is the bearer that Prometheus sends; without one only this machine
     may read the numbers. `patience` is the seconds that a caller waits for a look at the parts.
+    `working`: whether this process still does what nobody waits for, such as submitting.
     """
     api = APIRouter(tags=["health"])
     recent = _Recent(desk.health, clock, patience)
@@ -91,12 +93,14 @@ def router(
 
     @api.get("/readyz", include_in_schema=False)
     def ready() -> Response:
-        """Whether calls should be sent here: the database can be used. A worker that is away does
-        not count, as generations wait for it.
+        """Whether calls should be sent here: the database can be used, and what is accepted is
+        worked at. A worker that is away does not count, as generations wait for it.
         """
-        if desk.ready():
-            return JSONResponse({"status": "ok"})
-        return JSONResponse({"status": "the database cannot be used"}, 503)
+        if not desk.ready():
+            return JSONResponse({"status": "the database cannot be used"}, 503)
+        if not working():
+            return JSONResponse({"status": "a loop has ended; this process must be restarted"}, 503)
+        return JSONResponse({"status": "ok"})
 
     @api.get(
         "/api/health",

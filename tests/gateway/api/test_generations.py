@@ -42,7 +42,7 @@ def test_a_new_generation_is_queued_with_its_place(site, client):
     assert body["object"] == "generation"
     assert body["status"] == "queued"
     assert body["progress"]["queue_position"] == 1
-    assert body["cost"] == {"credits": COST, "state": "held", "price_version": "2026-12-01"}
+    assert body["cost"] == {"credits": COST, "state": "held", "price_version": "2026-12-03"}
     assert body["request"]["mode"] == "fast"
     assert body["request"]["seed"] == 42
     assert body["output"] is body["error"] is body["timing"] is None
