@@ -71,9 +71,9 @@ class Tally:
                     each.mode,
                     func.count(),
                     func.count(each.queue_ms),
-                    func.coalesce(func.sum(each.queue_ms), 0),
+                    func.sum(each.queue_ms),
                     func.count(each.execution_ms),
-                    func.coalesce(func.sum(each.execution_ms), 0),
+                    func.sum(each.execution_ms),
                 )
                 .join(LedgerRow, LedgerRow.generation_id == each.id)
                 .where(LedgerRow.id > self._seen, LedgerRow.id <= last)
@@ -84,7 +84,7 @@ class Tally:
         for state, error, mode, count, queued, queue_ms, executed, execution_ms in found:
             sums.outcomes[_STATUSES[state], error or ""] += count
             sums.queued[mode] += queued
-            sums.queue_ms[mode] += int(queue_ms)
+            sums.queue_ms[mode] += int(queue_ms or 0)
             sums.executed[mode] += executed
-            sums.execution_ms[mode] += int(execution_ms)
+            sums.execution_ms[mode] += int(execution_ms or 0)
         self._seen = last

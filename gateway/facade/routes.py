@@ -58,7 +58,8 @@ def _add_create(api: APIRouter, guards: Guards) -> None:
         except Limited as error:
             guards.metrics.limited(error.type)
             raise
-        return JSONResponse(video(made, desk.offer()).model_dump(mode="json"), headers=_POLL)
+        headers = {**_POLL, "idempotent-replayed": "true"} if made.replayed else _POLL
+        return JSONResponse(video(made, desk.offer()).model_dump(mode="json"), headers=headers)
 
 
 def _add_others(api: APIRouter, guards: Guards) -> None:

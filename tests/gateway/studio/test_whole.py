@@ -135,6 +135,13 @@ def test_pages_of_other_sites_do_not_log_in(opened):
     assert sessions(site) == 1
 
 
+def test_a_form_with_problems_says_by_which_request(visitor):
+    page = submit(visitor, prompt="")
+    assert page.status_code == 422
+    assert f"Request {page.headers['x-request-id']}" in page.text
+    assert "data-request hidden" in visitor.get("/").text
+
+
 def test_what_is_copied_names_the_public_address(site, visitor):
     address = submit(visitor, prompt="A kite.").headers["location"]
     page = html.unescape(visitor.get(address, headers={"host": "10.0.0.7:8080"}).text)
