@@ -7,12 +7,6 @@ from tests.gateway.fake_runpod import FPS, FRAMES, HEIGHT, WIDTH, clip
 from tests.gateway.house import CREDITS
 
 
-@pytest.fixture
-def database(database_url):
-    """Both kinds."""
-    return database_url
-
-
 def test_an_estimate_says_what_a_create_then_holds(site, client):
     quote = client.post("/api/generations/estimate", json=FORM).json()
     assert quote["credits"] == COST

@@ -8,8 +8,8 @@ from tests.gateway.eventually import eventually
 
 
 @pytest.fixture
-def site(tmp_path, database_url):
-    made = Site(tmp_path, database=database_url, metrics_key="scrape-me")
+def site(tmp_path, database):
+    made = Site(tmp_path, database=database, metrics_key="scrape-me")
     yield made
     made.close()
 

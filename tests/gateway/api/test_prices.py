@@ -1,15 +1,7 @@
 """What costs a GPU's time costs credits, and what is free of charge has an end."""
 
-import pytest
-
 from gateway.front import ENHANCED_RATE
 from tests.gateway.api.site import COST, refused
-
-
-@pytest.fixture
-def database(database_url):
-    """Both kinds."""
-    return database_url
 
 
 def price(client, **form):

@@ -14,8 +14,8 @@ from tests.gateway.house import CREDITS
 
 
 @pytest.fixture
-def site(tmp_path):
-    made = Site(tmp_path, clock=SystemClock(), automatic=3, poll_seconds=0.1)
+def site(tmp_path, database):
+    made = Site(tmp_path, database=database, clock=SystemClock(), automatic=3, poll_seconds=0.1)
     yield made
     made.runpod.close()
 
