@@ -1,6 +1,6 @@
 """Many clients of one gateway on PostgreSQL: is a job lost or doubled, and how long does it take?
 
-    python -m benchmarks.gateway_load [--clients 200] [--seconds 60] [--think 10] [--database URL]
+    python -m benchmarks.gateway_load [--clients 200] [--seconds 60] [--think 20] [--database URL]
 
 Clients create generations, some of them twice under one key, look at them, cancel some and list.
 The platform fails some jobs, loses some webhooks and sends the others twice; the receiver of the
@@ -100,7 +100,7 @@ def _arguments() -> tuple[Load, str | None]:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gateway_load")
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--think", type=float, default=10, help="seconds between a client's calls")
+    parser.add_argument("--think", type=float, default=20, help="seconds between a client's calls")
     parser.add_argument("--most-ms", type=float, default=100, help="for creating, one call in 20")
     parser.add_argument("--database", help="an empty one; default a PostgreSQL of its own")
     given = parser.parse_args()
