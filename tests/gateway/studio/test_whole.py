@@ -4,7 +4,6 @@ import html
 import json
 import re
 import shlex
-import shutil
 
 import pytest
 from sqlalchemy import func, select
@@ -17,17 +16,14 @@ from tests.gateway.studio.test_without_script import fields, multipart, submit
 
 
 @pytest.fixture
-def opened(sqlite, tmp_path):
-    """Opens sites whose database has its tables."""
+def opened(database_url, tmp_path):
+    """Opens a test's site, on each kind of database."""
     sites = []
 
     def site(**settings):
-        folder = tmp_path / str(len(sites))
-        folder.mkdir()
-        file = folder / "gateway.db"
-        shutil.copyfile(sqlite, file)
-        sites.append(Site(folder, database=f"sqlite:///{file}", **settings))
-        return sites[-1]
+        assert not sites, "a database is one site's"
+        sites.append(Site(tmp_path, database=database_url, **settings))
+        return sites[0]
 
     yield site
     for each in sites:
