@@ -11,6 +11,7 @@ from gateway.api import hints, webhook_secrets
 from gateway.api.application import House, api_app, guards_of
 from gateway.api.limits import Rate
 from gateway.backends import Backend
+from gateway.backends.observed import ObservedBackend
 from gateway.clock import Clock
 from gateway.core import Core, build
 from gateway.loops import Loop
@@ -43,16 +44,16 @@ def create_app(
     `local_account` is the name of the one account of a studio that is this machine's alone: who
     comes is logged in, and only names of the loopback are answered. `fake` is told by /api/health.
     """
+    metrics = Metrics(lambda: core.front.levels(), loops=lambda: core.loops.alive)
     core = build(
         settings,
-        backend=backend,
+        backend=ObservedBackend(backend, metrics.platform),
         store=store,
         clock=clock,
         limits=limits,
         hook_url=hook_url,
         fake=fake,
     )
-    metrics = Metrics(core.front.levels)
     send = sender(allow_private=settings.private_webhooks)
     outbox = Outbox(core.aside, clock, send=send, metrics=metrics, leaving=core.loops.closing)
     secure = urlsplit(settings.public_url or "").scheme == "https"
@@ -93,6 +94,7 @@ def create_app(
             studio.routes,
         ),
         page=studio.refused,
+        working=lambda: core.loops.alive or core.loops.closing(),
         lifespan=lifespan,
     )
     app.state.core = core

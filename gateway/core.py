@@ -89,12 +89,13 @@ def build(
     loops, prices = Loops(), read_prices()
     worker = Worker(checkpoint=settings.checkpoint, modes=settings.loaded_modes, limits=limits)
     offer = make_offer(worker, prices)
+    reached = (hook_url or settings.public_url or "").rstrip("/")
     times = Times(
         execution={"fast": settings.fast_seconds, "pro": settings.pro_seconds},
         ttl=settings.ttl_seconds,
         poll=settings.poll_seconds,
+        hooked=bool(reached),
     )
-    reached = (hook_url or settings.public_url or "").rstrip("/")
     accounts = Accounts(database, clock)
     uploads = Uploads(database, store, clock)
 

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import ledger
 from gateway.accounts import Accounts
-from gateway.api.limits import Seats
+from gateway.api.limits import Buckets, Rate, Seats
 from gateway.api.reception import Content, Elsewhere, Health, Stored, Variant
 from gateway.backends import Backend, Rejected, Unreachable
 from gateway.clock import Clock
@@ -21,16 +21,19 @@ from gateway.generations import Generations, draw_seed
 from gateway.metrics import Levels
 from gateway.offer_view import Offer
 from gateway.prices import Price, Prices
-from gateway.refusals import Conflict, NotFound, Problem, Problems, Unavailable
+from gateway.refusals import Conflict, NotFound, Problem, Problems, Unaffordable, Unavailable
 from gateway.states import Cancelled, Failed, Generation, Status
 from gateway.stores import THUMBNAIL, Store, StoreFailed
 from gateway.tables import LIVE, EventRow, GenerationRow, LedgerRow
+from gateway.tally import Tally
 from gateway.uploads import Uploads
 from ltx2.extent import Limits
 
 ENHANCE_SECONDS = 60.0
 # Prompts that wait for a worker at once: each holds a thread, and all other calls need some.
 ENHANCED_AT_ONCE, ENHANCED_BY_ONE = 8, 2
+# Free of charge for who could pay for a video, so not without end: each takes a GPU for seconds.
+ENHANCED_RATE = Rate(per_minute=10, burst=10)
 PIECE = 256 * 1024  # bytes of a file that are read at once
 
 
@@ -67,11 +70,18 @@ class Front:
         self._limits = limits
         self._private_webhooks = private_webhooks
         self._fake = fake
+        self._tally = Tally(database, clock)
+        self._enhanced_often = Buckets(ENHANCED_RATE, lambda: clock.now().timestamp())
         self._enhanced = Seats(ENHANCED_AT_ONCE, "Many prompts are being enriched; wait a moment.")
         self._enhanced_by_one = Seats(
             ENHANCED_BY_ONE,
             f"{ENHANCED_BY_ONE} prompts are being enriched, the most at once; wait for one.",
         )
+
+    @property
+    def fake(self) -> bool:
+        """Whether what makes the videos is no real worker."""
+        return self._fake
 
     def offer(self) -> Offer:
         """What can be asked for."""
@@ -195,11 +205,16 @@ class Front:
         return self._uploads.picture(account, upload_id)
 
     def enhance(self, account: Account, prompt: str, *, image: str | None = None) -> str:
-        """A richer prompt, by the worker's language model.
+        """A richer prompt, by the worker's language model; free, for an account with credits.
 
-        Raises Problems, Limited, Unavailable.
+        Raises Problems, Unaffordable, Limited, Unavailable.
         """
         self._order(account, {"prompt": prompt, "image": image}, estimate=False)
+        with self._database.read() as session:
+            available = ledger.balance(session, account.id)[0]
+        if available < 1:
+            raise Unaffordable(required=1, available=available)
+        self._enhanced_often.take(account.id)
         try:
             picture = None if image is None else self._uploads.as_data(image)
             with self._enhanced_by_one.seat(account.id), self._enhanced.seat("all"):
@@ -261,7 +276,10 @@ class Front:
         for state, count in counts:
             found["queued" if state in ("queued", "submitted") else "in_progress"] += count
         return Levels(
-            generations=found, oldest_seconds=age.total_seconds(), webhooks_waiting=waiting or 0
+            generations=found,
+            oldest_seconds=age.total_seconds(),
+            webhooks_waiting=waiting or 0,
+            ended=self._tally.ended(),
         )
 
     def ready(self) -> bool:
@@ -314,8 +332,15 @@ class Front:
             mode=order.mode.mode,
             resolution=order.resolution.id,
             seconds=order.form["duration"],
-            options=order.options,
+            options=(*order.options, *_unsaid_options(order.form)),
+            steps=order.form.get("num_inference_steps"),
+            usual_steps=order.mode.steps,
         )
+
+
+def _unsaid_options(form: Form) -> tuple[str, ...]:
+    """What costs more because a form turns it off."""
+    return ("single_pass",) if form.get("spatial_upscaler") is False else ()
 
 
 def _is_row(text: str) -> bool:

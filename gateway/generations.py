@@ -23,13 +23,21 @@ from gateway.prices import Price
 from gateway.refusals import Conflict, KeyReused, Limited, NotFound, Problem, Problems
 from gateway.rows import read_generation, seconds_left
 from gateway.states import Generation, Status
-from gateway.tables import LIVE, GenerationRow, IdempotencyRow
+from gateway.tables import LIVE, GenerationRow, IdempotencyRow, is_live
+from gateway.webhooks.outgoing.events import forget_bodies
 
 KEY = re.compile(r"[\x20-\x7e]{1,255}")
 MOST_LISTED = 100
 SEEDS = 2**32  # of those drawn here: every language reads them without loss
-# What is left of a deleted form's words and pictures.
-_UNSAID = {"prompt": "", "negative_prompt": None, "image": None, "last_image": None}
+# What is left of a deleted form's words, pictures, styles and receiver.
+_UNSAID = {
+    "prompt": "",
+    "negative_prompt": None,
+    "image": None,
+    "last_image": None,
+    "loras": [],
+    "webhook_url": None,
+}
 _PACED = ("queued", "submitted", "running")  # whose end is foretold
 
 
@@ -166,11 +174,14 @@ class Generations:
             row = self._own(session, account, generation_id, lock=True)
             if row.state in LIVE:
                 raise Conflict("this generation has not ended; cancel it first")
-            row.deleted_at = self._clock.now()
+            row.deleted_at = now = self._clock.now()
             row.form = {**row.form, **_UNSAID}
+            row.webhook_url = None  # events that wait have their own
+            row.hinted_at = now  # what still comes is deleted, too
             if row.output is not None:
                 row.output = {**row.output, "prompt": "", "warnings": []}
             row.worker_error = None
+            forget_bodies(session, row.id)
             row.version += 1
 
     def favourite(self, account: Account, generation_id: str, *, on: bool) -> Generation:
@@ -228,7 +239,7 @@ class Generations:
         return row
 
     def _check_queue(self, session: Session, account: Account) -> None:
-        mine = and_(GenerationRow.account_id == account.id, GenerationRow.state.in_(LIVE))
+        mine = and_(GenerationRow.account_id == account.id, is_live())
         count = session.scalar(select(func.count()).where(mine)) or 0
         if count >= self._queue.most:
             raise Limited(

@@ -4,8 +4,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
 from prometheus_client.registry import Collector
+
+from gateway.tally import Ended
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Seconds; a call waits for a database, at most for a worker that enriches a prompt.
@@ -19,12 +26,18 @@ class Levels:
     generations: Mapping[str, int]  # by status; only those that have not ended
     oldest_seconds: float  # since the oldest of them was accepted; 0 without any
     webhooks_waiting: int
+    ended: Ended
 
 
 class Metrics:
     """The numbers of one app. Labels are of small sets: routes are templates, never paths."""
 
-    def __init__(self, levels: Callable[[], Levels] | None = None) -> None:
+    def __init__(
+        self,
+        levels: Callable[[], Levels] | None = None,
+        loops: Callable[[], bool] | None = None,
+    ) -> None:
+        """`levels` reads the database; `loops` says whether they run."""
         self._registry = CollectorRegistry()
         self._calls = Counter(
             "ltx2_gateway_requests_total",
@@ -51,6 +64,19 @@ class Metrics:
             ("outcome",),
             registry=self._registry,
         )
+        self._platform = Counter(
+            "ltx2_gateway_platform_calls_total",
+            "Calls to the worker's platform.",
+            ("call", "outcome"),
+            registry=self._registry,
+        )
+        if loops is not None:
+            alive = Gauge(
+                "ltx2_gateway_loops_alive",
+                "1 where all loops of this process run, else 0.",
+                registry=self._registry,
+            )
+            alive.set_function(lambda: float(loops()))
         if levels is not None:
             self._registry.register(_Stored(levels))
 
@@ -75,6 +101,10 @@ class Metrics:
         """A webhook was tried."""
         self._webhooks.labels(outcome).inc()
 
+    def platform(self, call: str, outcome: str) -> None:
+        """The worker's platform was called; `outcome` is ok or the name of what it raised."""
+        self._platform.labels(call, outcome).inc()
+
     def text(self) -> bytes:
         """Everything, in Prometheus' own format."""
         return generate_latest(self._registry)
@@ -86,11 +116,11 @@ class _Stored(Collector):
     def __init__(self, levels: Callable[[], Levels]) -> None:
         self._levels = levels
 
-    def describe(self) -> Iterator[GaugeMetricFamily]:
+    def describe(self) -> Iterator[Metric]:
         """Nothing, so that registering does not ask the database."""
         return iter(())
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """The numbers as they are now."""
         levels = self._levels()
         live = GaugeMetricFamily(
@@ -109,3 +139,27 @@ class _Stored(Collector):
             "Webhooks that wait for a try.",
             value=levels.webhooks_waiting,
         )
+        yield from _ended(levels.ended)
+
+
+def _ended(ended: Ended) -> Iterator[Metric]:
+    outcomes = CounterMetricFamily(
+        "ltx2_gateway_generations_ended",
+        "Generations that have ended; without the last half minute.",
+        labels=["status", "error"],
+    )
+    for (status, error), count in ended.outcomes.items():
+        outcomes.add_metric([status, error], count)
+    yield outcomes
+    for name, told, counts, sums in (
+        ("queue", "waited for a worker", ended.queued, ended.queue_ms),
+        ("execution", "were worked at", ended.executed, ended.execution_ms),
+    ):
+        summary = SummaryMetricFamily(
+            f"ltx2_gateway_{name}_seconds",
+            f"Seconds that generations which have ended {told}, by its platform.",
+            labels=["mode"],
+        )
+        for mode, count in counts.items():
+            summary.add_metric([mode], count_value=count, sum_value=sums[mode] / 1000)
+        yield summary

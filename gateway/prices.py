@@ -43,8 +43,19 @@ class Prices:
         """Credits a second; None for what has no price and so is not sold."""
         return self.credits_per_second.get(mode, {}).get(resolution)
 
-    def price(self, *, mode: str, resolution: str, seconds: int, options: Iterable[str]) -> Price:
-        """`rate × seconds`, and what each option adds. Raises KeyError for what is not sold."""
+    def price(
+        self,
+        *,
+        mode: str,
+        resolution: str,
+        seconds: int,
+        options: Iterable[str],
+        steps: int | None = None,
+        usual_steps: int = 1,
+    ) -> Price:
+        """`rate × seconds`, more where `steps` are more than the mode's usual ones, and what each
+        option adds to that. Raises KeyError for what is not sold.
+        """
         rate = self.credits_per_second[mode][resolution]
         plain, pace = rate * seconds, f"{credit_words(rate)} a second"
         lines = [
@@ -53,6 +64,11 @@ class Prices:
                 credits=plain,
             )
         ]
+        if steps is not None and steps > usual_steps:
+            added = -(-plain * (steps - usual_steps) // usual_steps)
+            label = f"{steps} steps in place of {usual_steps}"
+            lines.append(PriceLine(label=label, credits=added))
+            plain += added
         for option in options:
             if share := self.surcharges.get(option, 0):
                 added = -(-plain * share // 100)

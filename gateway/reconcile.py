@@ -22,7 +22,7 @@ from gateway.database import Database
 from gateway.rows import progress_of
 from gateway.side_by_side import work_off
 from gateway.states import Output
-from gateway.stores import Store
+from gateway.stores import Store, StoreFailed
 from gateway.submit import UNSURE, Times
 from gateway.tables import LIVE, GenerationRow
 from gateway.verdict import (
@@ -56,6 +56,7 @@ class Looked:
     id: str
     state: str
     job_id: str | None
+    surplus_jobs: Sequence[str]
     mode: str
     attempts: int
     submitted_at: datetime | None
@@ -145,6 +146,7 @@ class Reconciler:
                     id=row.id,
                     state=row.state,
                     job_id=row.job_id,
+                    surplus_jobs=tuple(row.surplus_jobs),
                     mode=row.mode,
                     attempts=row.attempts,
                     submitted_at=row.submitted_at,
@@ -157,10 +159,14 @@ class Reconciler:
             ]
 
     def _look(self, seen: Looked) -> None:
-        if seen.state == "failed":
-            if not seen.deleted:
-                self._look_late(seen)
-        elif seen.state == "cancelled" and seen.job_id is not None:
+        if seen.surplus_jobs:
+            self._cancel_surplus(seen)
+        if seen.deleted:
+            self._delete_files(seen)  # that came after those that were deleted with it
+        elif seen.state == "failed":
+            self._look_late(seen)
+            return
+        if seen.state == "cancelled" and seen.job_id is not None:
             self._backend.cancel(seen.job_id)  # a webhook told of a job that nobody knew of
         elif seen.state not in LIVE or seen.submitted_at is None or seen.deadline_at is None:
             return
@@ -179,6 +185,14 @@ class Reconciler:
                 now=self._clock.now(),
             )
             self._carry_out(seen, judge(case, status))
+
+    def _cancel_surplus(self, seen: Looked) -> None:
+        """End what makes the same video once more."""
+        for job_id in seen.surplus_jobs:
+            logger.warning("job %s of %s is one too many", job_id, seen.id)
+            self._backend.cancel(job_id)
+        with self._locked(seen) as (_, row, _now):
+            row.surplus_jobs = [each for each in row.surplus_jobs if each not in seen.surplus_jobs]
 
     def _carry_out(self, seen: Looked, verdict: Verdict) -> None:
         match verdict:
@@ -225,7 +239,7 @@ class Reconciler:
                 with self._locked(seen) as (_, row, now):
                     row.troubled_at = row.troubled_at or now
                 raise
-            self._end(seen, Over("lost", LOST, str(error), False))
+            self._end(seen, Over("lost", LOST, str(error), stored=True))
             return
         self._finish(seen, output, finished.queue_ms, finished.execution_ms)
 
@@ -238,13 +252,25 @@ class Reconciler:
             if row.began_at is None and row.state in LIVE:
                 row.began_at = now
             transitions.finished(session, row, output, now)
+            deleted = row.deleted_at is not None
+        if deleted:
+            self._delete_files(seen)
+
+    def _delete_files(self, seen: Looked) -> None:
+        """Nothing is kept of what was deleted. Raises Unfetched where the store does not do it: it
+        is asked again.
+        """
+        try:
+            self._store.delete(seen.id)
+        except StoreFailed as error:
+            raise Unfetched(f"its files cannot be deleted: {error}") from error
 
     def _end(self, seen: Looked, over: Over) -> None:
         """The job has ended without a result: the store has the last word."""
         if over.stored and (output := self._stored(seen)) is not None:
             self._finish(seen, output, over.queue_ms, over.execution_ms)
             return
-        logger.warning("%s failed: %s", seen.id, over.worker_error)
+        logger.warning("%s ends without a video: %s", seen.id, over.worker_error)
         with self._locked(seen) as (session, row, now):
             row.queue_ms, row.execution_ms = over.queue_ms, over.execution_ms
             if row.state == "cancelling":
@@ -276,12 +302,15 @@ class Reconciler:
         """A submission whose outcome nobody knows: the store may, and then time decides."""
         assert seen.submitted_at is not None
         now = self._clock.now()
-        if now < seen.submitted_at + UNSURE:
+        if now < seen.submitted_at + UNSURE:  # it may still be on its way
             self._postpone(seen)
             return
         output = self._stored(seen)
         if output is not None:
             self._finish(seen, output, None, None)
+            return
+        if seen.state != "cancelling" and now < seen.submitted_at + self._times.unsure:
+            self._postpone(seen)
             return
         with self._locked(seen) as (session, row, now):
             if row.job_id is not None:  # a webhook told it meanwhile

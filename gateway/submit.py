@@ -13,7 +13,7 @@ from gateway import transitions
 from gateway.backends import Backend, Job, NotSubmitted, Rejected, Unreachable, Unsure
 from gateway.clock import Clock
 from gateway.database import Database
-from gateway.forms import worker_input
+from gateway.forms import UPLOAD, worker_input
 from gateway.ids import digest, new_secret
 from gateway.offer_view import Offer
 from gateway.refusals import NotFound
@@ -26,6 +26,7 @@ from ltx2.request import PICTURES
 logger = logging.getLogger(__name__)
 # After an attempt whose outcome is unknown, how long a webhook or the store may still reveal it.
 UNSURE = timedelta(seconds=60)
+UNSURE_HOOKED = timedelta(minutes=5)  # where webhooks reach us: a worker's cold start takes minutes
 PAUSE, LONGEST_PAUSE = timedelta(seconds=2), timedelta(seconds=60)  # between two attempts
 GIVE_UP_EVERY = timedelta(seconds=5)
 MOST_ASKED = timedelta(days=1)  # that the platform may ask for; whatever waits has ended before
@@ -40,6 +41,12 @@ class Times:
     margin: int = 120  # after the platform's own end, before we say that it is lost
     poll: float = 3.0  # between two looks at a running job
     longest_poll: float = 60.0
+    hooked: bool = False  # whether webhooks of the platform reach us
+
+    @property
+    def unsure(self) -> timedelta:
+        """From an attempt whose outcome is unknown to the next one."""
+        return UNSURE_HOOKED if self.hooked else UNSURE
 
     @property
     def deadline(self) -> timedelta:
@@ -131,14 +138,18 @@ class Submitter:
 
     def _attempt(self, attempt: Attempt) -> None:
         try:
-            job_id = self._backend.submit(self._job(attempt))
+            job = self._job(attempt)
+            if _has_pictures(attempt.form) and not self._still_ours(attempt):
+                logger.warning("%s was taken back while its pictures were read", attempt.id)
+                return
+            job_id = self._backend.submit(job)
         except NotSubmitted as error:
             pause = _pause(attempt.tries, error.seconds)
             logger.warning("%s was not submitted, again in %s: %s", attempt.id, pause, error)
-            self._refused(attempt.id, pause)
+            self._refused(attempt, pause)
         except StoreFailed as error:
             logger.warning("%s was not submitted: %s", attempt.id, error)
-            self._refused(attempt.id, _pause(attempt.tries, None))
+            self._refused(attempt, _pause(attempt.tries, None))
         except Unsure as error:
             # The row stays as it is: a webhook, the store or the time tells.
             logger.warning("%s may have been submitted: %s", attempt.id, error)
@@ -170,6 +181,21 @@ class Submitter:
             ttl_seconds=self._times.ttl,
         )
 
+    def _still_ours(self, attempt: Attempt) -> bool:
+        """Count the attempt from now on: a store may take longer to give pictures than an attempt
+        may take. False where it was held for lost meanwhile, or is to end.
+        """
+        now = self._clock.now()
+        with self._database.write() as session:
+            row = transitions.locked(session, attempt.id)
+            assert row is not None, f"{attempt.id} is gone: rows are never deleted"
+            ours = transitions.submission_sent(row, attempt.tries, now)
+            if ours:
+                row.next_check_at = now + UNSURE
+            elif row.state == "cancelling" and row.attempts == attempt.tries and not row.job_id:
+                transitions.cancelled(session, row, now)  # before anything was asked for
+        return ours
+
     def _accepted(self, generation_id: str, job_id: str) -> None:
         now = self._clock.now()
         with self._database.write() as session:
@@ -184,11 +210,13 @@ class Submitter:
             except Unreachable as error:
                 logger.warning("job %s was not cancelled: %s", job_id, error)
 
-    def _refused(self, generation_id: str, pause: timedelta) -> None:
+    def _refused(self, attempt: Attempt, pause: timedelta) -> None:
         now = self._clock.now()
         with self._database.write() as session:
-            row = transitions.locked(session, generation_id)
-            assert row is not None, f"{generation_id} is gone: rows are never deleted"
+            row = transitions.locked(session, attempt.id)
+            assert row is not None, f"{attempt.id} is gone: rows are never deleted"
+            if row.attempts != attempt.tries:
+                return  # another was begun meanwhile
             if row.state == "cancelling" and row.job_id is None:
                 transitions.cancelled(session, row, now)
             else:
@@ -203,6 +231,10 @@ class Submitter:
                 transitions.cancelled(session, row, now)
             else:
                 transitions.failed(session, row, "api_error", sentence, now, worker_error=said)
+
+
+def _has_pictures(form: Mapping[str, Any]) -> bool:
+    return any(str(form.get(name) or "").startswith(UPLOAD) for name in PICTURES)
 
 
 def _pause(tries: int, asked: float | None) -> timedelta:

@@ -29,7 +29,7 @@ def sweep(database: Database, uploads: Uploads, now: datetime) -> None:
         GenerationRow.state.in_(ENDED), GenerationRow.ended_at <= now - TOKENS_KEPT
     )
     # From the delivery on: what a receiver took last must outlive what it refused before.
-    event_over = func.coalesce(EventRow.delivered_at, EventRow.created_at)
+    event_over = func.coalesce(EventRow.delivered_at, EventRow.refused_at, EventRow.created_at)
     for old in (
         delete(IdempotencyRow).where(IdempotencyRow.created_at <= now - KEYS_KEPT),
         delete(TokenRow).where(TokenRow.generation_id.in_(ended)),

@@ -7,6 +7,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     DateTime,
     Dialect,
     ForeignKey,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    literal_column,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -130,6 +132,13 @@ class GenerationRow(Table):
         Index("ix_generations_account_id_id", "account_id", "id"),
         # What the last ones like it took, and how many wait before it.
         Index("ix_generations_state_mode_resolution_id", "state", "mode", "resolution", "id"),
+        # How many an account has under way.
+        Index(
+            "ix_generations_account_id_live",
+            "account_id",
+            sqlite_where=text(_one_of("state", LIVE)),
+            postgresql_where=text(_one_of("state", LIVE)),
+        ),
         Index(
             "ix_generations_live",
             "next_check_at",
@@ -153,6 +162,7 @@ class GenerationRow(Table):
     deleted_at: Mapped[datetime | None]
 
     job_id: Mapped[str | None] = mapped_column(index=True)
+    surplus_jobs: Mapped[list[str]] = mapped_column(JSON, default=list)  # still to be cancelled
     attempts: Mapped[int] = mapped_column(default=0)  # submissions that were begun
     submitted_at: Mapped[datetime | None]  # the last of them
     began_at: Mapped[datetime | None]
@@ -259,7 +269,13 @@ class EventRow(Table):
         CheckConstraint(
             _one_of("state", ("pending", "delivered", "refused", "given_up")), name="state"
         ),
+        CheckConstraint(
+            "(state = 'refused') = (refused_at IS NOT NULL)", name="refused_has_its_moment"
+        ),
         UniqueConstraint("generation_id", "type"),
+        # Whether a receiver has refused something since it last took something.
+        Index("ix_outbox_account_id_url_delivered_at", "account_id", "url", "delivered_at"),
+        Index("ix_outbox_account_id_url_refused_at", "account_id", "url", "refused_at"),
         Index(
             "ix_outbox_pending",
             "next_at",
@@ -279,3 +295,11 @@ class EventRow(Table):
     last_result: Mapped[str | None]  # what the last attempt was answered, for people
     created_at: Mapped[datetime]
     delivered_at: Mapped[datetime | None]
+    refused_at: Mapped[datetime | None]  # or not sent, since its receiver had refused another
+    # What is sent, the same with every try; None once it is over and its generation was deleted.
+    body: Mapped[str | None] = mapped_column(Text)
+
+
+def is_live() -> ColumnElement[bool]:
+    """Whether a generation has not ended, in words that a database knows a partial index by."""
+    return GenerationRow.state.in_([literal_column(repr(state)) for state in LIVE])

@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 
 from gateway import ledger
 from gateway.credit_words import were_returned
-from gateway.ids import new_id
 from gateway.rows import output_row
 from gateway.states import ErrorType, Output
-from gateway.tables import LIVE, EventRow, GenerationRow
+from gateway.tables import LIVE, GenerationRow
+from gateway.webhooks.outgoing.events import new_event
 
 
 def locked(session: Session, generation_id: str) -> GenerationRow | None:
@@ -35,6 +35,16 @@ def submission_begins(row: GenerationRow, now: datetime, *, ttl: timedelta) -> b
     row.checks = 0
     row.deadline_at = now + ttl
     _changed(row)
+    return True
+
+
+def submission_sent(row: GenerationRow, attempt: int, now: datetime) -> bool:
+    """The worker is asked now. False where the attempt counts no more: another was begun, a job is
+    known, or the end was asked for.
+    """
+    if row.state != "submitted" or row.attempts != attempt or row.job_id is not None:
+        return False
+    row.submitted_at = now
     return True
 
 
@@ -71,8 +81,17 @@ def submission_accepted(
 
 
 def job_revealed(row: GenerationRow, job_id: str, now: datetime, *, ttl: timedelta) -> None:
-    """A webhook names the job of an attempt whose answer did not come, or has not come yet."""
-    if row.job_id is not None or row.attempts == 0:
+    """A webhook names the job of an attempt whose answer did not come, or has not come yet.
+
+    One that nobody waits for, since another job has the generation or its video is there, is to be
+    cancelled.
+    """
+    if row.job_id == job_id or row.attempts == 0:
+        return
+    if row.job_id is not None or row.state == "done":
+        # No more than were ever sent, whatever webhooks name.
+        if job_id not in row.surplus_jobs and len(row.surplus_jobs) < row.attempts:
+            row.surplus_jobs = [*row.surplus_jobs, job_id]
         return
     if row.state == "queued":  # given back meanwhile: what runs already need not run twice
         row.state = "submitted"
@@ -114,14 +133,14 @@ def cancel_asked(session: Session, row: GenerationRow, now: datetime) -> None:
 
 def finished(session: Session, row: GenerationRow, output: Output, now: datetime) -> None:
     """The video is there: it is paid for, even if its end was asked for. After a failure it is
-    kept for free.
+    kept for free, and not at all of what was deleted: its files are the caller's to delete.
     """
     if row.state in LIVE:
         row.output = output_row(output)
         _end(row, "done", now)
         ledger.capture(session, row, now)
         _tell(session, row, "completed", now)
-    elif row.state == "failed" and row.output is None:
+    elif row.state == "failed" and row.output is None and row.deleted_at is None:
         row.output = output_row(output)
         _changed(row)
 
@@ -170,15 +189,5 @@ def _changed(row: GenerationRow) -> None:
 def _tell(session: Session, row: GenerationRow, what: str, now: datetime) -> None:
     """The event for the account's receiver, where it named one."""
     if row.webhook_url is not None:
-        session.add(
-            EventRow(
-                id=new_id("evt", now),
-                account_id=row.account_id,
-                generation_id=row.id,
-                type=f"generation.{what}",
-                url=row.webhook_url,
-                next_at=now,
-                created_at=now,
-            )
-        )
+        session.add(new_event(row, row.webhook_url, what, now))
     session.flush()

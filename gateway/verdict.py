@@ -101,8 +101,7 @@ def judge(case: Case, status: JobStatus | None) -> Verdict:
     if status is None:
         if case.now < case.submitted_at + SETTLING:
             return Wait()
-        if case.cancelling:
-            return Stopped()
+        # One that was to end may have been first with its video.
         return Over("lost", LOST, "the platform does not know the job", stored=True)
     match status.state:
         case "completed" if status.output:

@@ -38,7 +38,7 @@ def router(guards: Guards) -> APIRouter:
 
     @api.post(
         "/enhance-prompt",
-        responses=refused(400, 413, 415),
+        responses=refused(400, 402, 413, 415),
         openapi_extra=json_body(
             {
                 "type": "object",
@@ -52,7 +52,7 @@ def router(guards: Guards) -> APIRouter:
         ),
     )
     async def enhance(request: Request, account: Caller) -> bodies.EnhancedBody:
-        """A richer prompt, by the worker's language model."""
+        """A richer prompt, by the worker's language model: free, for accounts with credits."""
         given = await read_object(request)
         prompt, image = given.pop("prompt", None), given.pop("image", None)
         problems: list[Problem] = []

@@ -64,10 +64,11 @@ def api_app(
     more: Sequence[APIRouter] = (),
     page: Page | None = None,
     lifespan: Any = None,  # noqa: ANN401 - as FastAPI's
+    working: Callable[[], bool] = lambda: True,
     clock: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
     """The API and `/v1/videos` behind guards; `more` are the routers of pages and of webhooks;
-    `page` as in `add_handlers`.
+    `page` as in `add_handlers`, `working` as in `health.router`.
 
     Interactive documentation is not served: it would load scripts from elsewhere, which the
     policy of every answer forbids.
@@ -89,7 +90,14 @@ def api_app(
         generations.router(guards),
         files.router(guards),
         facade.router(guards),
-        health.router(desk, metrics, metrics_key=house.metrics_key, version=VERSION, clock=clock),
+        health.router(
+            desk,
+            metrics,
+            metrics_key=house.metrics_key,
+            version=VERSION,
+            clock=clock,
+            working=working,
+        ),
         *more,
     ):
         app.include_router(router)

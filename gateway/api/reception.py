@@ -47,6 +47,11 @@ class Health:
 class Reception(Desk, Protocol):
     """The desk for callers from outside."""
 
+    @property
+    def fake(self) -> bool:
+        """Whether what makes the videos is no real worker."""
+        ...
+
     def account(self, key: str) -> Account:
         """Whose API key this is. Raises Unauthorised."""
         ...

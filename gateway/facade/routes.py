@@ -58,7 +58,8 @@ def _add_create(api: APIRouter, guards: Guards) -> None:
         except Limited as error:
             guards.metrics.limited(error.type)
             raise
-        return JSONResponse(video(made, desk.offer()).model_dump(mode="json"), headers=_POLL)
+        headers = {**_POLL, "idempotent-replayed": "true"} if made.replayed else _POLL
+        return JSONResponse(video(made, desk.offer()).model_dump(mode="json"), headers=headers)
 
 
 def _add_others(api: APIRouter, guards: Guards) -> None:
@@ -122,7 +123,8 @@ async def _read(request: Request, most: int) -> tuple[Mapping[str, Any], tuple[s
     texts: dict[str, str] = {}
     picture: tuple[str, bytes] | None = None
     try:
-        async with request.form(max_files=1, max_fields=MOST_FIELDS) as form:
+        reading = request.form(max_files=1, max_fields=MOST_FIELDS, max_part_size=FORM_BYTES // 2)
+        async with reading as form:
             for name, value in form.multi_items():
                 if not isinstance(value, UploadFile):
                     texts[name] = value

@@ -7,7 +7,15 @@ from starlette.datastructures import FormData
 from starlette.responses import JSONResponse, Response
 
 from gateway.desk import Quote
-from gateway.refusals import Limited, NotFound, Problem, Problems, TooLarge, Unavailable
+from gateway.refusals import (
+    Limited,
+    NotFound,
+    Problem,
+    Problems,
+    TooLarge,
+    Unaffordable,
+    Unavailable,
+)
 from gateway.studio import board, composer, draft, wording
 from gateway.studio.pages import compose_page
 from gateway.studio.routing import studio_route
@@ -94,7 +102,7 @@ def live_routes(house: House) -> APIRouter:
             richer = desk.enhance(
                 account, shown.value("prompt"), image=shown.value("image") or None
             )
-        except (Limited, Problems, Unavailable) as refusal:
+        except (Limited, Problems, Unaffordable, Unavailable) as refusal:
             if wants_json(request):
                 raise
             told = draft.with_problems(

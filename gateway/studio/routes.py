@@ -14,6 +14,7 @@ from gateway.refusals import Refusal
 from gateway.studio.actions import action_routes
 from gateway.studio.assets import ROOT
 from gateway.studio.live import live_routes
+from gateway.studio.local_login import LocalLogin
 from gateway.studio.pages import page_routes
 from gateway.studio.routing import refused
 from gateway.studio.sign_in import sign_in_routes
@@ -56,7 +57,7 @@ def open_studio(
         desk=desk,
         now=now,
         secure=secure,
-        local_key=local_key,
+        local=None if local_key is None else LocalLogin(desk, local_key),
         public_url=None if public_url is None else public_url.rstrip("/"),
         called=called,
         guessed=guessed,

@@ -37,7 +37,7 @@ def sign_in_routes(house: House) -> APIRouter:
 
     @routes.post("/sign-in")
     def sign_in(request: Request, data: FormData = posted_by_stranger) -> Response:
-        same_site(request)
+        same_site(request, house.public_url)
         back = inside(text(data, "next"))
         try:
             session = house.login(request, text(data, "key").strip())
@@ -62,7 +62,7 @@ def sign_in_routes(house: House) -> APIRouter:
 
     @routes.post("/studio/theme")
     def theme(request: Request, data: FormData = posted_by_stranger) -> Response:
-        same_site(request)
+        same_site(request, house.public_url)
         chosen = text(data, "theme")
         if wants_json(request):
             response = Response(status_code=204)

@@ -17,6 +17,7 @@ from gateway import cookies
 from gateway.desk import Account, Desk, Session
 from gateway.refusals import Limited, NotFound, Refusal, TooLarge, Unauthorised
 from gateway.studio.assets import Assets, load
+from gateway.studio.local_login import LocalLogin, opens_a_page
 from gateway.studio.rendering import environment
 
 Theme = Literal["system", "light", "dark"]
@@ -39,14 +40,14 @@ class NotOurs(Refusal):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class House:
-    """What every page needs. `local_key` logs in whoever comes, for a studio of one's own; the
-    others as in `open_studio`.
+    """What every page needs. `local` logs in whoever comes, for a studio of one's own; the others
+    as in `open_studio`.
     """
 
     desk: Desk
     now: Callable[[], datetime]
     secure: bool
-    local_key: str | None
+    local: LocalLogin | None
     called: Callable[[Account], object]
     guessed: Callable[[Request], object]
     public_url: str | None = None
@@ -81,9 +82,9 @@ class House:
                 return self.desk.session(token)
             except Unauthorised:
                 pass  # it is over: as if there were none
-        if self.local_key is None:
+        if self.local is None or not opens_a_page(request):
             raise SignInFirst
-        request.state.studio_login = session = self.desk.login(self.local_key)
+        request.state.studio_login = session = self.local.session()
         return session
 
     def account(self, request: Request) -> Account:
@@ -105,7 +106,7 @@ class House:
             "session": session,
             "csrf": session.csrf if session else "",
             "balance": self.desk.credits(session.account, limit=1) if session else None,
-            "local": self.local_key is not None,
+            "local": self.local is not None,
             "theme": theme_of(request),
             "themes": THEMES,
             "path": request.url.path,
@@ -180,10 +181,16 @@ def inside(address: str, otherwise: str = "/") -> str:
     return address if ours and plain and not parts.netloc and not parts.scheme else otherwise
 
 
-def same_site(request: Request) -> None:
-    """Refuse a form of another site, where there is no session yet that a token could be of."""
-    origin = request.headers.get("origin")  # "null" is a page that hides where it is from
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+def same_site(request: Request, public_url: str | None) -> None:
+    """Refuse a form of another site, where there is no session yet that a token could be of. A
+    proxy may ask us by another name than its own, so a page of the public address is ours as well.
+    """
+    origin = request.headers.get("origin")
+    if origin is None:
+        return
+    sent, public = urlsplit(origin), urlsplit(public_url or "")
+    asked = sent.netloc == request.headers.get("host")  # "null", a page that hides, has none
+    if not (asked or (sent.netloc and sent[:2] == public[:2])):
         raise NotOurs("This form was sent from another site.")
 
 

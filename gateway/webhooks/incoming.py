@@ -12,12 +12,15 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import cast
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
 from gateway import transitions
 from gateway.clock import Clock
 from gateway.database import Database
 from gateway.ids import digest
 from gateway.refusals import NotFound
-from gateway.tables import LIVE, TokenRow
+from gateway.tables import LIVE, GenerationRow, TokenRow
 
 logger = logging.getLogger(__name__)
 PATH = "/webhooks/runpod/{token}"
@@ -55,10 +58,17 @@ class Incoming:
             row.hinted_at = now
             if row.state not in LIVE:
                 row.troubled_at = None  # asking begins anew
-            if (job_id := read_job_id(body)) is not None:
+            job_id = read_job_id(body)
+            if job_id is not None and not _of_another(session, job_id, row.id):
                 transitions.job_revealed(row, job_id, now, ttl=self._ttl)
             logger.info("a webhook speaks of %s", row.id)
         self._woken()
+
+
+def _of_another(session: Session, job_id: str, generation_id: str) -> bool:
+    """Whether a job is known as another generation's, which no hint for this one may touch."""
+    others = GenerationRow.job_id == job_id, GenerationRow.id != generation_id
+    return session.scalar(select(GenerationRow.id).where(*others).limit(1)) is not None
 
 
 def read_job_id(body: bytes) -> str | None:

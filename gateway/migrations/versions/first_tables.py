@@ -57,6 +57,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("job_id", sa.String(), nullable=True),
+        sa.Column("surplus_jobs", sa.JSON(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("submitted_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("began_at", sa.DateTime(timezone=True), nullable=True),
@@ -106,6 +107,14 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_generations_hinted_at"), "generations", ["hinted_at"], unique=False)
     op.create_index(op.f("ix_generations_job_id"), "generations", ["job_id"], unique=False)
+    op.create_index(
+        "ix_generations_account_id_live",
+        "generations",
+        ["account_id"],
+        unique=False,
+        sqlite_where=sa.text("state IN ('queued', 'submitted', 'running', 'cancelling')"),
+        postgresql_where=sa.text("state IN ('queued', 'submitted', 'running', 'cancelling')"),
+    )
     op.create_index(
         "ix_generations_live",
         "generations",
@@ -207,6 +216,12 @@ def upgrade() -> None:
         sa.Column("last_result", sa.String(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("delivered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("refused_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("body", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "(state = 'refused') = (refused_at IS NOT NULL)",
+            name=op.f("ck_outbox_refused_has_its_moment"),
+        ),
         sa.CheckConstraint(
             "state IN ('pending', 'delivered', 'refused', 'given_up')", name=op.f("ck_outbox_state")
         ),
@@ -219,6 +234,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
         sa.UniqueConstraint("generation_id", "type", name=op.f("uq_outbox_generation_id_type")),
     )
+    for moment in ("delivered_at", "refused_at"):
+        op.create_index(
+            f"ix_outbox_account_id_url_{moment}",
+            "outbox",
+            ["account_id", "url", moment],
+            unique=False,
+        )
     op.create_index(
         "ix_outbox_pending",
         "outbox",

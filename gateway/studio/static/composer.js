@@ -162,7 +162,7 @@ async function submit(event) {
     await present(body.id);
     ask();
   } else {
-    problems(body.problems ?? { "": body.message });
+    problems(body.problems ?? { "": body.message }, body.problems && body.request);
     ask();
   }
 }
@@ -189,7 +189,7 @@ function told(name, words) {
   else owner.removeAttribute("aria-invalid");
 }
 
-function problems(found) {
+function problems(found, request = "") {
   const names = Object.keys(found);
   for (const place of form.querySelectorAll("[data-problem]")) told(place.dataset.problem, found[place.dataset.problem] ?? "");
   const summary = field("summary");
@@ -197,6 +197,9 @@ function problems(found) {
   if (!names.length) return;
   const only = names.length === 1 && names[0] === "";
   summary.querySelector(".alert-title").textContent = only ? found[""] : "This needs another look";
+  const named = summary.querySelector("[data-request]");
+  named.textContent = request;
+  named.hidden = !request;
   summary.querySelector("ul").replaceChildren(...(only ? [] : names.map((name) => line(name, found[name]))));
   for (const name of names) form.querySelector(`[data-problem="${name}"]`)?.closest("details")?.setAttribute("open", "");
   summary.focus();

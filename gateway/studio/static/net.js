@@ -38,7 +38,15 @@ async function call(address, options) {
   }
   const json = (answer.headers.get("content-type") || "").includes("json");
   const body = json ? await answer.json() : { message: "Something went wrong. Try again." };
+  if (!answer.ok) named(body, answer.headers.get("x-request-id"));
   return { status: answer.status, body };
+}
+
+/** What was refused says its request, by which the operator finds it in the log. */
+function named(body, request) {
+  if (!request) return;
+  body.request = `Request ${request}`;
+  if (body.message) body.message = `${body.message} ${body.request}`;
 }
 
 /** Send form data; the answer is {status, body}, status 0 without a connection. */

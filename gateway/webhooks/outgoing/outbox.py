@@ -4,7 +4,6 @@ Any number of processes may do so at once. An event is claimed for a while befor
 that one whose process died is sent again: receivers tell repeats by their `webhook-id`.
 """
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,15 +12,13 @@ from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from sqlalchemy import func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from gateway import logs
-from gateway.api import views
 from gateway.clock import Clock
 from gateway.database import Database
 from gateway.metrics import Metrics
 from gateway.refusals import NotFound
-from gateway.rows import read_generation
 from gateway.side_by_side import work_off
 from gateway.tables import AccountRow, EventRow, GenerationRow
 from gateway.webhooks.outgoing import signing
@@ -97,13 +94,15 @@ class Outbox:
             row = session.get(EventRow, event_id)
             if row is None:
                 raise NotFound(f"there is no event {event_id[:64]!r}")
+            if row.body is None:
+                raise NotFound(f"what {event_id} told of was deleted")
             others = _of_receiver(row.account_id, row.url)
             session.execute(
                 update(EventRow)
                 .where(*others, EventRow.state == "refused")
-                .values(state="given_up")
+                .values(state="given_up", refused_at=None)
             )
-            row.state = "pending"
+            row.state, row.refused_at = "pending", None
             row.attempts = 0
             row.next_at = self._clock.now()
 
@@ -118,7 +117,7 @@ class Outbox:
                 if row is None:
                     break
                 if _is_disabled(session, row):
-                    row.state = "refused"
+                    row.state, row.refused_at = "refused", now
                     row.last_result = "not sent: the receiver took nothing before"
                     continue
                 row.attempts += 1
@@ -144,6 +143,8 @@ class Outbox:
                 failing_since=lambda: _failing_since(session, row),
             )
             word = _keep(row, found, self._clock.now())
+            if row.state != "pending" and _is_deleted(session, row):
+                row.body = None
         if self._metrics is not None:
             self._metrics.webhook(word)
         logs.log_event(
@@ -165,23 +166,16 @@ def _oldest(session: Session, now: datetime, *, but: Sequence[str]) -> EventRow 
 
 
 def _ready(session: Session, row: EventRow) -> _Due:
-    generation = session.get_one(GenerationRow, row.generation_id)
-    seen = read_generation(generation, position=None, eta_seconds=None)
+    assert row.body is not None, f"{row.id} waits with nothing to tell"
     account = session.get_one(AccountRow, row.account_id)
     return _Due(
         id=row.id,
         account_id=row.account_id,
         url=row.url,
         secrets=in_use(account.webhook_secret),
-        body=body_of(row.type, row.created_at, views.generation(seen).model_dump(mode="json")),
+        body=row.body.encode(),
         tries=row.attempts,
     )
-
-
-def body_of(kind: str, at: datetime, data: Mapping[str, Any]) -> bytes:
-    """What is sent and signed: the same bytes, so the receiver must verify them as they come."""
-    document = {"type": kind, "timestamp": at.isoformat(), "data": data}
-    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def _keep(row: EventRow, found: Outcome, now: datetime) -> str:
@@ -197,7 +191,7 @@ def _keep(row: EventRow, found: Outcome, now: datetime) -> str:
             row.state = "given_up"
             return "given_up"
         case Disabled(why=why):
-            row.state, row.last_result = "refused", why
+            row.state, row.refused_at, row.last_result = "refused", now, why
             return "disabled"
         case _:
             assert_never(found)
@@ -208,20 +202,29 @@ def _of_receiver(account_id: str, url: str) -> tuple[Any, Any]:
 
 
 def _last_taken(session: Session, row: EventRow) -> datetime | None:
-    query = select(func.max(EventRow.delivered_at)).where(*_of_receiver(row.account_id, row.url))
-    return session.scalar(query)
+    return _last(session, row, EventRow.delivered_at)
+
+
+def _last(
+    session: Session, row: EventRow, moment: InstrumentedAttribute[datetime | None]
+) -> datetime | None:
+    """The last of these moments of a receiver: the end of an index, however long its history."""
+    query = select(moment).where(*_of_receiver(row.account_id, row.url), moment.is_not(None))
+    return session.scalars(query.order_by(moment.desc()).limit(1)).first()
+
+
+def _is_deleted(session: Session, row: EventRow) -> bool:
+    query = select(GenerationRow.deleted_at).where(GenerationRow.id == row.generation_id)
+    return session.scalar(query) is not None
 
 
 def _is_disabled(session: Session, row: EventRow) -> bool:
     """Whether an event of the receiver was refused since it last took one."""
-    query = select(func.max(EventRow.created_at)).where(
-        *_of_receiver(row.account_id, row.url), EventRow.state == "refused"
-    )
-    refused = session.scalar(query)
+    refused = _last(session, row, EventRow.refused_at)
     if refused is None:
         return False
     taken = _last_taken(session, row)
-    return taken is None or refused > taken
+    return taken is None or refused >= taken
 
 
 def _failing_since(session: Session, row: EventRow) -> datetime:

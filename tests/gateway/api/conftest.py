@@ -1,7 +1,6 @@
 """A gateway as an app for each test."""
 
 import io
-import shutil
 
 import pytest
 from PIL import Image
@@ -10,11 +9,18 @@ from tests.gateway.api.site import Site
 
 
 @pytest.fixture
-def database(sqlite, tmp_path):
-    """Where a site keeps its rows: SQLite in its folder, but for modules that take both kinds."""
-    file = tmp_path / "gateway.db"
-    shutil.copyfile(sqlite, file)
-    return f"sqlite:///{file}"
+def database(database_url):
+    """Where a site keeps its rows: each test is for both kinds."""
+    return database_url
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def module_database(request):
+    """The same for sites that a whole module shares; None is SQLite in the site's folder."""
+    if request.param == "sqlite":
+        return None
+    server, template = request.getfixturevalue("postgres")
+    return server.url(server.create(template))
 
 
 @pytest.fixture

@@ -73,8 +73,8 @@ def test_a_login_that_is_over_is_a_stranger_s(site, browser):
     refused(browser.get("/api/credits"), 401, "authentication_error")
 
 
-def test_an_account_that_calls_too_often_is_told_when_to_come_again(tmp_path):
-    site = Site(tmp_path, calls_per_minute=6)
+def test_an_account_that_calls_too_often_is_told_when_to_come_again(tmp_path, database):
+    site = Site(tmp_path, database=database, calls_per_minute=6)
     try:
         answers = [site.client.get("/api/credits") for _ in range(3)]
         assert [each.status_code for each in answers] == [200, 200, 429]

@@ -12,12 +12,6 @@ SIZE = len(clip())
 
 
 @pytest.fixture
-def database(database_url):
-    """Both kinds."""
-    return database_url
-
-
-@pytest.fixture
 def done(site):
     return f"/api/generations/{site.finished()}/content"
 

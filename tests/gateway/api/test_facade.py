@@ -15,8 +15,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    made = Site(tmp_path_factory.mktemp("site"), queue=100)
+def site(module_database, tmp_path_factory):
+    made = Site(tmp_path_factory.mktemp("site"), database=module_database, queue=100)
     made.core.accounts.grant(made.account.id, 10_000, "for many videos")
     yield made
     made.close()
@@ -192,6 +192,8 @@ def test_json_is_taken_too_and_the_same_key_makes_one(site):
     again = site.client.post("/v1/videos", json=body, headers=headers)
     assert first.status_code == again.status_code == 200
     assert first.json()["id"] == again.json()["id"]
+    assert "idempotent-replayed" not in first.headers
+    assert again.headers["idempotent-replayed"] == "true"
     assert site.balance() == (before[0] - COST, before[1] + COST)
     refused(site.client.post("/v1/videos", json={}), 400, "invalid_request_error")
 

@@ -7,12 +7,6 @@ from tests.gateway.fake_runpod import FPS, FRAMES, HEIGHT, WIDTH, clip
 from tests.gateway.house import CREDITS
 
 
-@pytest.fixture
-def database(database_url):
-    """Both kinds."""
-    return database_url
-
-
 def test_an_estimate_says_what_a_create_then_holds(site, client):
     quote = client.post("/api/generations/estimate", json=FORM).json()
     assert quote["credits"] == COST
@@ -42,7 +36,7 @@ def test_a_new_generation_is_queued_with_its_place(site, client):
     assert body["object"] == "generation"
     assert body["status"] == "queued"
     assert body["progress"]["queue_position"] == 1
-    assert body["cost"] == {"credits": COST, "state": "held", "price_version": "2026-12-01"}
+    assert body["cost"] == {"credits": COST, "state": "held", "price_version": "2026-12-03"}
     assert body["request"]["mode"] == "fast"
     assert body["request"]["seed"] == 42
     assert body["output"] is body["error"] is body["timing"] is None

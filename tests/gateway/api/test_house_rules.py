@@ -27,7 +27,7 @@ def test_what_is_not_there_is_told_in_the_envelope(client):
          "invalid_request_error"),
         ({"data": {"prompt": "a"}}, 415, "invalid_request_error"),
         ({"content": b"{}"}, 415, "invalid_request_error"),
-        ({"content": b" " * (20 * 2**20 + 1), "headers": {"content-type": "application/json"}},
+        ({"content": b" " * (256 * 2**10 + 1), "headers": {"content-type": "application/json"}},
          413, "request_too_large"),
     ],
 )  # fmt: skip
@@ -65,6 +65,7 @@ def test_a_fault_of_ours_is_told_without_its_inside(site, client, caplog):
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # its file is taken away
 def test_a_database_that_is_away_is_no_fault_of_ours_and_may_come_back(site, client, tmp_path):
     visitor = site.browser(accept="text/html")
     assert visitor.post("/sign-in", data={"key": site.key, "next": "/"}).status_code == 303
@@ -117,8 +118,8 @@ def test_a_store_s_host_may_show_videos_and_nothing_else():
     assert parts["script-src"] == "'self'"
 
 
-def test_a_studio_of_one_s_own_answers_to_its_machine_s_names_only(tmp_path):
-    site = Site(tmp_path, local_account="me", public_url=None)
+def test_a_studio_of_one_s_own_answers_to_its_machine_s_names_only(tmp_path, database):
+    site = Site(tmp_path, database=database, local_account="me", public_url=None)
     try:
         browser = site.browser()
         rebound = browser.get("/api/models", headers={"host": "evil.example"})
@@ -163,8 +164,8 @@ def test_without_its_database_the_gateway_is_not_ready(site):
     assert site.browser().get("/readyz").status_code == 503
 
 
-def test_numbers_are_for_those_who_have_the_key(tmp_path):
-    site = Site(tmp_path, metrics_key="scrape-me")
+def test_numbers_are_for_those_who_have_the_key(tmp_path, database):
+    site = Site(tmp_path, database=database, metrics_key="scrape-me")
     try:
         site.create()
         site.client.get("/api/generations/gen_0")

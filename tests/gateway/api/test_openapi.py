@@ -52,15 +52,14 @@ CHECKS = (
 )
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def site(request, tmp_path_factory):
+@pytest.fixture(scope="module")
+def site(module_database, tmp_path_factory):
     """With a past, on each kind of database."""
-    url = None
-    if request.param == "postgresql":
-        server, template = request.getfixturevalue("postgres")
-        url = server.url(server.create(template))
     made = Site(
-        tmp_path_factory.mktemp("site"), database=url, calls_per_minute=1_000_000, queue=10_000
+        tmp_path_factory.mktemp("site"),
+        database=module_database,
+        calls_per_minute=1_000_000,
+        queue=10_000,
     )
     made.core.accounts.grant(made.account.id, 1_000_000, "for many videos")
     made.runpod.enhanced = "{prompt}, at dusk"

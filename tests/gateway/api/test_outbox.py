@@ -161,6 +161,50 @@ def test_a_receiver_that_is_gone_gets_nothing_more_until_it_is_taken_back(site):
     assert event(site, 3).state == "delivered"
 
 
+def test_a_receiver_that_is_gone_is_so_from_its_refusal_on_not_from_the_events_moment(site):
+    canceled(site)
+    box, send = outbox(site, 500, 200, 410)
+    box.deliver_due()
+    canceled(site)  # taken, between the first event's two tries
+    box.deliver_due()
+    site.clock.move(5)
+    box.deliver_due()
+    assert [event(site, number).state for number in (0, 1)] == ["refused", "delivered"]
+    canceled(site)
+    box.deliver_due()
+    assert (event(site, 2).state, len(send.sent)) == ("refused", 3)
+
+
+def test_a_receiver_that_takes_again_what_it_refused_is_taken_back(site):
+    canceled(site)
+    box, send = outbox(site, 410)
+    box.deliver_due()
+    send.statuses = [200]
+    box.redeliver(event(site).id)
+    box.deliver_due()
+    canceled(site)
+    box.deliver_due()
+    assert [event(site, number).state for number in (0, 1)] == ["delivered"] * 2
+    assert event(site).refused_at is None
+
+
+def test_every_try_sends_the_same_bytes_whatever_becomes_of_the_generation(site):
+    name = canceled(site)
+    box, send = outbox(site, 500, 200)
+    box.deliver_due()
+    site.client.put(f"/api/generations/{name}/favourite")
+    assert site.client.delete(f"/api/generations/{name}").is_success
+    site.clock.move(5)
+    box.deliver_due()
+    assert event(site).state == "delivered"
+    (_, first, _), (_, second, _) = send.sent
+    assert first == second
+    assert b"heron" in first
+    assert event(site).body is None  # and nothing more is told of what was deleted
+    with pytest.raises(NotFound, match="deleted"):
+        box.redeliver(event(site).id)
+
+
 def test_five_days_of_failure_disable_a_receiver(site):
     box, send = outbox(site, 500)
     for _ in range(5):

@@ -14,8 +14,8 @@ from tests.gateway.house import CREDITS
 
 
 @pytest.fixture
-def site(tmp_path):
-    made = Site(tmp_path, clock=SystemClock(), automatic=3, poll_seconds=0.1)
+def site(tmp_path, database):
+    made = Site(tmp_path, database=database, clock=SystemClock(), automatic=3, poll_seconds=0.1)
     yield made
     made.runpod.close()
 
@@ -32,7 +32,7 @@ def test_a_video_is_made_followed_told_of_and_paid_for(site):
         told = client.get(made["urls"]["events"]).text
         last = json.loads(told.strip().rpartition("data: ")[2])
         assert last["status"] == "completed"
-        assert last["cost"] == {"credits": COST, "state": "captured", "price_version": "2026-12-01"}
+        assert last["cost"] == {"credits": COST, "state": "captured", "price_version": "2026-12-03"}
         assert client.get(last["output"]["url"]).content == clip()
         assert client.get("/api/credits").json()["available"] == CREDITS - COST
         assert receiver.came.wait(30)

@@ -87,3 +87,26 @@ def test_a_cancel_during_the_submission_stops_the_job_that_it_made(house):
     (job,) = house.runpod.jobs
     assert (job.cancels, house.see(made.id).status) == (1, "canceled")
     assert house.balance() == (CREDITS, 0)
+
+
+def test_a_video_in_the_store_wins_against_the_cancel_of_a_job_that_is_forgotten(house):
+    name, job = house.submit()
+    house.runpod.run(job)
+    house.later()
+    house.keep(job)
+    job.known = False
+    house.desk.cancel(house.account, name)
+    house.turn()
+    assert isinstance(house.see(name).state, Done)
+    assert house.kinds(name) == ["hold", "capture"]
+
+
+def test_a_forgotten_job_without_a_video_is_cancelled_with_the_credits_back(house):
+    name, job = house.submit()
+    house.runpod.run(job)
+    house.later()
+    job.known = False
+    house.desk.cancel(house.account, name)
+    house.turn()
+    assert isinstance(house.see(name).state, Cancelled)
+    assert house.balance() == (CREDITS, 0)

@@ -205,9 +205,11 @@ def test_the_doctor_sees_entries_that_are_not_the_generations_own(house):
         ("UPDATE generations SET state = 'cancelled', ended_at = created_at", "were not released"),
         (
             "INSERT INTO generations (id, account_id, state, form, mode, resolution, credits, "
-            "price_version, favourite, version, created_at, attempts, next_check_at, checks) "
+            "price_version, favourite, version, created_at, attempts, surplus_jobs, next_check_at, "
+            "checks) "
             "SELECT 'gen_x', account_id, state, form, mode, resolution, credits, price_version, "
-            "favourite, version, created_at, attempts, next_check_at, checks FROM generations",
+            "favourite, version, created_at, attempts, surplus_jobs, next_check_at, checks "
+            "FROM generations",
             "was never paid for",
         ),
     ],

@@ -124,3 +124,53 @@ def test_a_webhook_that_comes_during_the_submission_brings_the_end_before_its_an
     house.later()
     assert house.kinds(made.id) == ["hold", "capture"]
     assert (len(house.runpod.jobs), job.cancels) == (1, 0)
+
+
+def sent_twice(house):
+    """A generation whose first job nobody knew of, and its two jobs."""
+    made = house.create()
+    house.runpod.after.append(Reply(drop=True))
+    house.turn()
+    house.turn(301)
+    house.turn()
+    first, second = house.runpod.of(made.id)
+    assert house.row(made.id).job_id == second.id
+    return made.id, first, second
+
+
+def test_a_job_too_many_is_cancelled_as_soon_as_a_webhook_names_it(house):
+    name, first, second = sent_twice(house)
+    house.runpod.run(first)
+    house.runpod.run(second)
+    house.runpod.faults.append(Reply(status=500))  # and again where the platform does not answer
+    house.hint(first)
+    house.turn()
+    assert first.cancels == 0
+    house.later()
+    assert (first.status, first.cancels, second.cancels) == ("CANCELLED", 1, 0)
+    house.runpod.complete(second)
+    house.later()
+    assert house.see(name).status == "completed"
+    assert (house.kinds(name), first.cancels) == (["hold", "capture"], 1)
+
+
+def test_a_job_that_is_named_when_the_video_is_there_is_cancelled(house):
+    made = house.create()
+    house.runpod.after.append(Reply(drop=True))
+    house.turn()
+    (job,) = house.runpod.jobs
+    house.keep(job)
+    house.turn(61)
+    assert house.see(made.id).status == "completed"
+    house.hint(job)
+    house.turn()
+    assert job.cancels == 1
+    assert house.kinds(made.id) == ["hold", "capture"]
+
+
+def test_a_webhook_that_names_another_generations_job_does_not_end_it(house):
+    _, job = house.submit()
+    _, other = house.submit()
+    house.hint(job, body=b'{"id": "%s"}' % other.id.encode())
+    house.turn()
+    assert (job.cancels, other.cancels) == (0, 0)

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from gateway import clips
 from gateway.states import Done, Failed, Queued, Running, Submitted
 from gateway.stores import StoreFailed
 from tests.gateway.house import COST, CREDITS
@@ -247,3 +248,33 @@ def test_a_store_that_stays_away_holds_no_credits_for_ever(house, monkeypatch):
     assert {house.see(each).state.error for each in (known, unsure)} == {"timeout"}
     assert len(house.runpod.of(unsure)) == 1
     assert house.balance() == (CREDITS, 0)
+
+
+def test_the_video_in_the_store_is_the_one_whatever_another_job_answered(house):
+    name, job = house.submit()
+    house.keep(job)
+    house.runpod.complete(job)
+    job.output = {**job.output, "sha256": "0" * 64}
+    house.later()
+    done = house.see(name)
+    assert (done.status, done.output.sha256) == ("completed", house.runpod.result(job)["sha256"])
+    assert house.kinds(name) == ["hold", "capture"]
+
+
+def test_a_video_that_comes_into_the_store_by_the_last_look_is_paid_not_lost(house, monkeypatch):
+    name, job = house.submit()
+    house.runpod.complete(job)
+    house.runpod.expired.add(name)
+    house.later()
+    real = clips.take
+
+    def taken_too_early(*arguments):
+        try:
+            return real(*arguments)
+        finally:
+            house.keep(job)
+
+    monkeypatch.setattr(clips, "take", taken_too_early)
+    house.later(1300)
+    assert house.see(name).status == "completed"
+    assert house.kinds(name) == ["hold", "capture"]

@@ -1,10 +1,14 @@
 """What calls cost the database, however many generations there are. Both databases."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 from sqlalchemy import event, text
 
+from gateway.webhooks.outgoing.outbox import Outbox
+from gateway.webhooks.outgoing.post import Answered
 from tests.gateway.house import COST
 
 
@@ -62,8 +66,34 @@ def test_what_the_last_ones_took_is_found_by_an_index(house):
     assert "TEMP B-TREE" not in plan  # in the order of the index: it ends after the first few
 
 
-def plan_of(house, question):
+def test_how_many_an_account_has_under_way_is_counted_by_an_index_of_those_alone(house):
+    with statements(house) as said:
+        house.create()
+    (question,) = [each for each in said if "count(*)" in each and "generations" in each]
+    assert "ix_generations_account_id_live" in plan_of(house, question, house.account.id)
+
+
+@pytest.mark.parametrize("moment", ["refused_at", "delivered_at"])
+def test_whether_a_receiver_wants_nothing_is_read_at_the_end_of_an_index(house, moment):
+    for _ in range(2):
+        name = house.create(webhook_url="https://a.example").id
+        house.desk.cancel(house.account, name)
+    box = Outbox(house.core.database, house.clock, send=lambda *_: Answered(410))
+    box.deliver_due()
+    name = house.create(webhook_url="https://a.example").id
+    house.desk.cancel(house.account, name)
+    with statements(house) as said:
+        box.deliver_due()
+    question = next(each for each in said if f"ORDER BY outbox.{moment} DESC" in each)
+    plan = plan_of(house, question, house.account.id, "https://a.example", 1, 0)
+    assert f"ix_outbox_account_id_url_{moment}" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def plan_of(house, question, *values):
     """How the database would answer a question about a large table."""
+    if values:
+        return plan_with(house, question, values)
     with house.core.database.engine.connect() as connection:
         if house.core.database.is_sqlite:
             asked = f"EXPLAIN QUERY PLAN {question}"
@@ -75,6 +105,19 @@ def plan_of(house, question):
             asked = f"EXPLAIN {question}"
             names = ("state_1", "mode_1", "resolution_1", "param_1")
             given = dict(zip(names, ("done", "fast", "720p", 20), strict=True))
+        rows = connection.exec_driver_sql(asked, given).all()
+    return "\n".join(str(row) for row in rows)
+
+
+def plan_with(house, question, values):
+    with house.core.database.engine.connect() as connection:
+        if house.core.database.is_sqlite:
+            asked, given = f"EXPLAIN QUERY PLAN {question}", values[: question.count("?")]
+        else:
+            for each in ("seqscan", "bitmapscan", "sort"):
+                connection.execute(text(f"SET enable_{each} = off"))
+            asked = f"EXPLAIN {question}"
+            given = dict(zip(re.findall(r"%\((\w+)\)s", question), values, strict=False))
         rows = connection.exec_driver_sql(asked, given).all()
     return "\n".join(str(row) for row in rows)
 

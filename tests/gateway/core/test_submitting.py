@@ -1,8 +1,11 @@
 """From the queue to the worker, whatever its platform answers. Both databases."""
 
+import io
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
+from PIL import Image
 
 from gateway.ids import digest
 from gateway.states import Failed, Queued, Submitted
@@ -29,9 +32,10 @@ def test_a_server_error_is_not_answered_by_a_second_job_at_once(house):
     made = house.create()
     house.runpod.after.append(Reply(status=502))
     house.turn()
-    house.turn(30)
-    assert len(house.runpod.jobs) == 1  # it may run: nobody knows
-    house.turn(60)
+    for _ in range(4):
+        house.turn(70)
+        assert len(house.runpod.jobs) == 1  # it may run: nobody knows
+    house.turn(70)
     house.turn()
     first, second = house.runpod.of(made.id)
     assert first.input == second.input  # the same generation id: the worker answers what it made
@@ -39,6 +43,65 @@ def test_a_server_error_is_not_answered_by_a_second_job_at_once(house):
     house.later()
     assert house.see(made.id).status == "completed"
     assert house.kinds(made.id) == ["hold", "capture"]
+
+
+def test_a_second_job_comes_sooner_where_no_webhook_could_tell_of_the_first(house):
+    house.settings = replace(house.settings, public_url=None)
+    house.restart()
+    house.create()
+    house.runpod.after.append(Reply(drop=True))
+    house.turn()
+    house.turn(61)
+    house.turn()
+    assert len(house.runpod.jobs) == 2
+
+
+def test_the_time_that_a_store_takes_for_pictures_is_no_part_of_an_attempt(house, monkeypatch):
+    written = io.BytesIO()
+    Image.new("RGB", (96, 64), (30, 90, 160)).save(written, "PNG")
+    uri = house.desk.upload(house.account, "a.png", written.getvalue()).uri
+    made = house.create(image=uri)
+    slow, counts = house.store.get, []
+
+    def get(folder, name):
+        house.clock.move(100)
+        return slow(folder, name)
+
+    def submit(job):
+        house.clock.move(25)
+        house.core.reconciler.turn()
+        counts.append(house.row(made.id).attempts)
+        return real(job)
+
+    house.core.reconciler.check_all()
+    real = house.core.backend.submit
+    monkeypatch.setattr(house.store, "get", get)
+    monkeypatch.setattr(house.core.backend, "submit", submit)
+    house.core.submitter.turn()
+    assert (counts, len(house.runpod.jobs)) == ([1], 1)
+    assert house.row(made.id).submitted_at == house.clock.now() - timedelta(seconds=25)
+
+
+def test_an_attempt_that_was_held_for_lost_while_its_pictures_were_read_asks_for_nothing(
+    house, monkeypatch
+):
+    house.settings = replace(house.settings, public_url=None)
+    house.restart()
+    written = io.BytesIO()
+    Image.new("RGB", (96, 64), (30, 90, 160)).save(written, "PNG")
+    made = house.create(image=house.desk.upload(house.account, "a.png", written.getvalue()).uri)
+    slow = house.store.get
+
+    def get(folder, name):
+        monkeypatch.undo()
+        house.clock.move(100)
+        house.core.reconciler.turn()  # back into the queue
+        house.core.submitter.turn()  # as another process does
+        return slow(folder, name)
+
+    monkeypatch.setattr(house.store, "get", get)
+    house.core.submitter.turn()
+    assert (len(house.runpod.jobs), house.row(made.id).attempts) == (1, 2)
 
 
 def test_a_submission_of_unknown_outcome_is_found_in_the_store(house):
@@ -56,8 +119,8 @@ def test_outcomes_that_stay_unknown_end_with_the_credits_back(house):
     for _ in range(3):
         house.runpod.after.append(Reply(drop=True))
         house.turn()
-        house.later(61)
-    house.later(61)
+        house.later(301)
+    house.later(301)
     state = house.see(made.id).state
     assert isinstance(state, Failed)
     assert (state.error, len(house.runpod.jobs)) == ("api_error", 3)

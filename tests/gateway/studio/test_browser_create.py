@@ -1,6 +1,7 @@
 """The form in a real browser: price, legal combinations, pictures, one video a click."""
 
 import re
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
@@ -259,3 +260,23 @@ def test_the_theme_changes_at_once_and_stays(visit):
 def test_the_systems_theme_is_followed(visit):
     dark = visit(color_scheme="dark").evaluate("getComputedStyle(document.body).backgroundColor")
     assert dark == "rgb(15, 17, 14)"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(429, {"message": "Too many videos."}), (400, {"problems": {"prompt": "Say more."}})],
+)
+def test_what_is_refused_says_by_which_request(visit, status, body):
+    page = visit()
+
+    def answered(route):
+        if route.request.method != "POST":
+            route.fallback()
+            return
+        headers = {"x-request-id": "req_0123456789abcdef"}
+        route.fulfill(status=status, json=body, headers=headers)
+
+    page.route(lambda address: urlsplit(address).path == "/", answered)
+    page.get_by_label("Prompt", exact=True).fill("A kite.")
+    page.locator("#go").click()
+    expect(page.locator("#summary")).to_contain_text("Request req_0123456789abcdef")

@@ -1,9 +1,12 @@
 """Every page at three widths and in both themes: it fits, can be hit, and axe finds nothing."""
 
+import re
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from tests.gateway.studio.sample_app import create_app
 from tests.gateway.studio.sample_timeline import WAIT, WORK
 from tests.gateway.studio.until import until
 
@@ -50,6 +53,7 @@ def unfold(page):
         (1280, "light", None),  # every page; else those that differ most
         (768, "dark", ("again", "library", "running", "done")),
         (320, "light", ("create", "credits", "running", "failed")),
+        (320, "dark", ("create", "library", "running", "failed", "delete")),
     ],
 )
 def test_axe_finds_nothing(visit, addresses, width, theme, names):
@@ -57,9 +61,37 @@ def test_axe_finds_nothing(visit, addresses, width, theme, names):
     for name in names or addresses:
         page.goto(addresses[name])
         unfold(page)
-        found = Axe().run(page, options=RULES).response["violations"]
-        told = [(each["id"], [node["html"] for node in each["nodes"]][:3]) for each in found]
-        assert told == [], name
+        assert violations(page) == [], name
+
+
+def violations(page):
+    """What axe finds, with the first places of each."""
+    found = Axe().run(page, options=RULES).response["violations"]
+    return [(each["id"], [node["html"] for node in each["nodes"]][:3]) for each in found]
+
+
+@pytest.mark.parametrize(("width", "theme"), [(320, "dark"), (1280, "light")])
+def test_axe_finds_nothing_in_what_opens_and_what_is_refused(visit, width, theme):
+    page = visit(width=width, color_scheme=theme, reduced_motion="reduce")
+    page.locator("details.menu > summary").first.click()
+    expect(page.locator("details.menu[open]")).to_have_count(1)
+    assert violations(page) == [], "the menu"
+    page.keyboard.press("Escape")
+    page.locator("#go").click()
+    expect(page.locator("#summary")).to_be_focused()
+    unfold(page)
+    assert violations(page) == [], "a form with errors"
+
+
+@pytest.mark.parametrize(("width", "theme"), [(320, "dark"), (768, "light")])
+def test_axe_finds_nothing_on_the_way_in(visit, served, desk, width, theme):
+    served[1].app = create_app(desk)  # where one has to sign in
+    page = visit("/sign-in", width=width, color_scheme=theme, reduced_motion="reduce")
+    assert violations(page) == [], "signing in"
+    page.get_by_label(re.compile("key", re.IGNORECASE)).fill("ltx2_wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("That key is not known")).to_be_visible()
+    assert violations(page) == [], "a wrong key"
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -4,10 +4,11 @@ import html
 import json
 import re
 import shlex
-import shutil
 
 import pytest
+from sqlalchemy import func, select
 
+from gateway.tables import SessionRow
 from ltx2.cli import build_parser
 from tests.gateway.api.site import Site
 from tests.gateway.house import PUBLIC
@@ -15,17 +16,14 @@ from tests.gateway.studio.test_without_script import fields, multipart, submit
 
 
 @pytest.fixture
-def opened(sqlite, tmp_path):
-    """Opens sites whose database has its tables."""
+def opened(database_url, tmp_path):
+    """Opens a test's site, on each kind of database."""
     sites = []
 
     def site(**settings):
-        folder = tmp_path / str(len(sites))
-        folder.mkdir()
-        file = folder / "gateway.db"
-        shutil.copyfile(sqlite, file)
-        sites.append(Site(folder, database=f"sqlite:///{file}", **settings))
-        return sites[-1]
+        assert not sites, "a database is one site's"
+        sites.append(Site(tmp_path, database=database_url, **settings))
+        return sites[0]
 
     yield site
     for each in sites:
@@ -80,6 +78,64 @@ def test_over_https_the_cookie_is_of_this_host_alone(site):
     form = {"csrf": fields(browser.get("/library"), "/sign-out")["csrf"]}
     assert browser.post("/sign-out", data=form).status_code == 303
     assert browser.get("/library").headers["location"].startswith("/sign-in")
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        (PUBLIC, 303),
+        (PUBLIC.replace("https:", "http:"), 403),
+        ("https://evil.example", 403),
+        ("https://10.0.0.7", 403),
+        ("null", 403),
+    ],
+)
+def test_behind_a_proxy_of_another_name_one_can_sign_in(site, origin, status):
+    headers = {"origin": origin, "host": "10.0.0.7:8080"}  # the name that the proxy knows us by
+    answer = site.browser().post("/sign-in", data={"key": site.key}, headers=headers)
+    assert answer.status_code == status
+    theme = site.browser().post("/studio/theme", data={"theme": "dark"}, headers=headers)
+    assert theme.status_code == status
+
+
+def sessions(site):
+    with site.core.database.read() as session:
+        return session.scalar(select(func.count()).select_from(SessionRow))
+
+
+def test_a_studio_of_ones_own_has_one_session(opened):
+    site = opened(local_account="me", public_url=None)
+    tabs = [site.browser(host="127.0.0.1") for _ in range(3)]
+    forms = [fields(tab.get("/")) for tab in tabs]
+    assert len({form["csrf"] for form in forms}) == 1
+    assert sessions(site) == 1
+    assert tabs[0].post("/sign-out", data={"csrf": forms[0]["csrf"]}).status_code == 303
+    assert fields(tabs[0].get("/"))["csrf"] != forms[0]["csrf"]
+    assert sessions(site) == 1
+
+
+def test_pages_of_other_sites_do_not_log_in(opened):
+    site = opened(local_account="me", public_url=None)
+    strange = site.browser(host="127.0.0.1", **{"sec-fetch-site": "cross-site"})
+    for answer in (
+        strange.get("/", headers={"sec-fetch-dest": "iframe"}),
+        strange.get("/studio/jobs"),
+        strange.post("/", data={"prompt": "x"}),
+        site.browser(host="127.0.0.1").post("/studio/quote", data={"prompt": "x"}),
+    ):
+        assert answer.headers["location"].startswith("/sign-in")
+        assert "set-cookie" not in answer.headers
+    assert sessions(site) == 0
+    followed = strange.get("/", headers={"sec-fetch-dest": "document"})  # a link to the studio
+    assert followed.status_code == 200
+    assert sessions(site) == 1
+
+
+def test_a_form_with_problems_says_by_which_request(visitor):
+    page = submit(visitor, prompt="")
+    assert page.status_code == 422
+    assert f"Request {page.headers['x-request-id']}" in page.text
+    assert "data-request hidden" in visitor.get("/").text
 
 
 def test_what_is_copied_names_the_public_address(site, visitor):
