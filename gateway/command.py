@@ -163,23 +163,17 @@ def run_key(arguments: argparse.Namespace, _settings: object) -> int:
 def run_grant(arguments: argparse.Namespace, _settings: object) -> int:
     """Give credits."""
     from gateway.operations import opened
-    from ltx2.terminal import say, show
 
     credits = whole(arguments.credits, "N", 1, 10**9)
     with opened() as accounts:
         accounts.find(arguments.account)
         available = accounts.grant(arguments.account, credits, arguments.note)
-    if arguments.json:
-        show({"id": arguments.account, "granted": credits, "available": available})
-    else:
-        say(f"{arguments.account} has {available} credits")
-    return DONE
+    return _tell_balance(arguments, {"granted": credits}, available)
 
 
 def run_adjust(arguments: argparse.Namespace, _settings: object) -> int:
     """Correct a balance by a row of its own."""
     from gateway.operations import opened
-    from ltx2.terminal import say, show
 
     text: str = arguments.credits
     credits = whole(text.removeprefix("-"), "N without its sign", 1, 10**9)
@@ -187,8 +181,14 @@ def run_adjust(arguments: argparse.Namespace, _settings: object) -> int:
     with opened() as accounts:
         accounts.find(arguments.account)
         available = accounts.adjust(arguments.account, credits, arguments.note)
+    return _tell_balance(arguments, {"adjusted": credits}, available)
+
+
+def _tell_balance(arguments: argparse.Namespace, done: dict[str, int], available: int) -> int:
+    from ltx2.terminal import say, show
+
     if arguments.json:
-        show({"id": arguments.account, "adjusted": credits, "available": available})
+        show({"id": arguments.account, **done, "available": available})
     else:
         say(f"{arguments.account} has {available} credits")
     return DONE

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TextIO, cast
 
-from ltx2.worker.scrub import Scrub, cut
+from ltx2.worker.scrub import Scrub, cut, plain
 
 OURS = ("gateway", "ltx2")
 MOST_CHARACTERS = 4_000  # of a message or a field; a traceback may have twice as many
@@ -76,18 +76,15 @@ class JsonLines(logging.Formatter):
         if asking is not None and asking.account is not None:
             line["account"] = asking.account
         fields = cast("Mapping[str, object]", getattr(record, "fields", {}))
-        line |= {name: self._plain(value) for name, value in fields.items() if name not in line}
+        own = {name: each for name, each in fields.items() if name not in line}
+        line |= {name: plain(each, self._field) for name, each in own.items()}
         if record.exc_info:
             traceback = self.formatException(record.exc_info)
             line["traceback"] = self._clean(traceback, 2 * MOST_CHARACTERS)
         return json.dumps(line)
 
-    def _plain(self, value: object) -> object:
-        if value is None or isinstance(value, bool | int):
-            return value
-        if isinstance(value, float):
-            return value if abs(value) < float("inf") else str(value)  # no NaN: that is no JSON
-        return self._clean(str(value), MOST_CHARACTERS)
+    def _field(self, text: str) -> str:
+        return self._clean(text, MOST_CHARACTERS)
 
     def _clean(self, text: str, most: int) -> str:
         return cut(self._scrub(text), most)

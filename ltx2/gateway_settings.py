@@ -137,12 +137,8 @@ class GatewaySettings:
 
         Raises ConfigError with a sentence for each variable that cannot be read.
         """
-        values, problems = setting_rows.read(
-            cls, process_environment() if environ is None else environ
-        )
-        if problems:
-            raise ConfigError("; ".join(problems))
-        return cls(**values)
+        environ = process_environment() if environ is None else environ
+        return cls(**setting_rows.read_whole(cls, environ))
 
     @property
     def loaded_modes(self) -> tuple[Literal["fast", "pro"], ...]:

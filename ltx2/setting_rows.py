@@ -6,6 +6,8 @@ from dataclasses import field, fields
 from pathlib import Path
 from typing import Any, get_args
 
+from ltx2.errors import ConfigError
+
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -117,6 +119,14 @@ def read(settings: type[Any], environ: Mapping[str, str]) -> tuple[dict[str, Any
             got = "" if note["secret"] else f"; it is {text!r}"
             problems.append(f"{variable} must be {wanted}{got}")
     return values, problems
+
+
+def read_whole(settings: type[Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """The same values. Raises ConfigError with a sentence for each that cannot be read."""
+    values, problems = read(settings, environ)
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return values
 
 
 def misspelt(environ: Mapping[str, str], known: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, TextIO, cast
 
 from ltx2.forms import shown
 from ltx2.setting_rows import rows
-from ltx2.worker.scrub import SECRET, Hiding, Scrub, cut
+from ltx2.worker.scrub import SECRET, Hiding, Scrub, cut, plain
 from ltx2.worker.settings import WorkerSettings
 
 OURS = ("ltx2", "pipelines", "loras", "handler", "__main__")
@@ -104,18 +104,15 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "logger": record.name,
         }
-        line |= {name: self._plain(value) for name, value in fields.items() if name not in line}
+        own = {name: each for name, each in fields.items() if name not in line}
+        line |= {name: plain(each, self._field) for name, each in own.items()}
         if record.exc_info:
             traceback = self.formatException(record.exc_info)
             line["traceback"] = self._clean(traceback, 2 * MOST_CHARACTERS)
         return json.dumps(line)
 
-    def _plain(self, value: object) -> object:
-        if value is None or isinstance(value, bool | int):
-            return value
-        if isinstance(value, float):
-            return value if abs(value) < float("inf") else str(value)  # no NaN: that is no JSON
-        return self._clean(str(value), MOST_CHARACTERS)
+    def _field(self, text: str) -> str:
+        return self._clean(text, MOST_CHARACTERS)
 
     def _clean(self, text: str, most: int) -> str:
         text = cut(text, _READ_CHARACTERS)

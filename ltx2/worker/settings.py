@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal, Self
 
 from ltx2 import setting_rows
-from ltx2.errors import ConfigError
 from ltx2.setting_rows import choice, flag, folder, folders, row, seconds, whole
 from ltx2.settings import Settings, process_environment
 
@@ -156,12 +155,8 @@ class WorkerSettings:
 
         Raises ConfigError with a sentence for each variable that cannot be read.
         """
-        values, problems = setting_rows.read(
-            cls, process_environment() if environ is None else environ
-        )
-        if problems:
-            raise ConfigError("; ".join(problems))
-        return cls(**values)
+        environ = process_environment() if environ is None else environ
+        return cls(**setting_rows.read_whole(cls, environ))
 
     def kept_in(self, settings: Settings) -> Path:
         """The folder of finished clips."""
