@@ -18,7 +18,7 @@ from gateway.refusals import (
 )
 from gateway.studio import board, composer, draft, wording
 from gateway.studio.pages import compose_page
-from gateway.studio.routing import studio_route
+from gateway.studio.routing import studio_router
 from gateway.studio.visit import House, sent_file, text, texts, wants_json
 
 MOST_JOBS = 50  # asked for at once
@@ -26,7 +26,7 @@ MOST_JOBS = 50  # asked for at once
 
 def live_routes(house: House) -> APIRouter:
     """The routes of the script, and what stands in for them without it."""
-    routes = APIRouter(route_class=studio_route(house), include_in_schema=False)
+    routes = studio_router(house)
     desk = house.desk
     posted = Depends(house.posted)
 
