@@ -132,7 +132,7 @@ def test_a_picture_is_its_accounts_own_and_lives_for_days(house):
 def test_a_picture_is_there_as_long_as_a_video_names_it_and_no_longer(house, field):
     made = house.desk.upload(house.account, "a.png", picture())
     other = house.desk.upload(house.account, "b.png", picture(size=(30, 50)))
-    name, job = house.submit(**{field: made.uri})
+    _, job = house.submit(**{field: made.uri})
     house.runpod.complete(job)
     house.later()
     for _ in range(30):
