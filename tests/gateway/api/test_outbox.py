@@ -33,7 +33,7 @@ class Scripted:
 
 def outbox(site, *statuses):
     send = Scripted(*statuses)
-    return Outbox(site.core.database, site.clock, send=send, metrics=None), send
+    return Outbox(site.core.database, site.clock, send=send), send
 
 
 def event(site, number=0):
@@ -55,8 +55,8 @@ def test_the_end_of_a_generation_is_told_to_a_real_receiver(site, caplog):
         name, job = site.started(webhook_url=url + "?key=secret")
         site.runpod.complete(job)
         site.turn(90)
-        assert site.app.state.outbox.deliver_due() == 1
-        assert site.app.state.outbox.deliver_due() == 0
+        assert site.core.outbox.deliver_due() == 1
+        assert site.core.outbox.deliver_due() == 0
     (got,) = receiver.got
     body = json.loads(got.body)
     assert body["type"] == "generation.completed"
