@@ -92,8 +92,12 @@ class Keyboard:
     def tab(self, key="Tab"):
         """One stop on; whether there was one, for the browser's own bar comes after the last."""
         self.press(key)
+        return self.look()
+
+    def look(self):
+        """Whether the focus is at a stop; one that cannot be seen well is an error."""
         seen = self.page.evaluate(LOOK)
-        assert seen["wrong"] == []
+        assert not seen["wrong"], seen["wrong"]
         return seen["stop"]
 
     def to(self, selector, key="Tab"):
@@ -121,7 +125,7 @@ class Keyboard:
         self.to(f'input[name="{name}"]')
         for _ in range(MOST):
             if self.at(f'input[name="{name}"][value="{value}"]'):
-                assert self.page.evaluate(LOOK)["wrong"] == []
+                self.look()
                 expect(self.page.locator(f'input[name="{name}"]:checked')).to_be_focused()
                 return
             self.press("ArrowRight")
