@@ -223,6 +223,7 @@ def test_a_video_is_played_saved_copied_varied_reused_and_deleted(come, desk, cl
     keys.use("a.quiet")  # no, keep it
     expect(page.locator("#stage")).to_be_visible()
     keys.use('.actions a[href$="/delete"]')
+    expect(page.get_by_role("heading", name="Delete this video?")).to_be_visible()
     keys.use("button.bad", "Space")
     expect(page.get_by_text("Deleted.")).to_be_visible()
     assert made.id not in [job.id for job in desk.jobs]
