@@ -33,7 +33,8 @@ class Site:
 
     def _open(self, folder, settings):
         given = {"modes": "all", "public_url": PUBLIC, "queue": 5, "private_webhooks": True}
-        options = {name: settings.pop(name) for name in ("local_account",) if name in settings}
+        own = ("local_account", "hook_url")
+        options = {name: settings.pop(name) for name in own if name in settings}
         keeper = settings.pop("keeper", None)
         self.app = create_app(
             GatewaySettings(folder=folder, **{**given, **settings}),
