@@ -11,7 +11,7 @@ from gateway.api.generations import MOST_LISTED
 from tests.gateway.api.drawn import draw
 from tests.gateway.api.site import refused
 
-EXAMPLES = 16  # drawn for each operation; `--drawn 100` for a long run
+EXAMPLES = 10  # drawn for each operation; `--drawn 100` for a long run
 OPERATIONS = [
     "GET /api/models",
     "GET /api/health",
