@@ -64,7 +64,7 @@ def live_routes(house: House) -> APIRouter:
     @routes.get("/studio/board")
     def beside(request: Request, stage: str | None = None) -> Response:
         shown = board.board(house, house.account(request), house.origin(request), stage)
-        return house.page(request, "board.html", board=shown)
+        return house.page(request, "beside.html", board=shown)
 
     @routes.get("/studio/stage/{generation_id}")
     def stage(request: Request, generation_id: str) -> Response:
