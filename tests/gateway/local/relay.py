@@ -22,7 +22,11 @@ class Worker:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ltx2", "serve", "--port", "0", "--checkpoint", "tiny"],
             cwd=folder,
-            env={**variables, "LTX2_SERVE_KEY": KEY},
+            env={
+                **variables,
+                "LTX2_SERVE_KEY": KEY,
+                "LTX2_KEEP_FOLDER": str(folder / "kept"),  # the cache is the checkout's
+            },
             stdout=subprocess.PIPE,
             stderr=self._said,
             text=True,
