@@ -25,9 +25,7 @@ from gateway.studio.visit import House, inside, new_key, sent_file, text, texts,
 
 def action_routes(house: House) -> APIRouter:
     """The routes of the actions."""
-    routes = studio_router(house)
-    desk = house.desk
-    posted = Depends(house.posted)
+    routes, desk, posted = studio_router(house), house.desk, Depends(house.posted)
 
     @routes.post("/")
     def create(request: Request, data: FormData = posted) -> Response:

@@ -26,9 +26,7 @@ MOST_JOBS = 50  # asked for at once
 
 def live_routes(house: House) -> APIRouter:
     """The routes of the script, and what stands in for them without it."""
-    routes = studio_router(house)
-    desk = house.desk
-    posted = Depends(house.posted)
+    routes, desk, posted = studio_router(house), house.desk, Depends(house.posted)
 
     @routes.post("/studio/quote")
     def quote(request: Request, data: FormData = posted) -> Response:

@@ -104,6 +104,22 @@ def test_a_picture_is_chosen_shown_and_taken_away(visit, desk, picture):
     expect(first_frame(page)).to_be_focused()
 
 
+def test_a_picture_that_is_taken_away_while_it_is_sent_stays_away(visit, picture):
+    page = visit()
+    held = []
+    page.route("**/studio/uploads", lambda route: held.append(route))
+    with page.expect_request("**/studio/uploads"):
+        first_frame(page).set_input_files(picture)
+    page.get_by_role("button", name="Remove the first frame").click()
+    with page.expect_response("**/studio/uploads") as answered:
+        held[0].continue_()
+    answered.value.finished()
+    pick(page, "duration", "8")
+    expect(go(page)).to_have_text("Generate · 16 credits")
+    expect(page.locator("#makes")).to_contain_text("1280 × 704")
+    expect(page.locator('[type="hidden"][name="image"]')).to_have_value("")
+
+
 @pytest.mark.parametrize("way", ["drop", "paste"])
 def test_a_picture_is_dropped_or_pasted(visit, desk, picture, way):
     page = visit()
