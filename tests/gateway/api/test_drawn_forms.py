@@ -37,7 +37,7 @@ NAMES = (
 VALUES = (
     "", "on", "true", "auto", "none", "fast", "pro", "720p", "1080p", "16:9", "ltx-2.3", "5", "24",
     "-1", "1e9", "0x10", "٣", "9" * 400, "nan", "a heron", "image", "prompt", "dark", "/library",
-    "//evil.example", "https://evil.example/a", "upload://upl_0", "upload://", "data:,x", "\x00",
+    "//evil.example", "//[", "http://[x", "https://evil.example/a", "upload://upl_0", "upload://", "data:,x", "\x00",
     "a\r\nb: c", "\U0001f600",
 )  # fmt: skip
 
@@ -202,3 +202,13 @@ def test_a_video_of_the_façade_with_a_picture_in_parts_is_made_or_refused(
         sent=st.dictionaries(st.sampled_from(["input_reference", "other"]), files, max_size=2),
         by_cookie=st.booleans(),
     )
+
+
+def test_an_address_that_nobody_can_read_is_no_fault_of_ours(visitor, busy_site):
+    for address in ("//[", "http://[x", "https://[::1/a"):
+        answer = visitor.browser.post("/studio/theme", data={"theme": "dark", "back": address})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        page = busy_site.browser().get("/sign-in", params={"next": address})
+        assert page.status_code == 200
+        origin = {"origin": address}
+        assert visitor.browser.post("/studio/theme", headers=origin).status_code == 403
