@@ -37,8 +37,8 @@ NAMES = (
 VALUES = (
     "", "on", "true", "auto", "none", "fast", "pro", "720p", "1080p", "16:9", "ltx-2.3", "5", "24",
     "-1", "1e9", "0x10", "٣", "9" * 400, "nan", "a heron", "image", "prompt", "dark", "/library",
-    "//evil.example", "//[", "http://[x", "https://evil.example/a", "upload://upl_0", "upload://", "data:,x", "\x00",
-    "a\r\nb: c", "\U0001f600",
+    "//evil.example", "//[", "http://[x", "https://evil.example/a", "upload://upl_0", "upload://",
+    "data:,x", "\x00", "a\r\nb: c", "\U0001f600",
 )  # fmt: skip
 
 
