@@ -49,7 +49,11 @@ SCENARIOS = {
         Scenario(name="tail", module="tail", says="frames to an MP4, beside diffusers' encoder"),
         Scenario(name="coldstart", module="coldstart", says="a new process to its first clip"),
         Scenario(name="lora_switch", module="lora_switch", says="another LoRA, and fusing one"),
-        Scenario(name="batch", module="batch", says="many clips, one after the other"),
+        Scenario(
+            name="batch",
+            module="batch",
+            says="clips a minute, with all cores or GPUs",
+        ),
         Scenario(name="soak", module="soak", says="many jobs through one worker: nothing grows"),
         Scenario(name="gateway_load", module="gateway", says="many clients of one gateway"),
     )

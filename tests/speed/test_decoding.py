@@ -48,6 +48,15 @@ def test_padding_keeps_the_layout_and_repeats_the_ends():
     assert torch.equal(out, torch.cat((x[:, :, :1], x[:, :, :1], x, x[:, :, -1:]), dim=2))
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (2, 1), (0, 2)])
+def test_padding_mirrors_the_edges(rows, columns):
+    x = torch.randn(1, 3, 4, 5, 6)
+    out = padded(x, 1, 1, rows, columns)
+    wide = torch.nn.functional.pad(x, (columns, columns, rows, rows, 0, 0), mode="reflect")
+    assert out.is_contiguous(memory_format=torch.channels_last_3d)
+    assert torch.equal(out, torch.cat((wide[:, :, :1], wide, wide[:, :, -1:]), dim=2))
+
+
 def test_every_device_that_computes_gets_the_layout_by_itself():
     assert settled("auto", CPU) == settled("auto", torch.device("cuda")) == "channels_last"
     assert settled("auto", torch.device("meta")) == "contiguous"

@@ -1,0 +1,23 @@
+"""What the C library does with memory that was freed, where passes are computed by the CPU."""
+
+import ctypes
+import sys
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
+MOST_IN_HEAP = 2**30  # bytes of a piece
+MOST_KEPT = 2**30  # bytes at the heap's end
+
+
+def keep_freed_memory() -> bool:
+    """Have glibc keep what is freed for what is wanted next, for the whole process; whether it
+    does so.
+
+    By itself it gives pieces of more than 32 MiB back to the system at once, and every clip then
+    has its memory zeroed and mapped anew, page by page.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:  # another C library
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, MOST_IN_HEAP) and mallopt(M_TRIM_THRESHOLD, MOST_KEPT))
