@@ -79,6 +79,7 @@ class Bench:
             "dtype": str(parts.dtype).removeprefix("torch."),
             "residency": parts.residency,
             "quantised": {name: kind for name, kind in parts.quantise.items() if kind != "none"},
+            "levers": self.engine.levers,
         }
 
     def prepared(self, **fields: Any) -> Prepared:  # noqa: ANN401 - fields of a request

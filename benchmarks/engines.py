@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from pipelines.plan import Mode
+
 # A process's device and its share of the cores.
 Seat = tuple[str, int]
 
@@ -22,7 +24,7 @@ class Order:
 
     prompt: str
     seed: int
-    mode: str
+    mode: Mode
 
 
 def seats(device: torch.device) -> Sequence[Seat]:
@@ -54,7 +56,7 @@ class Engines:
 
 
 @contextmanager
-def running(weights: str, mode: str, places: Sequence[Seat]) -> Iterator[Engines]:
+def running(weights: str, mode: Mode, places: Sequence[Seat]) -> Iterator[Engines]:
     """Engines on these devices, loaded; they end with the block."""
     context = get_context("spawn")
     pairs = [context.Pipe() for _ in places]
@@ -81,7 +83,7 @@ def running(weights: str, mode: str, places: Sequence[Seat]) -> Iterator[Engines
                 process.join()
 
 
-def _serve(line: Connection, weights: str, mode: str, device: str, threads: int) -> None:
+def _serve(line: Connection, weights: str, mode: Mode, device: str, threads: int) -> None:
     """One engine's process: says that it is ready, then makes what it is sent until None comes.
 
     It answers with what went wrong, or with nothing.
@@ -104,7 +106,7 @@ def _serve(line: Connection, weights: str, mode: str, device: str, threads: int)
             line.send("")
 
 
-def _maker(weights: str, mode: str, device: str, target: Path) -> Any:  # noqa: ANN401 - a function
+def _maker(weights: str, mode: Mode, device: str, target: Path) -> Any:  # noqa: ANN401 - a function
     import ltx2
     from ltx2.delivery.file import ToFile
     from ltx2.session import generate

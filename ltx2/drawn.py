@@ -37,7 +37,7 @@ def drawn_engine(
     What it makes is noise; what that takes is what the released weights take. `scratch` is a folder
     for LoRAs, which are drawn when a plan has one. Raises BadRequest for an unknown checkpoint.
     """
-    from ltx2.engine import Engine, default_dtype
+    from ltx2.engine import Engine, chosen_levers, default_dtype
 
     row = find_checkpoint(checkpoint)
     dtype = default_dtype(device, settings)
@@ -57,6 +57,7 @@ def drawn_engine(
         seed=seed,
         nbytes=sum(outlines.size(name, "distilled").whole for name in MODULES),
         quantise=quantise,
+        levers=chosen_levers(settings, device),
         **(_embedded(row) if row.embedded else {}),
     )
     told = settings.residency

@@ -150,7 +150,7 @@ class Engine:
                 "transformer": settings.transformer_quantisation,
                 "text_encoder": settings.text_encoder_quantisation,
             },
-            levers=_levers(settings, target),
+            levers=chosen_levers(settings, target),
         )
         if target.type == "cuda":
             settings.keep_kernels()
@@ -351,7 +351,7 @@ def find_device(name: str | None) -> torch.device:
     return torch.device(name)
 
 
-def _levers(settings: Settings, device: torch.device) -> Levers:
+def chosen_levers(settings: Settings, device: torch.device) -> Levers:
     """The settings' levers. Raises ConfigError for one that the device cannot have."""
     if settings.fp8_products and settings.transformer_quantisation != "fp8":
         raise ConfigError("LTX2_FP8_PRODUCTS needs LTX2_TRANSFORMER_QUANTISATION=fp8")

@@ -26,6 +26,7 @@ from pipelines.memory.outline import ALWAYS_FP32
 from pipelines.memory.released import released_module
 from pipelines.models import Generation
 from pipelines.plan import Adapter, Variant
+from pipelines.speed.levers import USUAL, Levers
 from pipelines.upstream.prompt_tokens import MAX_TOKENS
 from pipelines.upstream.vocoder_clamp import clamp_first_stage
 
@@ -59,6 +60,7 @@ class Drawn(Components):
         rank: int = LORA_RANK,
         nbytes: int = 0,
         quantise: Mapping[str, Quantisation] = MappingProxyType({}),
+        levers: Levers = USUAL,
     ) -> None:
         super().__init__(
             named_weights(generation, nbytes),
@@ -66,6 +68,7 @@ class Drawn(Components):
             dtype=dtype,
             find_adapter=self._adapter,
             quantise=quantise,
+            levers=levers,
         )
         self._build = build or partial(released_module, generation)
         self._tokens = tokens

@@ -27,7 +27,9 @@ class Times:
             raise ValueError(f"[{name}] must be seconds, 0 or more; got {value!r}")
         if "samples" in data:
             return cls(samples=tuple(map(float, numbers)))
-        return cls(**{kind: float(numbers[0]) for kind in data})
+        if "constant" in data:
+            return cls(constant=float(numbers[0]))
+        return cls(exponential=float(numbers[0]))
 
     @property
     def mean(self) -> float:
