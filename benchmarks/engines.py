@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from pipelines.plan import Mode
-
+Mode = Literal["fast", "pro"]
 # A process's device and its share of the cores.
 Seat = tuple[str, int]
 
