@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,11 @@ from sqlalchemy import func, select
 
 from benchmarks import gateway_platform
 from gateway import ledger
+from gateway.apart import Told, work
 from gateway.app import create_app
 from gateway.backends.runpod import RunPod
 from gateway.clock import SystemClock
+from gateway.core import build
 from gateway.database import Database
 from gateway.server import run, server_of
 from gateway.stores.folder import FolderStore
@@ -105,26 +108,18 @@ def carry_out(load: Load, database_url: str, folder: Path) -> dict[str, Any]:
 
 
 def serve_gateway(connection: Connection, url: str, folder: str, platform_url: str) -> None:
-    """The gateway's process; its address and the accounts' keys go through the connection."""
+    """The process that answers; its address and the accounts' keys go through the connection."""
     listening = listen("127.0.0.1", 0)
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    worker = f"{platform_url}/v2/ep"
+    parts = _Parts(url, Path(folder), f"{platform_url}/v2/ep", address)
     app = create_app(
-        GatewaySettings(
-            folder=Path(folder),
-            database=url,
-            worker=worker,
-            modes="all",
-            queue=10_000,
-            calls_per_minute=1_000_000,
-            poll_seconds=3.0,
-            private_webhooks=True,
-        ),
-        backend=RunPod(worker, gateway_platform.KEY),
-        store=FolderStore(Path(folder) / "files"),
+        parts.settings(),
+        backend=parts.backend(),
+        store=parts.store(),
         clock=SystemClock(),
         limits=Limits(),
         hook_url=address,
+        apart=partial(work_apart, parts),
     )
     accounts, keys = app.state.core.accounts, list[str]()
     for number in range(ACCOUNTS):
@@ -133,6 +128,49 @@ def serve_gateway(connection: Connection, url: str, folder: str, platform_url: s
         keys.append(accounts.new_key(account.id, "load").key)
     connection.send((address, keys))
     run(server_of(app), listening)
+
+
+def work_apart(parts: "_Parts", wakes: Connection, telling: Connection) -> None:
+    """The process that works."""
+    told = Told(telling)
+    core = build(
+        parts.settings(),
+        backend=parts.backend(),
+        store=parts.store(),
+        clock=SystemClock(),
+        limits=Limits(),
+        hook_url=parts.address,
+        counts=told,
+    )
+    work(core, wakes, told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What both processes of the gateway are made of."""
+
+    url: str
+    folder: Path
+    worker: str
+    address: str
+
+    def settings(self) -> GatewaySettings:
+        return GatewaySettings(
+            folder=self.folder,
+            database=self.url,
+            worker=self.worker,
+            modes="all",
+            queue=10_000,
+            calls_per_minute=1_000_000,
+            poll_seconds=3.0,
+            private_webhooks=True,
+        )
+
+    def backend(self) -> RunPod:
+        return RunPod(self.worker, gateway_platform.KEY)
+
+    def store(self) -> FolderStore:
+        return FolderStore(self.folder / "files")
 
 
 @contextmanager

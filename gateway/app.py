@@ -7,24 +7,21 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
+from gateway.apart import Apart, Main
 from gateway.api import hints, webhook_secrets
 from gateway.api.application import House, api_app, guards_of
 from gateway.api.limits import Rate
 from gateway.backends import Backend
-from gateway.backends.observed import ObservedBackend
 from gateway.clock import Clock
 from gateway.core import Core, build
-from gateway.loops import Loop
 from gateway.metrics import Metrics
 from gateway.stores import Store
 from gateway.studio.routes import open_studio
 from gateway.webhooks.outgoing.kept_secrets import KeptSecrets
-from gateway.webhooks.outgoing.outbox import Outbox, sender
 from ltx2.extent import Limits
 from ltx2.gateway_settings import GatewaySettings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-WEBHOOKS_EVERY = 1.0  # seconds between two looks into the outbox
 
 
 def create_app(
@@ -37,25 +34,29 @@ def create_app(
     hook_url: str | None = None,
     local_account: str | None = None,
     fake: bool = False,
+    apart: Main | None = None,
 ) -> FastAPI:
-    """The app; its parts are `state.core` and `state.outbox`. Its loops run while it is served.
+    """The app; its parts are `state.core`. Its loops run while it is served: in this process, or
+    in one of their own, whose main function `apart` is.
 
     `hook_url` is where the worker reaches us, in place of the settings' public address.
     `local_account` is the name of the one account of a studio that is this machine's alone: who
     comes is logged in, and only names of the loopback are answered. `fake` is told by /api/health.
     """
-    metrics = Metrics(lambda: core.front.levels(), loops=lambda: core.loops.alive)
+    metrics = Metrics(lambda: core.front.levels(), loops=lambda: works.alive)
+    works_apart = None if apart is None else Apart(apart, metrics)
     core = build(
         settings,
-        backend=ObservedBackend(backend, metrics.platform),
+        backend=backend,
         store=store,
         clock=clock,
         limits=limits,
         hook_url=hook_url,
         fake=fake,
+        counts=metrics,
+        wake=None if works_apart is None else works_apart.wake,
     )
-    send = sender(allow_private=settings.private_webhooks)
-    outbox = Outbox(core.aside, clock, send=send, metrics=metrics, leaving=core.loops.closing)
+    works = core.loops if works_apart is None else works_apart
     secure = urlsplit(settings.public_url or "").scheme == "https"
     house = House(
         hosts=LOOPBACK if local_account is not None else (),
@@ -79,10 +80,12 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        core.start([Loop(name="webhooks", turn=outbox.deliver_due, every=WEBHOOKS_EVERY)])
+        await run_in_threadpool(core.start if works_apart is None else works_apart.start)
         try:
             yield
         finally:
+            if works_apart is not None:
+                await run_in_threadpool(works_apart.close)
             await run_in_threadpool(core.close)
 
     app = api_app(
@@ -94,11 +97,10 @@ def create_app(
             studio.routes,
         ),
         page=studio.refused,
-        working=lambda: core.loops.alive or core.loops.closing(),
+        working=lambda: works.alive or works.closing(),
         lifespan=lifespan,
     )
     app.state.core = core
-    app.state.outbox = outbox
     return app
 
 

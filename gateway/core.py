@@ -1,10 +1,12 @@
 """The gateway behind its routes: all parts, put together once, and the loops that drive them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from gateway.accounts import Accounts
 from gateway.backends import Backend
+from gateway.backends.observed import ObservedBackend
 from gateway.clock import Clock
 from gateway.database import LOOP_CONNECTIONS, Database
 from gateway.front import Front
@@ -19,11 +21,25 @@ from gateway.submit import Submitter, Times
 from gateway.sweep import sweep
 from gateway.uploads import Uploads
 from gateway.webhooks.incoming import PATH, Incoming
+from gateway.webhooks.outgoing.outbox import Outbox, sender
 from ltx2.extent import Limits
 from ltx2.gateway_settings import GatewaySettings
 
 IDLE = 2.0  # seconds between two looks for work that nobody announced
+WEBHOOKS = 1.0  # seconds between two looks into the outbox
 SWEEP = 600.0  # seconds between two times of tidying up
+
+
+class Counts(Protocol):
+    """Who is told of what was done, as `gateway.metrics.Metrics`."""
+
+    def platform(self, call: str, outcome: str) -> None:
+        """The worker's platform was called; `outcome` is ok or the name of what it raised."""
+        ...
+
+    def webhook(self, outcome: str) -> None:
+        """A webhook was tried."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +57,18 @@ class Core:
     submitter: Submitter
     reconciler: Reconciler
     incoming: Incoming
+    outbox: Outbox
     loops: Loops
 
-    def start(self, more: Sequence[Loop] = ()) -> None:
-        """Begin to work: whatever was missed is looked at first. `more` are loops beside these."""
+    def start(self) -> None:
+        """Begin to work: whatever was missed is looked at first."""
         self.reconciler.check_all()
         self.loops.start(
             [
                 Loop(name="submit", turn=self.submitter.turn, every=IDLE),
                 Loop(name="reconcile", turn=self.reconciler.turn, every=0.5),
+                Loop(name="webhooks", turn=self.outbox.deliver_due, every=WEBHOOKS),
                 Loop(name="sweep", turn=self.sweep, every=SWEEP),
-                *more,
             ]
         )
 
@@ -76,17 +93,24 @@ def build(
     limits: Limits,
     hook_url: str | None = None,
     fake: bool = False,
+    counts: Counts | None = None,
+    wake: Callable[[str], object] | None = None,
 ) -> Core:
     """Put the parts together on the settings' database, brought up to date.
 
     `hook_url` is where the worker's platform reaches us, in place of the settings' public address.
+    `counts` is told of every call to the platform and of every webhook. `wake` has a loop take a
+    turn now, where this process does not run them itself.
     """
+    if counts is not None:
+        backend = ObservedBackend(backend, counts.platform)
     assert settings.database is not None
     settings.folder.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database)
     migrate(database)
     aside = Database(settings.database, connections=LOOP_CONNECTIONS)
     loops, prices = Loops(), read_prices()
+    tell = wake or loops.wake
     worker = Worker(checkpoint=settings.checkpoint, modes=settings.loaded_modes, limits=limits)
     offer = make_offer(worker, prices)
     reached = (hook_url or settings.public_url or "").rstrip("/")
@@ -103,10 +127,10 @@ def build(
         return reached + PATH.replace("{token}", token) if reached else None
 
     def to_submit() -> None:
-        loops.wake("submit")
+        tell("submit")
 
     def to_look_at() -> None:
-        loops.wake("reconcile")
+        tell("reconcile")
 
     generations = Generations(
         database,
@@ -151,5 +175,12 @@ def build(
             aside, backend, store, clock, times=times, woken=to_submit, leaving=loops.closing
         ),
         incoming=Incoming(database, clock, ttl=times.deadline, woken=to_look_at),
+        outbox=Outbox(
+            aside,
+            clock,
+            send=sender(allow_private=settings.private_webhooks),
+            count=None if counts is None else counts.webhook,
+            leaving=loops.closing,
+        ),
         loops=loops,
     )

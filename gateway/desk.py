@@ -187,7 +187,7 @@ class Desk(Protocol):
     def enhance(self, account: Account, prompt: str, *, image: str | None = None) -> str:
         """A richer prompt, by the worker's language model.
 
-        Raises Problems, Limited, Unavailable.
+        Raises Problems, Limited, Unaffordable, Unavailable.
         """
         ...
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 logger = logging.getLogger(__name__)
 # Seconds between two turns of a loop however often it is woken: what comes meanwhile is one turn's.
 REST = 0.1
+# Seconds that a thread may keep Python to itself while others wait for it, a fifth of the usual: a
+# call to the database is many short pieces of Python, and each would wait so long behind another.
+SWITCH_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,7 @@ def sweep(database: Database, uploads: Uploads, now: datetime) -> None:
     ):
         with database.write() as session:
             session.execute(old)
+    uploads.keep_named()
     try:
         while uploads.sweep():
             pass

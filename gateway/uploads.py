@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, literal, select, update
 
 from gateway.api.limits import Seats
 from gateway.clock import Clock
@@ -17,12 +17,13 @@ from gateway.ids import is_id, new_id
 from gateway.offer import MAX_UPLOAD_BYTES
 from gateway.refusals import Limited, NotFound, Problem, Problems, TooLarge, Unavailable
 from gateway.stores import PICTURE, Store, StoreFailed
-from gateway.tables import UploadRow
+from gateway.tables import GenerationRow, UploadRow
 from ltx2.errors import Ltx2Error
 from ltx2.extent import PictureFacts
 from ltx2.media.picture import decode
 
 KEPT = timedelta(days=7)
+LOOKED_FOR = timedelta(days=1)  # before its end: whether a generation names it, which keeps it on
 WRITTEN = timedelta(hours=1)  # longer than the store takes for a picture whose row is there already
 MAX_PIXELS = 64_000_000
 # Pictures that are read at once: a large one takes some hundred megabytes of memory.
@@ -106,14 +107,17 @@ class Uploads:
     def _check_room(self, row: UploadRow) -> None:
         """Raises Limited for a picture too many."""
         with self._database.read() as session:
+            # What a generation keeps for longer is paid for.
             query = select(func.count()).where(
-                UploadRow.account_id == row.account_id, UploadRow.expires_at > row.created_at
+                UploadRow.account_id == row.account_id,
+                UploadRow.expires_at > row.created_at,
+                UploadRow.created_at > row.created_at - KEPT,
             )
             count = session.scalar(query) or 0
         if count >= MOST_KEPT:
             raise Limited(
-                f"you have {count} pictures here, the most that are kept; each is for "
-                f"{KEPT.days} days",
+                f"you have sent {count} pictures in the last {KEPT.days} days, the most that "
+                "are kept of such a time",
                 kind="concurrency",
                 retry_after=RETRY_SECONDS,
             )
@@ -167,6 +171,22 @@ class Uploads:
         if content is None:
             raise NotFound(f"the picture {source} is gone")
         return f"data:{CONTENT_TYPE};base64,{base64.b64encode(content).decode()}"
+
+    def keep_named(self) -> None:
+        """Those that a generation names stay, so that it can be made again, until it is deleted."""
+        now = self._clock.now()
+        ending = UploadRow.expires_at <= now + LOOKED_FOR
+        for field in ("image", "last_image"):
+            named = select(GenerationRow.form[field].as_string()).where(
+                GenerationRow.deleted_at.is_(None),
+                GenerationRow.account_id.in_(select(UploadRow.account_id).where(ending)),
+            )
+            with self._database.write() as session:
+                session.execute(
+                    update(UploadRow)
+                    .where(ending, (literal(UPLOAD) + UploadRow.id).in_(named))
+                    .values(expires_at=now + KEPT)
+                )
 
     def sweep(self) -> int:
         """Delete those whose time is over; how many. Raises StoreFailed."""

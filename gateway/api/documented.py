@@ -8,6 +8,7 @@ from gateway.forms import ALIASES, FIELDS
 from gateway.webhooks.outgoing.post import LONGEST_URL
 from ltx2.request import PICTURES, Lora, Request, properties
 
+BINARY = {"type": "string", "format": "binary"}
 _SAID = {
     400: "The request is wrong; `problems` has every fault.",
     401: "No key, or one that is not known.",
@@ -31,6 +32,22 @@ def refused(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """
     every = sorted({401, 403, 429, 500, 503, *statuses})
     return {status: {"model": ErrorBody, "description": _SAID[status]} for status in every}
+
+
+def content_of(*types: str) -> dict[str, Any]:
+    """An answer's or a request's bytes of any of these media types."""
+    return {each: {"schema": BINARY} for each in types}
+
+
+def file_of_generation() -> dict[int | str, dict[str, Any]]:
+    """What a route answers that gives the video of a generation or its thumbnail."""
+    files = content_of("video/mp4", "image/jpeg")
+    return {
+        **refused(400, 404, 409, 416),
+        200: {"description": "The file.", "content": files},
+        206: {"description": "The part of it that was asked for.", "content": files},
+        307: {"description": "It is at the store; the link is good for minutes."},
+    }
 
 
 def json_body(schema: Mapping[str, Any]) -> dict[str, Any]:

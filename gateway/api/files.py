@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.api import bodies, events, views
 from gateway.api.caller import Caller, Guards
-from gateway.api.documented import refused
+from gateway.api.documented import content_of, file_of_generation, refused
 from gateway.api.limits import Seats
 from gateway.api.picture_body import MULTIPART, read_picture
 from gateway.api.ranges import content_response
@@ -64,12 +64,7 @@ def router(guards: Guards) -> APIRouter:
         "/generations/{generation_id}/content",
         tags=["generations"],
         response_class=Response,
-        responses={
-            **refused(400, 404, 409, 416),
-            200: {"description": "The file.", "content": _FILES},
-            206: {"description": "The part of it that was asked for.", "content": _FILES},
-            307: {"description": "It is at the store; the link is good for minutes."},
-        },
+        responses=file_of_generation(),
     )
     def content(
         request: Request,
@@ -115,6 +110,4 @@ def router(guards: Guards) -> APIRouter:
     return api
 
 
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_PICTURES = {"image/png": _BINARY, "image/jpeg": _BINARY, "image/webp": _BINARY}
-_FILES = {"video/mp4": _BINARY, "image/jpeg": _BINARY}
+_PICTURES = content_of("image/png", "image/jpeg", "image/webp")

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway import logs
 from gateway.api.envelope import error_response
 from gateway.metrics import Metrics
+from ltx2.worker.json_lines import log_event
 
 logger = logging.getLogger(__name__)
 UNMATCHED = "unmatched"
@@ -63,7 +64,7 @@ class Observed:
         self._metrics.answered(scope["method"], route, status, waited)
         if route in _QUIET and status < 400:
             return
-        logs.log_event(
+        log_event(
             logger,
             "call",
             level=logging.ERROR if status >= 500 else logging.INFO,

@@ -4,13 +4,13 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from gateway.api.documented import BINARY, content_of
 from gateway.api.json_body import WrongType, read_bytes
 from gateway.refusals import Problem, Problems, TooLarge
 
 FIELD = "file"
 _ENVELOPE = 64 * 2**10  # bytes that multipart adds at most
 _TYPES = ("image/png", "image/jpeg", "image/webp", "application/octet-stream")
-_BINARY = {"type": "string", "format": "binary"}
 MULTIPART = {
     "requestBody": {
         "required": True,
@@ -18,11 +18,11 @@ MULTIPART = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "properties": {FIELD: _BINARY},
+                    "properties": {FIELD: BINARY},
                     "required": [FIELD],
                 }
             },
-            **{name: {"schema": _BINARY} for name in _TYPES},
+            **content_of(*_TYPES),
         },
     }
 }

@@ -10,7 +10,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from gateway.api.caller import Caller, Guards
-from gateway.api.documented import refused
+from gateway.api.documented import BINARY, file_of_generation, refused
 from gateway.api.json_body import FORM_BYTES, read_object
 from gateway.api.picture_body import refuse_long, too_large
 from gateway.api.ranges import content_response
@@ -91,12 +91,7 @@ def _add_others(api: APIRouter, guards: Guards) -> None:
     @api.get(
         "/{video_id}/content",
         response_class=Response,
-        responses={
-            **refused(400, 404, 409, 416),
-            200: {"description": "The file.", "content": _FILES},
-            206: {"description": "The part of it that was asked for.", "content": _FILES},
-            307: {"description": "It is at the store; the link is good for minutes."},
-        },
+        responses=file_of_generation(),
     )
     def content(
         request: Request, account: Caller, video_id: str, variant: Variant = "video"
@@ -165,8 +160,6 @@ def _problem(field: str | None, message: str) -> Problems:
     return Problems([Problem(field=field, message=message)])
 
 
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_FILES = {"video/mp4": _BINARY, "image/jpeg": _BINARY}
 _FIELDS: dict[str, Any] = {
     "prompt": {"type": "string", "minLength": 1, "maxLength": 10_000},
     "model": {"type": "string"},
@@ -193,7 +186,7 @@ _BODY = {
                 "schema": {
                     "type": "object",
                     "required": ["prompt"],
-                    "properties": {**_FIELDS, _REFERENCE: _BINARY["schema"]},
+                    "properties": {**_FIELDS, _REFERENCE: BINARY},
                 }
             },
         },

@@ -19,15 +19,13 @@ from gateway.refusals import (
 from gateway.states import Generation
 from gateway.studio import board, draft, wording
 from gateway.studio.pages import compose_page
-from gateway.studio.routing import studio_route
+from gateway.studio.routing import studio_router
 from gateway.studio.visit import House, inside, new_key, sent_file, text, texts, wants_json
 
 
 def action_routes(house: House) -> APIRouter:
     """The routes of the actions."""
-    routes = APIRouter(route_class=studio_route(house), include_in_schema=False)
-    desk = house.desk
-    posted = Depends(house.posted)
+    routes, desk, posted = studio_router(house), house.desk, Depends(house.posted)
 
     @routes.post("/")
     def create(request: Request, data: FormData = posted) -> Response:

@@ -78,9 +78,14 @@ class JobView:
     said: bool  # whether the title is not all that was said
     video: VideoView | None
 
+    @property
+    def line(self) -> str:
+        """Its state in one line."""
+        return self.headline if self.percent is None else f"{self.headline} · {self.percent}%"
+
     def live_part(self) -> dict[str, object]:
         """What changes while a page is open, in JSON types."""
-        names = ("id", "tone", "live", "version", "headline", "detail", "percent", "timing")
+        names = ("id", "tone", "live", "version", "headline", "detail", "percent", "timing", "line")
         part: dict[str, object] = {name: getattr(self, name) for name in names}
         part["phases"] = [phase.state for phase in self.phases]
         part["can_cancel"] = self.can_cancel

@@ -18,7 +18,7 @@ from gateway.refusals import (
 )
 from gateway.studio import board, composer, draft, wording
 from gateway.studio.pages import compose_page
-from gateway.studio.routing import studio_route
+from gateway.studio.routing import studio_router
 from gateway.studio.visit import House, sent_file, text, texts, wants_json
 
 MOST_JOBS = 50  # asked for at once
@@ -26,9 +26,7 @@ MOST_JOBS = 50  # asked for at once
 
 def live_routes(house: House) -> APIRouter:
     """The routes of the script, and what stands in for them without it."""
-    routes = APIRouter(route_class=studio_route(house), include_in_schema=False)
-    desk = house.desk
-    posted = Depends(house.posted)
+    routes, desk, posted = studio_router(house), house.desk, Depends(house.posted)
 
     @routes.post("/studio/quote")
     def quote(request: Request, data: FormData = posted) -> Response:
@@ -64,7 +62,7 @@ def live_routes(house: House) -> APIRouter:
     @routes.get("/studio/board")
     def beside(request: Request, stage: str | None = None) -> Response:
         shown = board.board(house, house.account(request), house.origin(request), stage)
-        return house.page(request, "board.html", board=shown)
+        return house.page(request, "beside.html", board=shown)
 
     @routes.get("/studio/stage/{generation_id}")
     def stage(request: Request, generation_id: str) -> Response:

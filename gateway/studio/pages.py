@@ -9,7 +9,7 @@ from gateway.refusals import NotFound
 from gateway.states import Status
 from gateway.studio import board, composer, draft
 from gateway.studio.guide import guide
-from gateway.studio.routing import studio_route
+from gateway.studio.routing import studio_router
 from gateway.studio.visit import House
 
 # The filters of the library: what each is called, and what it asks of the desk.
@@ -35,7 +35,7 @@ _EMPTY = {
 
 def page_routes(house: House) -> APIRouter:
     """The routes of the pages."""
-    routes = APIRouter(route_class=studio_route(house), include_in_schema=False)
+    routes = studio_router(house)
     desk = house.desk
 
     @routes.get("/")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import quote
 
+from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -28,8 +29,12 @@ _TITLES = {
 }
 
 
-def studio_route(house: House) -> type[APIRoute]:
-    """The class of the studio's routes."""
+def studio_router(house: House) -> APIRouter:
+    """An empty router of the studio's: what its routes refuse becomes a page."""
+    return APIRouter(route_class=_studio_route(house), include_in_schema=False)
+
+
+def _studio_route(house: House) -> type[APIRoute]:
 
     class StudioRoute(APIRoute):
         """A route whose refusals become pages."""

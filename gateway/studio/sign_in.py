@@ -6,7 +6,7 @@ from starlette.responses import RedirectResponse, Response
 
 from gateway import cookies
 from gateway.refusals import Limited, Unauthorised
-from gateway.studio.routing import studio_route
+from gateway.studio.routing import studio_router
 from gateway.studio.visit import (
     THEME_COOKIE,
     THEMES,
@@ -24,7 +24,7 @@ _YEAR = 365 * 24 * 3600
 
 def sign_in_routes(house: House) -> APIRouter:
     """The routes of signing in and out."""
-    routes = APIRouter(route_class=studio_route(house), include_in_schema=False)
+    routes = studio_router(house)
     posted, posted_by_stranger = Depends(house.posted), Depends(posted_by_anyone)
 
     @routes.get("/sign-in")

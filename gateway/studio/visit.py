@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, cast
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import jinja2
 from starlette.concurrency import run_in_threadpool
@@ -175,10 +175,18 @@ def here(request: Request) -> str:
 
 def inside(address: str, otherwise: str = "/") -> str:
     """An address of ours; anything that leads elsewhere becomes `otherwise`."""
-    parts = urlsplit(address)
+    parts = _parts(address)
     ours = address.startswith("/") and not address.startswith(("//", "/\\"))
     plain = not any(ord(letter) < 32 for letter in address)
     return address if ours and plain and not parts.netloc and not parts.scheme else otherwise
+
+
+def _parts(address: str) -> SplitResult:
+    """An address's parts; nobody's host where it has none that can be read, such as `//[`."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return SplitResult("", "[", "", "", "")
 
 
 def same_site(request: Request, public_url: str | None) -> None:
@@ -188,7 +196,7 @@ def same_site(request: Request, public_url: str | None) -> None:
     origin = request.headers.get("origin")
     if origin is None:
         return
-    sent, public = urlsplit(origin), urlsplit(public_url or "")
+    sent, public = _parts(origin), urlsplit(public_url or "")
     asked = sent.netloc == request.headers.get("host")  # "null", a page that hides, has none
     if not (asked or (sent.netloc and sent[:2] == public[:2])):
         raise NotOurs("This form was sent from another site.")

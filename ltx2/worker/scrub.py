@@ -4,7 +4,7 @@ Every pattern is bounded, so that the time it takes grows with the text and not 
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 SECRET = "[secret]"
 LEAST_SECRET = 4  # characters; what is shorter would be found in every word
@@ -76,15 +76,6 @@ def cut(text: str, most: int) -> str:
         return text
     half = most // 2
     return f"{text[:half]} [{len(text) - 2 * half:,} characters] {text[-half:]}"
-
-
-def plain(value: object, clean: Callable[[str], str]) -> object:
-    """A field of a log's line as JSON takes it: numbers as they are, all else as a cleaned text."""
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, float):
-        return value if abs(value) < float("inf") else str(value)  # no NaN: that is no JSON
-    return clean(str(value))
 
 
 def _shortened(found: re.Match[str]) -> str:

@@ -14,7 +14,7 @@ from ltx2.planner import plan as decide
 from ltx2.request import Request
 from ltx2.settings import Settings
 from ltx2.weights import AUTO_ORDER, REAL, Need, Resolved, cuda, note, resolve, verdicts
-from ltx2.worker.log import log_event
+from ltx2.worker.json_lines import log_event
 from ltx2.worker.settings import WorkerSettings
 from ltx2.worker.turn import turn
 from pipelines.geometry import Size

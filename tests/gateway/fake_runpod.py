@@ -27,6 +27,17 @@ def clip() -> bytes:
         return path.read_bytes()
 
 
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A video and its facts."""
+
+    content: bytes
+    width: int
+    height: int
+    frames: int
+    fps: int
+
+
 @dataclass(slots=True, kw_only=True)
 class Job:
     """One job of the endpoint."""
@@ -68,7 +79,7 @@ class FakeRunPod(Loopback):
     """One endpoint with the key `key`. Jobs stay queued until the test says what becomes of them.
 
     `obeys` is whether /cancel stops a job; `automatic` lets each look at a job move it on, to the
-    end after `automatic` looks.
+    end after `automatic` looks. Every video is `film`.
     """
 
     def __init__(self, *, automatic: int | None = None, delivery: str = "url") -> None:
@@ -80,6 +91,7 @@ class FakeRunPod(Loopback):
         self.expired: set[str] = set()  # generations whose link is answered with 403
         self.held: dict[str, threading.Event] = {}  # generations whose job or link waits for it
         self.enhanced: str | None = None
+        self.film = Film(clip(), WIDTH, HEIGHT, FRAMES, FPS)
         super().__init__()
 
     @property
@@ -116,8 +128,8 @@ class FakeRunPod(Loopback):
 
     def result(self, job: Job) -> dict[str, Any]:
         """What the worker answers for a job."""
-        content = clip()
-        asked = job.input
+        film, asked = self.film, job.input
+        content = film.content
         where: dict[str, Any] = {"video_url": f"{self.address}/files/{job.generation_id}.mp4"}
         if self.delivery == "base64":
             import base64
@@ -125,8 +137,9 @@ class FakeRunPod(Loopback):
             where = {"video": base64.b64encode(content).decode()}
         return {
             **where, "content_type": "video/mp4", "bytes": len(content),
-            "sha256": hashlib.sha256(content).hexdigest(), "width": WIDTH, "height": HEIGHT,
-            "fps": FPS, "num_frames": FRAMES, "duration": FRAMES / FPS, "has_audio": True,
+            "sha256": hashlib.sha256(content).hexdigest(), "width": film.width,
+            "height": film.height, "fps": film.fps, "num_frames": film.frames,
+            "duration": film.frames / film.fps, "has_audio": True,
             "audio_sample_rate": 48000, "seed": asked["seed"], "prompt": asked["prompt"],
             "mode": asked["mode"], "warnings": [], "snaps": [], "loras": [],
             "generation_id": job.generation_id,
@@ -136,7 +149,7 @@ class FakeRunPod(Loopback):
         if call.path.startswith("/files/"):
             name = call.path.removeprefix("/files/").removesuffix(".mp4")
             self._wait(name)
-            return Reply(status=403) if name in self.expired else Reply(body=clip())
+            return Reply(status=403) if name in self.expired else Reply(body=self.film.content)
         if call.headers.get("Authorization") != f"Bearer {self.key}":
             return Reply(status=401, body={"error": "unauthorized"})
         match call.path.removeprefix("/v2/ep").strip("/").split("/"):

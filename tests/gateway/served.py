@@ -1,23 +1,42 @@
-"""A real `ltx2 gateway serve` in a process of its own, over a scripted RunPod."""
+"""A real `ltx2 gateway serve` in a process of its own, over a RunPod or what speaks as one."""
 
 import os
+import signal
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import httpx
+import psutil
 
-from tests.gateway.fake_runpod import FakeRunPod, Job, hint
+from tests.gateway.fake_runpod import Job, hint
 from tests.gateway.house import PUBLIC
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Served:
-    """The process, and a client of the account whose key it is given."""
+class Endpoint(Protocol):
+    """Who makes the videos."""
 
-    def __init__(self, folder: Path, database_url: str, runpod: FakeRunPod, key: str) -> None:
+    @property
+    def url(self) -> str:
+        """Its address."""
+        ...
+
+    key: str
+
+
+class Served:
+    """The process, and a client of the account whose key it is given.
+
+    `variables` are set beside its usual settings.
+    """
+
+    def __init__(
+        self, folder: Path, database_url: str, runpod: Endpoint, key: str, **variables: str
+    ) -> None:
         self._said = (folder / "said.txt").open("a+")
         kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         self.environment = {
@@ -32,6 +51,7 @@ class Served:
             "LTX2_GATEWAY_PUBLIC_URL": PUBLIC,
             "LTX2_GATEWAY_POLL_SECONDS": "0.1",
             "LTX2_GATEWAY_PRIVATE_WEBHOOKS": "1",
+            **variables,
         }
         self.process = subprocess.Popen(
             self.command("serve", "--port", "0"),
@@ -39,6 +59,7 @@ class Served:
             stdout=subprocess.PIPE,
             stderr=self._said,
             text=True,
+            start_new_session=True,
         )
         assert self.process.stdout is not None
         address = self.process.stdout.readline().strip()
@@ -69,6 +90,10 @@ class Served:
         """What it told people and its log."""
         return os.pread(self._said.fileno(), 1_000_000, 0).decode()
 
+    def children(self) -> list[psutil.Process]:
+        """The processes that it started."""
+        return psutil.Process(self.process.pid).children()
+
     def see(self, name: str) -> dict:
         """A generation, as the API answers it."""
         answer = self.client.get(f"/api/generations/{name}")
@@ -81,8 +106,8 @@ class Served:
         assert answer.is_success, answer.text
 
     def kill(self) -> None:
-        """End it by the signal that no process can catch."""
-        self.process.kill()
+        """End it and those it started by the signal that no process can catch."""
+        os.killpg(self.process.pid, signal.SIGKILL)
         assert self.process.wait(60) == -9
         self.close()
 

@@ -12,7 +12,8 @@ import warnings
 
 import pytest
 
-from ltx2.worker.log import MOST_CHARACTERS, job_context, log_event
+from ltx2.worker.json_lines import MOST_CHARACTERS, log_event
+from ltx2.worker.log import job_context
 from ltx2.worker.scrub import Scrub, cut
 from tests.rules.tree import ROOT
 from tests.worker.logged import Written, loggers_as_before

@@ -26,6 +26,14 @@ export function composer() {
     told(event.target.name, "");
     if (event.target.matches("[data-guided]")) changed();
   });
+  // What is scrolled to stops above the button, however much is said there.
+  new ResizeObserver(([order]) => {
+    document.documentElement.style.setProperty("--order", `${order.target.offsetHeight}px`);
+  }).observe(field("order"));
+  // Of a field with words the browser brings only the caret in sight.
+  form.addEventListener("focusin", (event) => {
+    if (event.target.matches("textarea")) event.target.scrollIntoView({ block: "nearest" });
+  });
   form.addEventListener("submit", submit);
   form.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {

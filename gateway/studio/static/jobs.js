@@ -48,8 +48,19 @@ function show(job) {
     put(root, "badge", job.badge);
     const lamp = root.querySelector("[data-tone]");
     if (lamp) lamp.className = `lamp tone-${job.tone}`;
+    if (root.id === "now") showLine(root, job);
     if (root.id === "stage") showStage(root, job);
   }
+}
+
+function showLine(root, job) {
+  put(root, "line", job.line);
+  fill(root.querySelector("[data-thin]"), job.percent);
+}
+
+function fill(bar, percent) {
+  if (percent === null) bar.removeAttribute("value");
+  else bar.value = percent;
 }
 
 function showStage(root, job) {
@@ -63,8 +74,7 @@ function showStage(root, job) {
   if (!job.can_cancel && cancel === document.activeElement) root.querySelector("#stage-title").focus();
   cancel.hidden = !job.can_cancel;
   const bar = root.querySelector("[data-progress]");
-  if (job.percent === null) bar.removeAttribute("value");
-  else bar.value = job.percent;
+  fill(bar, job.percent);
   bar.setAttribute("aria-valuetext", `${percent} ${job.headline}`.trim());
   root.querySelectorAll("[data-phase]").forEach((each, number) => {
     each.className = job.phases[number] ?? "next";
@@ -86,13 +96,22 @@ async function ended(jobs) {
   const stage = document.getElementById("stage");
   const staged = stage && jobs.find((job) => job.id === stage.dataset.job);
   const library = document.getElementById("library");
+  const line = document.getElementById("now"); // stays, for who is still at the form
   if (board) await renewBoard(stage?.dataset.job, Boolean(staged));
   else if (staged) await renewStage(staged);
   else if (library) await renewLibrary(library);
   for (const job of jobs) tell(job);
+  if (line && staged?.id === line.dataset.job) endLine(line, staged);
   if (staged) document.title = `${staged.headline ?? "Gone"} · ltx2 studio`;
   // What could not be renewed is not asked about for ever.
   for (const each of live()) if (jobs.some((job) => job.id === each.dataset.job)) delete each.dataset.live;
+}
+
+function endLine(line, job) {
+  put(line, "line", job.headline ?? "Gone");
+  line.querySelector("[data-tone]").className = `lamp tone-${job.tone}`;
+  line.querySelector("[data-thin]").remove();
+  delete line.dataset.live;
 }
 
 /** Show a video on the stage, and the rest around it as it is now. */
@@ -100,6 +119,7 @@ export async function renewBoard(id, withStage) {
   const page = await part(`/studio/board?stage=${encodeURIComponent(id ?? "")}`);
   if (!page) return;
   const parts = withStage ? ["board-stage", "board-queue", "board-recent"] : ["board-queue", "board-recent"];
+  if (withStage && page.getElementById("now")) parts.push("board-now");
   for (const each of parts) swap(document.getElementById(each), page.getElementById(each));
 }
 

@@ -32,6 +32,7 @@ export function pictures(changed) {
     frame.querySelector("[name=remove]").addEventListener("click", (event) => {
       event.preventDefault();
       complain(frame, "");
+      turns.delete(frame);
       empty(frame);
       input.focus();
       announce("Picture removed.");
@@ -49,6 +50,7 @@ export function pictures(changed) {
   });
 }
 
+const turns = new Map(); // frame to the upload that counts: the last one that was begun
 const value = (frame) => frame.querySelector("input[type=hidden]");
 
 async function take(frame, file, changed) {
@@ -59,14 +61,21 @@ async function take(frame, file, changed) {
   if (file.size > Number(form.dataset.maxBytes)) {
     return complain(frame, `This picture is larger than ${form.dataset.maxWords}.`);
   }
+  const turn = {};
+  turns.set(frame, turn);
+  const held = frame.contains(document.activeElement);
   show(frame, URL.createObjectURL(file));
+  if (held) frame.querySelector("[name=remove]").focus();
   frame.classList.add("busy");
   const data = new FormData();
   data.set("file", file);
   const { status, body } = await post("/studio/uploads", data);
+  if (turns.get(frame) !== turn) return; // taken away or replaced meanwhile
   frame.classList.remove("busy");
   if (status !== 201) {
+    const left = frame.contains(document.activeElement);
     empty(frame);
+    if (left) frame.querySelector(".frame-file").focus();
     return complain(frame, body.message);
   }
   value(frame).value = body.uri;
@@ -85,6 +94,7 @@ function empty(frame) {
   if (picture.src.startsWith("blob:")) URL.revokeObjectURL(picture.src);
   picture.removeAttribute("src");
   value(frame).value = "";
+  frame.classList.remove("busy");
   frame.querySelector(".frame-empty").hidden = false;
   frame.querySelector(".frame-full").hidden = true;
 }

@@ -14,10 +14,8 @@ from typing import Any, assert_never
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from gateway import logs
 from gateway.clock import Clock
 from gateway.database import Database
-from gateway.metrics import Metrics
 from gateway.refusals import NotFound
 from gateway.side_by_side import work_off
 from gateway.tables import AccountRow, EventRow, GenerationRow
@@ -33,6 +31,7 @@ from gateway.webhooks.outgoing.schedule import (
     Taken,
     outcome,
 )
+from ltx2.worker.json_lines import log_event
 
 logger = logging.getLogger(__name__)
 OF_ONE = 2  # receivers of an account that are called at the same time: others want some, too
@@ -64,7 +63,9 @@ class _Due:
 
 
 class Outbox:
-    """The events of one database. Where `leaving`, no more tries are begun."""
+    """The events of one database. `count` is told what came of each try; where `leaving`, no more
+    are begun.
+    """
 
     def __init__(
         self,
@@ -72,13 +73,13 @@ class Outbox:
         clock: Clock,
         *,
         send: Send,
-        metrics: Metrics | None = None,
+        count: Callable[[str], object] | None = None,
         leaving: Callable[[], bool] = lambda: False,
     ) -> None:
         self._database = database
         self._clock = clock
         self._send = send
-        self._metrics = metrics
+        self._count = count
         self._leaving = leaving
 
     def deliver_due(self) -> int:
@@ -145,11 +146,9 @@ class Outbox:
             word = _keep(row, found, self._clock.now())
             if row.state != "pending" and _is_deleted(session, row):
                 row.body = None
-        if self._metrics is not None:
-            self._metrics.webhook(word)
-        logs.log_event(
-            logger, "webhook", event=due.id, tries=due.tries, outcome=word, result=result
-        )
+        if self._count is not None:
+            self._count(word)
+        log_event(logger, "webhook", event=due.id, tries=due.tries, outcome=word, result=result)
 
 
 def _oldest(session: Session, now: datetime, *, but: Sequence[str]) -> EventRow | None:

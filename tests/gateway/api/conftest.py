@@ -5,7 +5,12 @@ import io
 import pytest
 from PIL import Image
 
-from tests.gateway.api.site import Site
+from tests.gateway.api.drawn import COUNT
+from tests.gateway.api.site import Site, Visitor
+
+
+def pytest_addoption(parser):
+    parser.addoption(COUNT, type=int, metavar="N", help="cases to draw in each test that draws")
 
 
 @pytest.fixture
@@ -33,6 +38,28 @@ def site(tmp_path, database):
 @pytest.fixture
 def client(site):
     return site.client
+
+
+@pytest.fixture(scope="module")
+def busy_site(module_database, tmp_path_factory):
+    """A site with a past and credits for whatever is drawn, on each kind of database."""
+    made = Site(
+        tmp_path_factory.mktemp("site"),
+        database=module_database,
+        calls_per_minute=1_000_000,
+        queue=10_000,
+    )
+    made.core.accounts.grant(made.account.id, 1_000_000, "for many videos")
+    made.runpod.enhanced = "{prompt}, at dusk"
+    made.finished()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def visitor(busy_site):
+    """A browser that is signed in there."""
+    return Visitor(busy_site)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ Its loops do not run: a test takes their turns, so that it knows what has happen
 
 from starlette.testclient import TestClient
 
-from gateway import ledger
+from gateway import cookies, ledger
 from gateway.app import create_app
 from gateway.backends.runpod import RunPod
 from gateway.stores.folder import FolderStore
@@ -33,7 +33,8 @@ class Site:
 
     def _open(self, folder, settings):
         given = {"modes": "all", "public_url": PUBLIC, "queue": 5, "private_webhooks": True}
-        options = {name: settings.pop(name) for name in ("local_account",) if name in settings}
+        own = ("local_account", "hook_url")
+        options = {name: settings.pop(name) for name in own if name in settings}
         keeper = settings.pop("keeper", None)
         self.app = create_app(
             GatewaySettings(folder=folder, **{**given, **settings}),
@@ -109,6 +110,16 @@ class Site:
         """Available and held credits, as the API answers them."""
         found = self.client.get("/api/credits").json()
         return found["available"], found["held"]
+
+
+class Visitor:
+    """A browser that is signed in at a site, and its session's token against forged forms."""
+
+    def __init__(self, site):
+        session = site.core.accounts.login(site.key)
+        self.csrf = session.csrf
+        self.browser = site.browser()
+        self.browser.cookies.set(cookies.login_name(secure=True), session.token)
 
 
 def refused(answer, status, kind):

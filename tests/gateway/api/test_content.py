@@ -126,12 +126,12 @@ class Bucket:
         return f"https://bucket.example/{generation_id}/video.mp4?as={kind}&name={download_as}"
 
 
-def test_a_store_with_links_is_linked_to(tmp_path):
+def test_a_store_with_links_is_linked_to(tmp_path, database):
     from gateway.stores.folder import FolderStore
 
     store = Bucket(FolderStore(tmp_path / "store"))
     assert media_hosts(store) == ("https://bucket.example",)
-    site = Site(tmp_path, keeper=store)
+    site = Site(tmp_path, database=database, keeper=store)
     try:
         name = site.finished()
         answer = site.client.get(f"/api/generations/{name}/content")

@@ -9,6 +9,7 @@ import pytest
 from gateway import logs
 from gateway.api.hosts import host_of
 from gateway.api.security import page_policy
+from ltx2.worker.json_lines import log_event
 from tests.gateway.api.site import FORM, Site, refused
 
 
@@ -227,11 +228,24 @@ def test_a_token_of_a_webhook_is_in_no_log(site, client, log):
 
 def test_secrets_and_keys_in_messages_are_hidden(log):
     logger = logging.getLogger("gateway.test")
-    logs.log_event(logger, "with the-secret-value", url="https://a.example/?X-Amz-Signature=abc")
+    log_event(logger, "with the-secret-value", url="https://a.example/?X-Amz-Signature=abc")
     (line,) = lines(log)
     assert line["message"] == "with [secret]"
     assert "abc" not in line["url"]
     assert line["request_id"] is None
+
+
+def test_what_cannot_be_told_fails_no_call(log, capfd):
+    class Silent:
+        def __str__(self):
+            raise RuntimeError("no text")
+
+    logger = logging.getLogger("gateway.test")
+    log_event(logger, "told", value=Silent(), rate=float("inf"), request_id="another's")
+    (told,) = lines(log)
+    assert told["value"] == "[Silent without a text: RuntimeError]"
+    assert (told["rate"], told["request_id"]) == ("inf", None)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_traceback_is_part_of_its_line(log):

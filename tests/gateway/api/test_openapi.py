@@ -3,13 +3,15 @@
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
+from gateway.api.caller import CSRF_HEADER
 from gateway.api.generations import MOST_LISTED
-from tests.gateway.api.site import Site
+from tests.gateway.api.drawn import draw
+from tests.gateway.api.site import refused
 
-EXAMPLES = 8  # drawn for each operation
+EXAMPLES = 10  # drawn for each operation; `--drawn 100` for a long run
 OPERATIONS = [
     "GET /api/models",
     "GET /api/health",
@@ -35,6 +37,7 @@ OPERATIONS = [
     "DELETE /v1/videos/{video_id}",
     "GET /v1/videos/{video_id}/content",
 ]
+CHANGING = [each for each in OPERATIONS if not each.startswith("GET ")]
 TAKES_NOTHING = (
     "GET /api/models",
     "GET /api/health",
@@ -53,19 +56,8 @@ CHECKS = (
 
 
 @pytest.fixture(scope="module")
-def site(module_database, tmp_path_factory):
-    """With a past, on each kind of database."""
-    made = Site(
-        tmp_path_factory.mktemp("site"),
-        database=module_database,
-        calls_per_minute=1_000_000,
-        queue=10_000,
-    )
-    made.core.accounts.grant(made.account.id, 1_000_000, "for many videos")
-    made.runpod.enhanced = "{prompt}, at dusk"
-    made.finished()
-    yield made
-    made.close()
+def site(busy_site):
+    return busy_site
 
 
 @pytest.fixture(scope="module")
@@ -73,17 +65,17 @@ def document(site):
     return schemathesis.openapi.from_dict(site.client.get("/api/openapi.json").json())
 
 
-def sent(site, case):
-    """The answer to a drawn case, with the account's key in place of a drawn one."""
+def sent(client, case, **ours):
+    """The answer to a drawn case, with the account's own credentials in place of drawn ones."""
     drawn = case.as_transport_kwargs(base_url="https://gateway.example")
     names = ("method", "url", "params", "headers", "json", "data", "files")
     ready = requests.Request(**{name: drawn[name] for name in names if name in drawn}).prepare()
     headers = {
         name: text
         for name, text in ready.headers.items()
-        if name.lower() not in ("authorization", "cookie")
+        if name.lower() not in ("authorization", "cookie", *ours)
     }
-    return site.client.request(ready.method, ready.url, content=ready.body, headers=headers)
+    return client.request(ready.method, ready.url, content=ready.body, headers=headers | ours)
 
 
 @pytest.mark.parametrize(
@@ -93,24 +85,34 @@ def sent(site, case):
         *((each, GenerationMode.NEGATIVE) for each in OPERATIONS if each not in TAKES_NOTHING),
     ],
 )
-def test_every_answer_is_one_that_the_document_has(site, document, operation, mode):
+def test_every_answer_is_one_that_the_document_has(
+    request, site, visitor, document, operation, mode
+):
     method, _, path = operation.partition(" ")
 
-    @given(case=document[path][method].as_strategy(generation_mode=mode))
-    @settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        phases=[Phase.explicit, Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    def answers_as_documented(case):
-        answer = sent(site, case)
+    def answers_as_documented(case, by_cookie):
+        if by_cookie:
+            answer = sent(visitor.browser, case, **{CSRF_HEADER: visitor.csrf})
+        else:
+            answer = sent(site.client, case)
         assert answer.status_code not in (401, 403)
         case.validate_response(answer, checks=CHECKS)
 
-    answers_as_documented()
+    draw(
+        request,
+        answers_as_documented,
+        usually=EXAMPLES,
+        case=document[path][method].as_strategy(generation_mode=mode),
+        by_cookie=st.booleans(),
+    )
+
+
+@pytest.mark.parametrize("operation", CHANGING)
+def test_a_cookie_without_its_pages_token_changes_nothing(site, visitor, operation):
+    method, _, path = operation.partition(" ")
+    for token in ({}, {CSRF_HEADER: "another"}):
+        answer = visitor.browser.request(method, path, headers=token)
+        assert "token" in refused(answer, 403, "permission_error")["message"]
 
 
 def test_the_document_has_these_routes_and_no_others(site):

@@ -19,6 +19,8 @@ from gateway.refusals import (
 )
 from gateway.states import Queued
 from gateway.tables import EventRow, SessionRow
+from gateway.webhooks.outgoing.outbox import Outbox
+from gateway.webhooks.outgoing.post import Answered
 from tests.gateway.house import COST, CREDITS, FORM
 
 
@@ -317,6 +319,31 @@ def test_logins_and_events_that_are_over_are_forgotten_and_waiting_ones_are_not(
     assert left == ["delivered", "pending"]
     with pytest.raises(Unauthorised):
         house.desk.session(login.token)
+
+
+def test_a_receiver_that_refused_is_known_for_a_month_from_its_refusal_on(house):
+    url, sent = "https://a.example", []
+
+    def send(to, *_):
+        sent.append(to)
+        return Answered(200)
+
+    for _ in range(2):
+        house.desk.cancel(house.account, house.create(webhook_url=url).id)
+    with house.core.database.write() as session:
+        early, late = session.scalars(select(EventRow).order_by(EventRow.id))
+        name = late.id
+        early.state = late.state = "refused"
+        early.refused_at = house.clock.now()
+        late.refused_at = house.clock.now() + timedelta(days=3)  # written as early as the other
+    for days, left in ((31, [name]), (1, [name]), (2, [])):
+        house.clock.move(days * 86_400)
+        house.core.sweep()
+        with house.core.database.read() as session:
+            assert session.scalars(select(EventRow.id)).all() == left
+    house.desk.cancel(house.account, house.create(webhook_url=url).id)
+    Outbox(house.core.database, house.clock, send=send).deliver_due()
+    assert sent == [url]  # what it once refused is forgotten: it is asked again
 
 
 def test_what_has_had_its_time_is_forgotten(house):

@@ -2,6 +2,8 @@
 another one.
 """
 
+import os
+import signal
 import threading
 from collections import Counter
 
@@ -91,6 +93,7 @@ def test_one_video_outlives_every_kill_of_the_gateway(town):
         server = town.serve()
         answer = server.client.post("/api/generations", json={**FORM, "webhook_url": hook})
         name = answer.json()["id"]
+        until(lambda: (town.row(name).state, town.row(name).attempts) == ("queued", 1))
         server.kill()
         assert runpod.jobs == []
         town.check("hold", available=CREDITS - COST, held=COST)
@@ -135,30 +138,89 @@ def test_one_video_outlives_every_kill_of_the_gateway(town):
         assert len(runpod.jobs) == 1
 
 
-@pytest.mark.slow
-def test_two_gateways_on_one_postgresql_make_each_video_once(postgres, tmp_path):
+@pytest.fixture
+def town_on_postgresql(postgres, tmp_path):
     server, template = postgres
     name = server.create(template)
-    town = Town(server.url(name), tmp_path)
+    made = Town(server.url(name), tmp_path)
+    yield made
+    made.close()
+    server.drop(name)
+
+
+def loops_of(server):
+    """The process of a server's loops, once it works."""
+    until(lambda: server.client.get("/readyz").status_code == 200)
+    (found,) = (each for each in server.children() if "spawn_main" in " ".join(each.cmdline()))
+    return found
+
+
+@pytest.mark.slow
+def test_loops_whose_process_is_killed_begin_again(town_on_postgresql):
+    town = town_on_postgresql
+    server = town.serve()
+    first = loops_of(server)
+    assert server.client.get("/readyz").status_code == 200
+    first.kill()
+    until(lambda: server.client.get("/readyz").status_code == 503)
+    name = server.client.post("/api/generations", json=FORM).json()["id"]  # nobody submits it yet
+    until(lambda: server.client.get("/readyz").status_code == 200)
+    assert loops_of(server).pid != first.pid
+    town.runpod.automatic = 1
+    until(lambda: server.see(name)["status"] == "completed")
+    assert len(town.runpod.jobs) == 1
+    town.check("hold", "capture", available=CREDITS - COST, held=0)
+    assert "the process of the loops ended with -9; it begins again" in server.said()
+
+
+@pytest.mark.slow
+def test_what_the_loops_do_is_counted_where_it_is_asked_for(town_on_postgresql):
+    town = town_on_postgresql
+    town.runpod.automatic = 1
+    server = town.serve()
+    name = server.client.post("/api/generations", json=FORM).json()["id"]
+    until(lambda: server.see(name)["status"] == "completed")
+    numbers = server.client.get("/metrics").text
+    assert 'ltx2_gateway_platform_calls_total{call="submit",outcome="ok"} 1.0' in numbers
+    assert "ltx2_gateway_loops_alive 1.0" in numbers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_loops_end_with_the_process_that_answers(town_on_postgresql, sent):
+    server = town_on_postgresql.serve()
+    loops = loops_of(server)
+    server.process.send_signal(sent)
+    assert server.process.wait(60) == (-9 if sent == signal.SIGKILL else 0)
+    loops.wait(60)
+    assert "Traceback" not in server.said()
+
+
+@pytest.mark.slow
+def test_a_terminal_ends_both_processes_in_order(town_on_postgresql):
+    server = town_on_postgresql.serve()
+    os.killpg(server.process.pid, signal.SIGINT)  # as Ctrl-C does
+    assert server.process.wait(60) == 0
+    assert "Traceback" not in server.said()
+
+
+@pytest.mark.slow
+def test_two_gateways_on_one_postgresql_make_each_video_once(town_on_postgresql):
+    town = town_on_postgresql
     town.runpod.automatic = 3
-    try:
-        one, other = town.serve(), town.serve()
-        made = [
-            each.client.post("/api/generations", json=FORM).json()["id"]
-            for each in (one, other) * 6
-        ]
-        for each in made:
-            until(lambda each=each: other.see(each)["status"] == "completed")
-        assert Counter(job.generation_id for job in town.runpod.jobs) == Counter(made)
-        assert Counter(call.path for call in town.runpod.sent("GET", ".mp4")) == Counter(
-            f"/files/{each}.mp4" for each in made
-        )
-        with town.database.read() as session:
-            assert ledger.faults(session) == []
-            assert ledger.balance(session, town.account) == (CREDITS - 12 * COST, 0)
-    finally:
-        town.close()
-        server.drop(name)
+    one, other = town.serve(), town.serve()
+    made = [
+        each.client.post("/api/generations", json=FORM).json()["id"] for each in (one, other) * 6
+    ]
+    for each in made:
+        until(lambda each=each: other.see(each)["status"] == "completed")
+    assert Counter(job.generation_id for job in town.runpod.jobs) == Counter(made)
+    assert Counter(call.path for call in town.runpod.sent("GET", ".mp4")) == Counter(
+        f"/files/{each}.mp4" for each in made
+    )
+    with town.database.read() as session:
+        assert ledger.faults(session) == []
+        assert ledger.balance(session, town.account) == (CREDITS - 12 * COST, 0)
 
 
 @pytest.mark.slow

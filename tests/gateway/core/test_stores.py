@@ -104,9 +104,9 @@ def test_a_store_without_links_is_refused():
         S3Store(config("https://s3api-eu-ro-1.runpod.io", host="s3api-eu-ro-1.runpod.io"))
 
 
-def test_what_the_worker_delivered_is_taken_where_it_lies(server, tmp_path, video):
+def test_what_the_worker_delivered_is_taken_where_it_lies(server, database_url, tmp_path, video):
     settings = config(server.url, prefix=f"w-{tmp_path.name}")
-    house = House(f"sqlite:///{tmp_path}/x.db", tmp_path, store=S3Store(settings, times=PATIENT))
+    house = House(database_url, tmp_path, store=S3Store(settings, times=PATIENT))
     try:
         name, job = house.submit()
         made = house.runpod.result(job)

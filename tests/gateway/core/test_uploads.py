@@ -128,6 +128,59 @@ def test_a_picture_is_its_accounts_own_and_lives_for_days(house):
         house.desk.picture(house.account, made.id)
 
 
+@pytest.mark.parametrize("field", ["image", "last_image"])
+def test_a_picture_is_there_as_long_as_a_video_names_it_and_no_longer(house, field):
+    made = house.desk.upload(house.account, "a.png", picture())
+    other = house.desk.upload(house.account, "b.png", picture(size=(30, 50)))
+    _, job = house.submit(**{field: made.uri})
+    house.runpod.complete(job)
+    house.later()
+    for _ in range(30):
+        house.clock.move(86_400)
+        house.core.sweep()
+    assert house.desk.picture(house.account, made.id)
+    assert house.create(**{field: made.uri}).form[field] == made.uri  # it can be made again
+    with pytest.raises(NotFound):
+        house.desk.picture(house.account, other.id)
+    house.turn()
+    house.runpod.complete(house.runpod.jobs[-1])
+    house.later()
+    for each in house.desk.generations(house.account).items:
+        house.desk.delete(house.account, each.id)
+    for _ in range(9):
+        house.clock.move(86_400)
+        house.core.sweep()
+    with pytest.raises(NotFound):
+        house.desk.picture(house.account, made.id)
+
+
+def test_what_is_kept_for_videos_takes_no_room_from_new_pictures(house):
+    made = house.desk.upload(house.account, "a.png", picture())
+    house.create(image=made.uri)
+    house.clock.move(6.5 * 86_400)
+    house.core.sweep()  # keeps it on
+    with house.core.database.write() as session:
+        row = session.get_one(UploadRow, made.id)
+        kept = {each.name: getattr(row, each.name) for each in UploadRow.__table__.columns}
+        kept["created_at"] = house.clock.now()
+        session.add_all(
+            UploadRow(**{**kept, "id": f"upl_{number}", "sha256": str(number)})
+            for number in range(MOST_KEPT - 1)
+        )
+    house.clock.move(86_400)
+    assert house.desk.upload(house.account, "b.png", picture(size=(30, 50)))
+    with pytest.raises(Limited):
+        house.desk.upload(house.account, "c.png", picture(size=(50, 30)))
+
+
+def test_a_picture_of_a_video_outlives_days_in_which_nothing_was_tidied_up(house):
+    made = house.desk.upload(house.account, "a.png", picture())
+    house.create(image=made.uri)
+    house.clock.move(30 * 86_400)
+    house.core.sweep()
+    assert house.create(image=made.uri)
+
+
 def test_what_a_crash_leaves_of_a_picture_is_seen_by_nobody_and_swept(house, monkeypatch):
     class Killed(BaseException):
         """The process ends between the store and the row."""

@@ -88,15 +88,6 @@ def test_a_worker_that_dies_ends_the_studio_with_a_sentence(studios):
     assert "Traceback" not in studio.said()
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
-def test_a_studio_that_is_killed_leaves_no_worker_behind(studios):
-    studio = studios()
-    worker = studio.worker()
-    studio.process.kill()
-    assert gone(worker)
-
-
 def test_weights_that_are_missing_are_a_sentence(studios):
     studio = studios("--checkpoint", "ltx-2")
     assert studio.process.wait(120) == 1

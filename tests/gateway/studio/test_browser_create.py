@@ -58,45 +58,6 @@ def test_a_double_click_makes_one_video(visit, desk):
     assert len(desk.jobs) == 2
 
 
-def test_everything_can_be_done_with_the_keyboard_alone(visit, desk, clock):
-    page = visit()
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
-    page.keyboard.press("Enter")
-    page.keyboard.press("Tab")
-    expect(page.get_by_label("Prompt", exact=True)).to_be_focused()
-    page.keyboard.type("A kite over dunes.")
-    tab_to(page, 'input[name="mode"]')
-    page.keyboard.press("ArrowRight")
-    expect(page.locator('input[name="mode"][value="pro"]')).to_be_checked()
-    tab_to(page, 'input[name="camera_motion"]')
-    page.keyboard.press("ArrowRight")
-    expect(page.locator('input[value="dolly_in"]')).to_be_checked()
-    tab_to(page, '[name="detailer"]')
-    page.keyboard.press("Space")
-    expect(go(page)).to_have_text("Generate · 30 credits")
-    page.get_by_label("Prompt", exact=True).focus()
-    page.keyboard.press("Control+Enter")
-    expect(page.locator("#stage-title")).to_be_focused()
-    asked = desk.jobs[0].form
-    assert (asked["mode"], asked["camera_motion"], asked["detailer"]) == ("pro", "dolly_in", True)
-    clock.advance(1)
-    tab_to(page, "[data-cancel-button]")
-    page.keyboard.press("Enter")
-    expect(page.locator("[data-headline]")).to_have_text("Stopping…")
-    clock.advance(2)
-    expect(page.locator("#stage")).to_contain_text("30 credits were returned")
-    expect(page.locator("#stage-title")).to_be_focused()
-
-
-def tab_to(page, selector, most=60):
-    for _ in range(most):
-        page.keyboard.press("Tab")
-        if page.evaluate("s => document.activeElement.matches(s)", selector):
-            return
-    raise AssertionError(f"{selector} cannot be reached with the tab key")
-
-
 def test_what_cannot_be_combined_is_ruled_out_and_moved_in_sight(visit):
     page = visit()
     pick(page, "duration", "20")
@@ -141,6 +102,22 @@ def test_a_picture_is_chosen_shown_and_taken_away(visit, desk, picture):
     expect(frame.get_by_role("img", name="First frame")).to_be_hidden()
     expect(page.locator("#makes")).to_contain_text("1280 × 704")
     expect(first_frame(page)).to_be_focused()
+
+
+def test_a_picture_that_is_taken_away_while_it_is_sent_stays_away(visit, picture):
+    page = visit()
+    held = []
+    page.route("**/studio/uploads", lambda route: held.append(route))
+    with page.expect_request("**/studio/uploads"):
+        first_frame(page).set_input_files(picture)
+    page.get_by_role("button", name="Remove the first frame").click()
+    with page.expect_response("**/studio/uploads") as answered:
+        held[0].continue_()
+    answered.value.finished()
+    pick(page, "duration", "8")
+    expect(go(page)).to_have_text("Generate · 16 credits")
+    expect(page.locator("#makes")).to_contain_text("1280 × 704")
+    expect(page.locator('[type="hidden"][name="image"]')).to_have_value("")
 
 
 @pytest.mark.parametrize("way", ["drop", "paste"])

@@ -39,6 +39,34 @@ def test_progress_is_shown_and_survives_a_reload_and_a_second_tab(visit, clock, 
         expect(each.get_by_role("progressbar")).to_have_count(0)
 
 
+@pytest.mark.parametrize("width", [320, 390, 768])
+def test_where_the_form_is_first_a_line_above_it_says_what_runs(visit, clock, job, width):
+    page = visit(width=width, height=700)
+    page.reload()
+    line, stage = page.locator("#now"), page.locator("#stage .monitor")
+    expect(line).to_be_in_viewport(ratio=1)
+    expect(line).to_have_text(re.compile(r"Generating \d/8 · 40%\s*A kite over dunes\."))
+    clock.advance(WORK * 0.25)
+    expect(line).to_contain_text("Refining 1/3 · 65%")
+    expect(stage).not_to_be_in_viewport()
+    line.click()
+    expect(stage).to_be_in_viewport(ratio=0.9)
+    page.evaluate("scrollTo(0, 0)")
+    clock.advance(WORK)
+    expect(line).to_have_text(re.compile(r"Done\s*A kite over dunes\."))
+    line.click()
+    expect(page.locator("#stage video")).to_be_in_viewport(ratio=0.9)
+    page.reload()
+    expect(page.locator("#stage video")).to_be_attached()
+    expect(line).to_have_count(0)
+
+
+def test_beside_the_stage_there_is_no_such_line(visit, job):
+    page = visit()
+    expect(page.locator("#stage .monitor")).to_be_in_viewport(ratio=0.9)
+    expect(page.locator("#now")).to_be_hidden()
+
+
 def test_milestones_are_announced_and_percents_are_not(visit, clock, job):
     page = visit(f"/g/{job.id}")
     announcer = page.locator("#announcer")

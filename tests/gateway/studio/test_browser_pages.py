@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 
 from tests.gateway.studio.sample_app import create_app
 from tests.gateway.studio.sample_timeline import WAIT, WORK
+from tests.gateway.studio.sample_videos import Clip, jpeg
 from tests.gateway.studio.until import until
 
 WIDTHS = (320, 768, 1280)
@@ -53,7 +54,7 @@ def unfold(page):
         (1280, "light", None),  # every page; else those that differ most
         (768, "dark", ("again", "library", "running", "done")),
         (320, "light", ("create", "credits", "running", "failed")),
-        (320, "dark", ("create", "library", "running", "failed", "delete")),
+        (320, "dark", None),
     ],
 )
 def test_axe_finds_nothing(visit, addresses, width, theme, names):
@@ -66,6 +67,8 @@ def test_axe_finds_nothing(visit, addresses, width, theme, names):
 
 def violations(page):
     """What axe finds, with the first places of each."""
+    # From the top: a button that is half scrolled away is too small in axe's eyes.
+    page.evaluate("scrollTo(0, 0)")
     found = Axe().run(page, options=RULES).response["violations"]
     return [(each["id"], [node["html"] for node in each["nodes"]][:3]) for each in found]
 
@@ -81,6 +84,36 @@ def test_axe_finds_nothing_in_what_opens_and_what_is_refused(visit, width, theme
     expect(page.locator("#summary")).to_be_focused()
     unfold(page)
     assert violations(page) == [], "a form with errors"
+
+
+@pytest.mark.parametrize(("width", "theme"), [(320, "dark"), (768, "light"), (1280, "dark")])
+def test_axe_finds_nothing_while_one_works(visit, desk, clock, tmp_path, width, theme):
+    page = visit(width=width, color_scheme=theme, reduced_motion="reduce")
+    picture = tmp_path / "tall.jpg"
+    picture.write_bytes(jpeg(Clip(13, 90, 160, 1, 24)))
+    page.locator("#f-image").set_input_files(picture)
+    expect(page.get_by_role("img", name="First frame")).to_be_visible()
+    page.get_by_label("Prompt", exact=True).fill("A kite.")
+    page.get_by_role("button", name="Enhance").click()
+    expect(page.get_by_label("A richer prompt")).to_be_focused()
+    assert violations(page) == [], "a richer prompt is shown"
+    page.get_by_role("button", name="Use this").click()
+    page.locator('label:has(input[value="20"])').click()
+    page.locator('label:has(input[value="1080p"])').click()
+    expect(page.locator("#snap")).to_be_visible()
+    assert violations(page) == [], "it was taken, and the length was moved"
+    page.locator("#go").click()
+    expect(page.locator("#stage-title")).to_be_focused()
+    clock.advance(2)
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    expect(page.locator("[data-headline]")).to_have_text("Stopping…")
+    assert violations(page) == [], "it is being cancelled"
+    clock.advance(3)
+    expect(page.locator("#stage")).to_contain_text("credits were returned")
+    desk.enter("adjustment", -499, 0, None)
+    page.locator("#go").click()
+    expect(page.locator("#summary")).to_be_focused()
+    assert violations(page) == [], "the credits do not suffice"
 
 
 @pytest.mark.parametrize(("width", "theme"), [(320, "dark"), (768, "light")])
