@@ -70,10 +70,14 @@ class Apart:
 
     def _keep(self) -> None:
         while not self._leave.is_set():
-            code = self._live_once()
-            if not self._leave.is_set():
-                logger.error("the process of the loops ended with %s; it begins again", code)
-                self._leave.wait(PAUSE_SECONDS)
+            try:
+                code = self._live_once()
+            except Exception:  # no memory for a process, say: the next try may have it
+                logger.exception("the process of the loops cannot be begun; again in a moment")
+            else:
+                if not self._leave.is_set():
+                    logger.error("the process of the loops ended with %s; it begins again", code)
+            self._leave.wait(PAUSE_SECONDS)
 
     def _live_once(self) -> int | None:
         """One process from its start to its end; its exit code."""
@@ -85,10 +89,14 @@ class Apart:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _QUIET)  # which the process inherits
         try:
             process.start()
+        except BaseException:
+            wakes.close()
+            told.close()
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        heard.close()
-        telling.close()
+            heard.close()
+            telling.close()
         with self._lock:
             self._wakes = wakes
         if self._leave.is_set():

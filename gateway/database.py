@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from gateway.refusals import Unavailable
 from ltx2.errors import ConfigError
@@ -52,8 +53,10 @@ class Database:
             yield session
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; one that a thread still uses, when it is given back."""
+        pool = self.engine.pool
         self.engine.dispose()
+        event.listen(pool, "checkin", _end)
 
 
 def sqlite_file(url: str) -> Path | None:
@@ -102,6 +105,10 @@ def _engine(url: str, connections: int) -> Engine:
             )
         case name:
             raise ConfigError(f"LTX2_GATEWAY_DATABASE must be {wanted}; {name} is not supported")
+
+
+def _end(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.invalidate()
 
 
 def _sqlite(url: str) -> Engine:

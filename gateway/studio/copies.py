@@ -4,8 +4,11 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import get_args
 
-_LEFT_OUT = ("model",)  # the command line takes its model from --checkpoint
+from ltx2.request import Resolution
+
+_KEY = "GATEWAY_KEY"  # no LTX2_ variable: those are settings, and this one is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,14 +24,20 @@ class Copy:
 def copies(form: Mapping[str, object], origin: str) -> tuple[Copy, ...]:
     """The request in three languages. The API key is never in them: they name a variable."""
     asked = {name: value for name, value in form.items() if value not in (None, (), [], {}, "")}
+    key = f"{_KEY} holds an API key; “ltx2 gateway key ACCOUNT_ID --name WHY” makes one."
     return (
-        Copy(id="curl", label="cURL", text=_curl(asked, origin)),
-        Copy(id="python", label="Python", text=_python(asked, origin)),
+        Copy(
+            id="curl",
+            label="cURL",
+            text=_curl(asked, origin),
+            note=f"{key} The answer says where the video will be.",
+        ),
+        Copy(id="python", label="Python", text=_python(asked, origin), note=key),
         Copy(
             id="cli",
             label="Command line",
             text=_command(asked),
-            note="Runs on your own GPU; the result needs the same model."
+            note="Runs on your own machine; the same video needs the same model and hardware."
             + (" Put your own picture in the place of the file." if _pictures(asked) else ""),
         ),
     )
@@ -43,7 +52,7 @@ def _curl(form: Mapping[str, object], origin: str) -> str:
     return " \\\n  ".join(
         (
             f"curl {shlex.quote(f'{origin}/api/generations')}",
-            '-H "Authorization: Bearer $LTX2_API_KEY"',
+            f'-H "Authorization: Bearer ${_KEY}"',
             "-H 'Content-Type: application/json'",
             f"--data-raw {shlex.quote(body)}",
         )
@@ -60,7 +69,7 @@ import httpx
 
 request = {{
 {fields}}}
-key = os.environ["LTX2_API_KEY"]
+key = os.environ["{_KEY}"]
 headers = {{"Authorization": f"Bearer {{key}}"}}
 with httpx.Client(base_url={origin!r}, headers=headers, timeout=60) as api:
     job = api.post("/api/generations", json=request).raise_for_status().json()
@@ -79,8 +88,10 @@ def _command(form: Mapping[str, object]) -> str:
     parts = [f"ltx2 generate {shlex.quote(str(form.get('prompt', '')))}"]
     for name, value in form.items():
         option = "--" + name.replace("_", "-")
-        if name == "prompt" or name in _LEFT_OUT:
-            continue
+        if name == "prompt" or (name == "resolution" and value not in get_args(Resolution)):
+            continue  # a size that a toy's own model has by itself
+        if name == "model":
+            option = "--checkpoint"
         if name in ("image", "last_image"):
             parts.append(f"{option}-path {name.replace('image', 'frame').replace('_', '-')}.png")
         elif isinstance(value, bool):

@@ -74,6 +74,16 @@ def test_nobody_waits_long_for_a_postgresql_that_does_not_answer():
             session.execute(text("SELECT 1"))
 
 
+def test_what_is_in_use_as_a_database_is_closed_ends_when_it_is_given_back(database_url):
+    database = Database(database_url)
+    with database.read() as session:
+        driver = session.connection().connection.driver_connection
+        database.close()
+        assert session.scalar(text("SELECT 1")) == 1
+    with pytest.raises(Exception, match="closed"):
+        driver.cursor()
+
+
 def test_a_moment_comes_back_in_utc_and_needs_a_zone(house):
     name = house.create().id
     assert house.row(name).created_at == house.clock.now()

@@ -150,7 +150,7 @@ def test_every_asset_and_icon_that_a_page_names_is_there(client, past):
 def test_copies_say_the_whole_request_and_never_a_key():
     form = {"prompt": 'it\'s "late"\n$HOME', "mode": "pro", "seed": 7, "generate_audio": False}
     curl, python, command = copies(form, "https://studio.example")
-    assert "$LTX2_API_KEY" in curl.text
+    assert "$GATEWAY_KEY" in curl.text
     assert "https://studio.example/api/generations" in curl.text
     compile(python.text, "copied.py", "exec")
     assert "--no-generate-audio" in command.text
@@ -170,6 +170,14 @@ def test_the_copied_command_is_one_that_the_command_line_takes(tmp_path):
     command = copies(form, "https://studio.example")[2].text.replace("\\\n", "")
     options = build_parser().parse_args(shlex.split(command)[1:])
     assert options.prompt == "it's late"
+    assert (options.checkpoint, options.resolution) == ("ltx-2.3", "540p")
+
+
+def test_the_copied_command_of_a_toy_has_no_size_that_the_command_line_does_not_know():
+    form = {"prompt": "a ball", "model": "tiny", "resolution": "192p"}
+    command = copies(form, "https://studio.example")[2].text
+    assert "--checkpoint tiny" in command
+    assert "192p" not in command
 
 
 def test_a_quote_tells_the_script_price_and_problems(client):
