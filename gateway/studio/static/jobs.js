@@ -110,7 +110,7 @@ async function ended(jobs) {
 function endLine(line, job) {
   put(line, "line", job.headline ?? "Gone");
   line.querySelector("[data-tone]").className = `lamp tone-${job.tone}`;
-  line.querySelector("[data-thin]").remove();
+  line.querySelector("[data-thin]")?.remove(); // two looks may tell of one end
   delete line.dataset.live;
 }
 
