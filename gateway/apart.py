@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 
 from gateway.core import Core, Counts
 from gateway.loops import SWITCH_SECONDS, Loops
@@ -36,7 +37,7 @@ class Apart:
         self._counts = counts
         self._lock = threading.Lock()
         self._wakes: Connection | None = None
-        self._process: int | None = None
+        self._process: BaseProcess | None = None
         self._works = threading.Event()
         self._leave = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="gateway-apart", daemon=True)
@@ -72,8 +73,7 @@ class Apart:
             stuck = self._process
         if stuck is not None:
             logger.error("the process of the loops did not end in %g s; killed", LEAVE_SECONDS)
-            with suppress(ProcessLookupError):
-                os.kill(stuck, signal.SIGKILL)
+            stuck.kill()
             self._keeper.join(LEAVE_SECONDS)
 
     def _keep(self) -> None:
@@ -108,7 +108,7 @@ class Apart:
             heard.close()
             telling.close()
         with self._lock:
-            self._wakes, self._process = wakes, process.pid
+            self._wakes, self._process = wakes, process
         if self._leave.is_set():
             self._hang_up()
         try:
