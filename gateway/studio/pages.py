@@ -54,7 +54,7 @@ def page_routes(house: House) -> APIRouter:
         if source is not None:
             form = desk.generation(account, source).form
             shown = draft.again(offer, form, keep_seed=not vary)
-        return compose_page(house, request, shown)
+        return compose_page(house, request, shown, fresh=source is None and example is None)
 
     @routes.get("/library")
     def library(
@@ -111,8 +111,11 @@ def compose_page(
     enhanced: str = "",
     undo: str = "",
     chosen: str | None = None,
+    fresh: bool = False,
 ) -> Response:
-    """The create page with a filled form. What is wrong with it is in the draft."""
+    """The create page with a filled form. What is wrong with it is in the draft; a `fresh` one may
+    give way to what the visitor left in it.
+    """
     account = house.account(request)
     offer = house.desk.offer()
     quote = priced(house, request, shown)
@@ -129,6 +132,7 @@ def compose_page(
         notice=notice,
         enhanced=enhanced,
         undo=undo,
+        fresh=fresh,
     )
 
 

@@ -1,6 +1,7 @@
 // The form: only what goes together, the price as it changes, one video a click.
 
 import { announce, post } from "./net.js";
+import { restore, sent } from "./draft.js";
 import { present } from "./jobs.js";
 import { pictures } from "./pictures.js";
 
@@ -15,6 +16,8 @@ let sending = false;
 
 /** Bring the form to life. */
 export function composer() {
+  fit([]);
+  restore();
   pictures(changed);
   prompts();
   seed();
@@ -166,6 +169,7 @@ async function submit(event) {
   working(false);
   if (body.key) form.elements.key.value = body.key;
   if (status === 202) {
+    sent();
     problems({});
     await present(body.id);
     ask();
