@@ -340,7 +340,7 @@ class Reconciler:
         """
         with self._locked(seen) as (_, row, now):
             if row.state in LIVE:
-                self._pause(row, now, news=False)
+                self._pause(row, now, news=False, failed=silent)
             else:
                 row.troubled_at = since = row.troubled_at or now
                 if now < since + TROUBLED:
@@ -357,12 +357,17 @@ class Reconciler:
         with self._locked(seen) as (_, row, now):
             self._pause(row, now, news=False)
 
-    def _pause(self, row: GenerationRow, now: datetime, *, news: bool) -> None:
+    def _pause(
+        self, row: GenerationRow, now: datetime, *, news: bool, failed: bool = False
+    ) -> None:
         """When to look again: soon after news, and less and less often without."""
-        row.checks = 0 if news else row.checks + 1
+        if failed:
+            row.checks = min(row.checks, 0) - 1
+        else:
+            row.checks = 0 if news else max(row.checks, 0) + 1
         times = self._times
         longest = times.longest_poll if row.state == "submitted" else 5 * times.poll
-        seconds = min(times.poll * GROWTH ** min(row.checks, 20), max(longest, times.poll))
+        seconds = min(times.poll * GROWTH ** min(abs(row.checks), 20), max(longest, times.poll))
         row.next_check_at = now + timedelta(seconds=seconds)
 
     @contextmanager

@@ -125,6 +125,7 @@ class Generation:
     execution_ms: int | None
     eta_seconds: float | None = None  # until its end, from those before it; None: not known
     version: int = 0  # grows with every change
+    unanswered: bool = False  # nobody answers for its worker now: what is known of it is old
     replayed: bool = False  # True where an idempotency key gave it again
 
     @property

@@ -171,7 +171,8 @@ class GenerationRow(Table):
     deadline_at: Mapped[datetime | None]  # when waiting for the worker is over
     next_check_at: Mapped[datetime]  # when something is to be done for it
     hinted_at: Mapped[datetime | None] = mapped_column(index=True)  # a webhook came, not looked at
-    checks: Mapped[int] = mapped_column(default=0)  # without news, for the pause between two
+    # In a row without news, for the pause between two; below 0 those that nobody answered.
+    checks: Mapped[int] = mapped_column(default=0)
     troubled_at: Mapped[datetime | None]  # since when its result cannot be had
 
     progress: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))

@@ -46,7 +46,8 @@ def live_routes(house: House) -> APIRouter:
 
     @routes.get("/studio/jobs")
     def jobs(request: Request, id: Annotated[list[str] | None, Query()] = None) -> Response:  # noqa: A002 - the name in the address
-        account = house.account(request)
+        session = house.session(request)
+        account = session.account
         found: list[dict[str, object]] = []
         for each in (id or [])[:MOST_JOBS]:
             try:
@@ -55,7 +56,7 @@ def live_routes(house: House) -> APIRouter:
                 found.append({"id": each, "gone": True, "live": False})
         available = desk.credits(account, limit=1).available
         return JSONResponse(
-            {"jobs": found, "available": wording.amount(available)},
+            {"jobs": found, "available": wording.amount(available), "csrf": session.csrf},
             headers={"cache-control": "no-store"},
         )
 

@@ -45,6 +45,7 @@ export function composer() {
     }
   });
   document.addEventListener("balance", ask);
+  document.addEventListener("back", ask);
   // The browser may fill fields in again when a page is loaded, and bring one back as it was.
   window.addEventListener("pageshow", (event) => {
     if (event.persisted) form.elements.key.value = crypto.getRandomValues(new Uint32Array(5)).join("-");
