@@ -197,9 +197,8 @@ def _shape(
         _refuse(problems, "aspect_ratio", shape, ["auto", *resolution.sizes], where)
     elif shape == "auto" and resolution.id not in RESOLUTIONS:
         picture = next(iter(facts.values()), None)
-        given["aspect_ratio"] = (
-            "16:9" if picture is None else nearest_shape(resolution, picture.width, picture.height)
-        )
+        if picture is not None:  # else it is 16:9 there, and stays what was asked for
+            given["aspect_ratio"] = nearest_shape(resolution, picture.width, picture.height)
     return problems
 
 

@@ -32,7 +32,7 @@ HOST = "127.0.0.1"
 FOLDER = Path("ltx2-studio")
 ACCOUNT = "This machine"
 KEY_NAME = "this machine's studio"
-# Nobody pays here: prices stay on the page as they are elsewhere, and never run out.
+# Nobody pays here: no page speaks of credits, and they never run out.
 CREDITS, LEAST = 1_000_000_000, 1_000_000
 FREE = "a studio on your own machine is free; they are filled up at every start"
 DAY, WEEK = 86_400, 604_800  # seconds; a slow machine may take its time, and the night may pass

@@ -41,7 +41,7 @@ def live_routes(house: House) -> APIRouter:
         available = desk.credits(account, limit=1).available
         if not wants_json(request):
             return compose_page(house, request, shown)
-        body = composer.button(found, available).as_json()
+        body = composer.button(found, available, free=house.free).as_json()
         return JSONResponse(body | {"problems": dict(shown.problems)})
 
     @routes.get("/studio/jobs")
@@ -107,7 +107,9 @@ def live_routes(house: House) -> APIRouter:
             told = draft.with_problems(
                 shown, [Problem(field="prompt", message=wording.sentence(str(refusal)))]
             )
-            return compose_page(house, request, told, status=refusal.status)
+            return compose_page(
+                house, request, told, status=refusal.status, ticket=refusal.status >= 500
+            )
         if wants_json(request):
             return JSONResponse({"prompt": richer})
         return compose_page(house, request, shown, enhanced=richer)
