@@ -168,6 +168,14 @@ def test_a_picture_decides_the_shape_of_a_size_that_the_worker_has_no_name_for()
     assert order(prompt="a", image=UPLOAD, facts=facts).form["aspect_ratio"] == "auto"
 
 
+@pytest.mark.parametrize("checkpoint", ["tiny", "ltx-2.3"])
+def test_a_shape_that_is_left_to_the_model_stays_what_was_asked_for(checkpoint):
+    asked = order(checkpoint, prompt="a", aspect_ratio="auto")
+    assert asked.form["aspect_ratio"] == "auto"
+    again = order(checkpoint, **asked.form)
+    assert (again.form, again.actual) == (asked.form, asked.actual)
+
+
 def test_pictures_go_by_all_their_names():
     asked = order(prompt="a", image_uri="https://x/y.png", last_frame_uri="https://x/z.png")
     assert asked.form["image"] == "https://x/y.png"
