@@ -164,6 +164,8 @@ class GenerationRow(Table):
     job_id: Mapped[str | None] = mapped_column(index=True)
     surplus_jobs: Mapped[list[str]] = mapped_column(JSON, default=list)  # still to be cancelled
     attempts: Mapped[int] = mapped_column(default=0)  # submissions that were begun
+    # Times that a worker of this machine ended while it made this; waiting does not count.
+    cut_off: Mapped[int] = mapped_column(default=0)
     submitted_at: Mapped[datetime | None]  # the last of them
     began_at: Mapped[datetime | None]
     cancel_asked_at: Mapped[datetime | None]
