@@ -15,6 +15,7 @@ from gateway.api.reception import Content, Elsewhere, Health, Stored, Variant
 from gateway.backends import Backend, Rejected, Unreachable
 from gateway.clock import Clock
 from gateway.database import Database
+from gateway.deployed import last_told
 from gateway.desk import Account, Credits, Form, LedgerEntry, Page, Quote, Session, Upload
 from gateway.forms import Order, nearest_shape, read_order
 from gateway.generations import Generations, draw_seed
@@ -307,7 +308,13 @@ class Front:
 
     def _worker_check(self) -> str:
         found = self._backend.health()
-        return "ok" if found.ok else found.detail
+        if not found.ok:
+            return found.detail
+        try:
+            with self._database.read() as session:
+                return last_told(session, self._offer.default.model) or "ok"
+        except SQLAlchemyError:
+            return "ok"  # the check of the database says what is wrong with that
 
     def _store_check(self) -> str:
         try:

@@ -19,6 +19,7 @@ from gateway.backends import Backend, Unreachable
 from gateway.clips import FETCH_SECONDS, Unfetched
 from gateway.clock import Clock
 from gateway.database import Database
+from gateway.deployed import ANOTHER, another
 from gateway.rows import progress_of
 from gateway.side_by_side import work_off
 from gateway.states import Output
@@ -251,9 +252,17 @@ class Reconciler:
             row.execution_ms = execution_ms if execution_ms is not None else row.execution_ms
             if row.began_at is None and row.state in LIVE:
                 row.began_at = now
-            transitions.finished(session, row, output, now)
+            row.checkpoint = output.checkpoint
+            sold = str(row.form["model"])
+            wrong = output.checkpoint not in (None, sold)
+            if wrong:
+                said = another(str(output.checkpoint), sold)
+                logger.error("%s is not sold as what it is: %s", seen.id, said)
+                transitions.no_video(session, row, "api_error", ANOTHER, now, worker_error=said)
+            else:
+                transitions.finished(session, row, output, now)
             deleted = row.deleted_at is not None
-        if deleted:
+        if deleted or wrong:
             self._delete_files(seen)
 
     def _delete_files(self, seen: Looked) -> None:
@@ -273,12 +282,9 @@ class Reconciler:
         logger.warning("%s ends without a video: %s", seen.id, over.worker_error)
         with self._locked(seen) as (session, row, now):
             row.queue_ms, row.execution_ms = over.queue_ms, over.execution_ms
-            if row.state == "cancelling":
-                transitions.cancelled(session, row, now)
-            else:
-                transitions.failed(
-                    session, row, over.error, over.sentence, now, worker_error=over.worker_error
-                )
+            transitions.no_video(
+                session, row, over.error, over.sentence, now, worker_error=over.worker_error
+            )
 
     def _stored(self, seen: Looked) -> Output | None:
         """The store's word for what goes on, and nothing from a store that is away for longer than

@@ -177,6 +177,7 @@ class GenerationRow(Table):
     troubled_at: Mapped[datetime | None]  # since when its result cannot be had
 
     progress: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    checkpoint: Mapped[str | None]  # that made it, as its worker said
     output: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     error_type: Mapped[str | None]
     error_message: Mapped[str | None] = mapped_column(Text)

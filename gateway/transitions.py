@@ -177,6 +177,22 @@ def failed(
     _tell(session, row, "failed", now)
 
 
+def no_video(
+    session: Session,
+    row: GenerationRow,
+    error: ErrorType,
+    sentence: str,
+    now: datetime,
+    *,
+    worker_error: str | None,
+) -> None:
+    """The worker has ended without what was asked for: as its owner wanted, or failed."""
+    if row.state == "cancelling":
+        cancelled(session, row, now)
+    else:
+        failed(session, row, error, sentence, now, worker_error=worker_error)
+
+
 def cancelled(session: Session, row: GenerationRow, now: datetime) -> None:
     """It has stopped: the credits go back."""
     if row.state not in LIVE:
