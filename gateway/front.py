@@ -13,11 +13,12 @@ from gateway.accounts import Accounts
 from gateway.api.limits import Buckets, Rate, Seats
 from gateway.api.reception import Content, Elsewhere, Health, Stored, Variant
 from gateway.backends import Backend, Rejected, Unreachable
+from gateway.choice import nearest_shape
 from gateway.clock import Clock
 from gateway.database import Database
 from gateway.deployed import last_told
 from gateway.desk import Account, Credits, Form, LedgerEntry, Page, Quote, Session, Upload
-from gateway.forms import Order, nearest_shape, read_order
+from gateway.forms import Order, read_order
 from gateway.generations import Generations, draw_seed
 from gateway.metrics import Levels
 from gateway.offer_view import Offer

@@ -108,6 +108,36 @@ def test_all_problems_are_found_at_once_each_at_its_field():
     assert "choose a resolution" in found["width"].message
 
 
+def test_each_problem_is_told_with_what_the_chosen_model_takes_however_many_there_are():
+    found = problems(
+        "tiny", prompt="", mode="turbo", resolution="720p", fps=240, duration=400,
+        aspect_ratio="2:1", seed=-1, detailer=1, guidance_scale=3.0,
+        loras=[{"source": "nope"}],
+    )  # fmt: skip
+    assert {name: problem.allowed for name, problem in found.items()} == {
+        "mode": ("fast", "pro"),
+        "resolution": ("192p",),
+        "fps": (24, 25),
+        "duration": (1, 2, 3, 4, 5),
+        "aspect_ratio": ("auto", "16:9", "9:16", "1:1", "4:3", "3:4", "21:9"),
+        "prompt": None,
+        "seed": None,
+        "detailer": None,
+        "loras": None,  # `guidance_scale` is no fault where the mode may be meant to be pro
+    }
+    assert "not available at 192p; choose one of 1, 2, 3" in found["duration"].message
+    assert "those for tiny are dolly_in" in found["loras"].message
+
+
+def test_what_a_field_may_be_is_told_by_the_others_that_are_right():
+    at_1080p = problems(prompt="a", mode="turbo", resolution="1080p", duration=20)
+    assert max(at_1080p["duration"].allowed) == 10
+    unknown = problems(prompt="a", mode="fast", resolution="8k", fps=30, duration=21)
+    assert max(unknown["duration"].allowed) == 20
+    assert unknown["fps"].allowed == (24, 25)
+    assert set(problems(prompt="a", fps=60, duration=20)) == {"fps"}
+
+
 @pytest.mark.parametrize(
     ("form", "field"),
     [
