@@ -198,6 +198,21 @@ def test_a_picture_decides_the_shape_of_a_size_that_the_worker_has_no_name_for()
     assert order(prompt="a", image=UPLOAD, facts=facts).form["aspect_ratio"] == "auto"
 
 
+@pytest.mark.parametrize("checkpoint", ["ltx-2.3", "tiny"])
+def test_a_picture_that_would_be_cut_is_told_of_in_the_estimate(checkpoint):
+    sizes = {UPLOAD: (1600, 900), "upload://upl_2": (900, 1600)}
+    facts = {
+        name: PictureFacts(width=wide, height=high, sha256="0" * 64)
+        for name, (wide, high) in sizes.items()
+    }
+    both = {"prompt": "a", "image": UPLOAD, "last_image": "upload://upl_2", "facts": facts}
+    (note,) = order(checkpoint, **both).actual.notes
+    assert note.startswith("last_image is 900x1600 and the frame")
+    tall = order(checkpoint, aspect_ratio="9:16", **both).actual.notes
+    assert [each.split()[0] for each in tall] == ["image"]
+    assert order(checkpoint, **both | {"last_image": UPLOAD}).actual.notes == ()
+
+
 def test_pictures_go_by_all_their_names():
     asked = order(prompt="a", image_uri="https://x/y.png", last_frame_uri="https://x/z.png")
     assert asked.form["image"] == "https://x/y.png"
