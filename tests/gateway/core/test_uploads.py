@@ -12,8 +12,8 @@ from PIL.PngImagePlugin import PngInfo
 from sqlalchemy import select
 
 from gateway.backends.runpod import MOST_BYTES as MOST_OF_A_JOB
+from gateway.enhancing import ENHANCED_AT_ONCE
 from gateway.forms import UPLOAD
-from gateway.front import ENHANCED_AT_ONCE
 from gateway.refusals import Limited, NotFound, Problems, TooLarge, Unavailable
 from gateway.stores import PICTURES, StoreFailed
 from gateway.tables import UploadRow
@@ -276,7 +276,8 @@ def test_a_store_that_is_away_is_no_broken_form(house, monkeypatch):
 
 def test_prompts_that_wait_for_a_worker_leave_room_for_other_calls(house):
     house.runpod.enhanced = "{prompt}, at dawn"
-    everyone, one = house.desk._enhanced, house.desk._enhanced_by_one
+    enhancing = house.desk._enhancing
+    everyone, one = enhancing.everyone, enhancing.each
     mine = one.seat(house.account.id), one.seat(house.account.id)
     with mine[0], mine[1], pytest.raises(Limited, match="2 prompts are being enriched"):
         house.desk.enhance(house.account, "a heron")
