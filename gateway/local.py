@@ -3,6 +3,7 @@
 import logging
 import socket
 import threading
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import cast
@@ -22,6 +23,7 @@ from gateway.opening import open_store
 from gateway.server import address, run, server_of
 from gateway.stores import Store
 from gateway.tables import GenerationRow
+from gateway.transitions import CUT_OFF
 from ltx2.errors import ConfigError
 from ltx2.gateway_settings import GatewaySettings, Modes
 from ltx2.serve.server import listen
@@ -82,9 +84,12 @@ def open_app(
     )
     core = cast("Core", app.state.core)
     fill_up(core)
-    if count := take_again(core, store, SystemClock().now()):
+    taken = take_again(core, store, SystemClock().now())
+    if count := taken.again:
         videos = "1 video that was" if count == 1 else f"{count} videos that were"
         say(f"{videos} under way at the last end: begun again")
+    for name in taken.given_up:
+        say(f"{name} is given up. {CUT_OFF}")
     return app
 
 
@@ -132,18 +137,29 @@ def fill_up(core: Core) -> None:
             core.accounts.revoke(key.id)
 
 
-def take_again(core: Core, store: Store, now: datetime) -> int:
-    """Queue what a worker had that is gone with all its jobs; how many those are.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenAgain:
+    """What became of what was under way."""
+
+    again: int  # how many wait anew
+    given_up: tuple[str, ...] = ()  # ids of those that one worker too many ended with
+
+
+def take_again(core: Core, store: Store, now: datetime) -> TakenAgain:
+    """Queue what a worker had that is gone with all its jobs, and give up what it seems to end of.
 
     What it finished is in the store, and is found there by the first look.
     """
-    count = 0
+    again, given_up = 0, list[str]()
     with core.database.write() as session:
         for row in _under_way(session):
-            if clips.stored(store, row.id) is None:
-                transitions.worker_gone(row, now)
-                count += 1
-    return count
+            if clips.stored(store, row.id) is not None:
+                continue
+            if transitions.worker_gone(session, row, now):
+                again += 1
+            else:
+                given_up.append(row.id)
+    return TakenAgain(again=again, given_up=tuple(given_up))
 
 
 def _under_way(session: Session) -> list[GenerationRow]:

@@ -19,11 +19,16 @@ def open_backend(settings: GatewaySettings) -> Backend:
             "LTX2_GATEWAY_WORKER is missing: the id of a RunPod endpoint, or the address of "
             "`ltx2 serve` such as http://127.0.0.1:8000/v2/local"
         )
-    if "://" in worker and not worker.startswith(JOBS):
+    if not reaches_runpod(worker):
         return RunPod(worker, keys.serve_key)
     if keys.api_key is None:
         raise ConfigError("RUNPOD_API_KEY is missing, without which RunPod takes no job")
     return RunPod(worker if "://" in worker else f"{JOBS}/{worker}", keys.api_key)
+
+
+def reaches_runpod(worker: str) -> bool:
+    """Whether a `LTX2_GATEWAY_WORKER` is RunPod's, and no machine of one's own."""
+    return "://" not in worker or worker.startswith(JOBS)
 
 
 def open_store(settings: GatewaySettings) -> Store:

@@ -17,6 +17,7 @@ from gateway.app import create_app
 from gateway.clock import SystemClock
 from gateway.core import build
 from gateway.database import sqlite_file
+from gateway.deployed import refuse_another
 from gateway.loops import SWITCH_SECONDS
 from gateway.opening import open_backend, open_store
 from ltx2.extent import Limits
@@ -38,6 +39,7 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
     """Serve the gateway that the environment describes. Raises ConfigError for what is missing."""
     gateway, limits = GatewaySettings.from_env(), settings.limits()
     backend, store = open_backend(gateway), open_store(gateway)
+    refuse_another(gateway)
     assert gateway.database is not None
     file = sqlite_file(gateway.database)
     with contextlib.nullcontext() if file is None else _only_process(file):

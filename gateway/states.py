@@ -42,6 +42,7 @@ class Output:
     bytes: int
     sha256: str
     warnings: tuple[str, ...]  # sentences of the worker
+    checkpoint: str | None = None  # that made it; None where the worker did not say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -164,6 +164,8 @@ class GenerationRow(Table):
     job_id: Mapped[str | None] = mapped_column(index=True)
     surplus_jobs: Mapped[list[str]] = mapped_column(JSON, default=list)  # still to be cancelled
     attempts: Mapped[int] = mapped_column(default=0)  # submissions that were begun
+    # Times that a worker of this machine ended while it made this; waiting does not count.
+    cut_off: Mapped[int] = mapped_column(default=0)
     submitted_at: Mapped[datetime | None]  # the last of them
     began_at: Mapped[datetime | None]
     cancel_asked_at: Mapped[datetime | None]
@@ -176,6 +178,7 @@ class GenerationRow(Table):
     troubled_at: Mapped[datetime | None]  # since when its result cannot be had
 
     progress: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    checkpoint: Mapped[str | None]  # that made it, as its worker said
     output: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     error_type: Mapped[str | None]
     error_message: Mapped[str | None] = mapped_column(Text)

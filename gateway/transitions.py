@@ -17,6 +17,9 @@ from gateway.states import ErrorType, Output
 from gateway.tables import LIVE, GenerationRow
 from gateway.webhooks.outgoing.events import new_event
 
+MOST_CUT_OFF = 3  # workers that may end while they make one video
+CUT_OFF = "The worker ended three times while it made this video."
+
 
 def locked(session: Session, generation_id: str) -> GenerationRow | None:
     """A row that nobody else changes until the transaction ends."""
@@ -58,14 +61,23 @@ def submission_refused(row: GenerationRow, now: datetime, *, pause: timedelta) -
         _changed(row)
 
 
-def worker_gone(row: GenerationRow, now: datetime) -> None:
-    """The worker that had it is gone with its queue, and left no video: it waits anew."""
-    if row.state in ("submitted", "running"):
-        row.state = "queued"
-        row.job_id = row.submitted_at = row.deadline_at = row.began_at = row.progress = None
-        row.hinted_at = row.troubled_at = None
-        row.next_check_at = now
-        _changed(row)
+def worker_gone(session: Session, row: GenerationRow, now: datetime) -> bool:
+    """The worker that had it is gone with its queue, and left no video: it waits anew, and does not
+    where that worker is the last of MOST_CUT_OFF that ended while it was at this one. Whether it
+    waits.
+    """
+    if row.state not in ("submitted", "running"):
+        return False
+    row.cut_off += row.began_at is not None
+    if row.cut_off >= MOST_CUT_OFF:
+        failed(session, row, "api_error", CUT_OFF, now, worker_error="the worker ended with it")
+        return False
+    row.state = "queued"
+    row.job_id = row.submitted_at = row.deadline_at = row.began_at = row.progress = None
+    row.hinted_at = row.troubled_at = None
+    row.next_check_at = now
+    _changed(row)
+    return True
 
 
 def submission_accepted(
@@ -163,6 +175,22 @@ def failed(
     _end(row, "failed", now)
     ledger.release(session, row, now)
     _tell(session, row, "failed", now)
+
+
+def no_video(
+    session: Session,
+    row: GenerationRow,
+    error: ErrorType,
+    sentence: str,
+    now: datetime,
+    *,
+    worker_error: str | None,
+) -> None:
+    """The worker has ended without what was asked for: as its owner wanted, or failed."""
+    if row.state == "cancelling":
+        cancelled(session, row, now)
+    else:
+        failed(session, row, error, sentence, now, worker_error=worker_error)
 
 
 def cancelled(session: Session, row: GenerationRow, now: datetime) -> None:

@@ -78,6 +78,12 @@ class Backend(Protocol):
         """A richer prompt. Raises Rejected where the worker cannot, Unreachable."""
         ...
 
+    def facts(self, *, seconds: float) -> Mapping[str, Any]:
+        """What a worker says of itself, its `model` and `modes` among it; on a platform this may
+        start one. Raises Rejected where it cannot, Unreachable.
+        """
+        ...
+
     def health(self) -> Health:
         """Whether jobs are taken."""
         ...
