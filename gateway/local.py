@@ -4,6 +4,7 @@ import logging
 import socket
 import threading
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +20,7 @@ from gateway.backends.local import Model, ServeChild
 from gateway.clock import SystemClock
 from gateway.core import Core
 from gateway.opening import open_store
+from gateway.parts import Parts
 from gateway.server import address, run, server_of
 from gateway.stores import Store
 from gateway.tables import GenerationRow
@@ -70,19 +72,18 @@ def open_app(
 ) -> FastAPI:
     """The gateway over the child, with its one account."""
     local = local_settings(folder, model, worker=child.url)
-    store = open_store(local)
-    app = create_app(
-        local,
-        backend=child.backend(),
-        store=store,
+    parts = Parts(
+        settings=local,
+        backend=child.backend,
+        store=partial(open_store, local),
         clock=SystemClock(),
         limits=settings.limits(),
         hook_url=url,
-        local_account=ACCOUNT,
     )
+    app = create_app(parts, local_account=ACCOUNT)
     core = cast("Core", app.state.core)
     fill_up(core)
-    if count := take_again(core, store, SystemClock().now()):
+    if count := take_again(core, core.store, parts.clock.now()):
         videos = "1 video that was" if count == 1 else f"{count} videos that were"
         say(f"{videos} under way at the last end: begun again")
     return app
