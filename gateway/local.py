@@ -21,7 +21,7 @@ from gateway.clock import SystemClock
 from gateway.core import Core
 from gateway.opening import open_store
 from gateway.parts import Parts
-from gateway.server import address, run, server_of
+from gateway.server import address, ended_by_signals, run, server_of
 from gateway.stores import Store
 from gateway.tables import GenerationRow
 from ltx2.errors import ConfigError
@@ -162,9 +162,9 @@ def serve_beside(
     threading.Thread(
         target=_watch, args=(child, server, ended), name="worker watch", daemon=True
     ).start()
-    lines(url)
-    say(f"the studio is open at {url}; its data are in {folder}; Ctrl-C ends it")
-    with (folder / "gateway.log").open("w", encoding="utf-8") as log:
+    with ended_by_signals(server), (folder / "gateway.log").open("w", encoding="utf-8") as log:
+        lines(url)
+        say(f"the studio is open at {url}; its data are in {folder}; Ctrl-C ends it")
         written = logs.configure(stream=log)
         try:
             run(server, listening)

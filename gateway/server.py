@@ -52,12 +52,12 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
     file = sqlite_file(gateway.database)
     with contextlib.nullcontext() if file is None else _only_process(file):
         # PostgreSQL takes any number of processes: one answers, another one works.
-        apart: Main | None = partial(_work, parts) if file is None else None
+        apart: Main | None = partial(serve_loops, parts) if file is None else None
         _serve(create_app(parts, apart=apart), gateway, host=host, port=port)
     return DONE
 
 
-def _work(parts: Parts, wakes: Connection, telling: Connection) -> None:
+def serve_loops(parts: Parts, wakes: Connection, telling: Connection) -> None:
     """The loops, in a process of their own."""
     _log(parts.settings)
     live(parts, wakes, telling)
@@ -80,8 +80,10 @@ def _serve(app: FastAPI, gateway: GatewaySettings, *, host: str, port: int) -> N
             "note: without LTX2_GATEWAY_PUBLIC_URL the worker's platform cannot tell of a job's "
             "end; jobs are looked at now and then"
         )
-    lines(address(listening, host))
-    run(server_of(app), listening)
+    server = server_of(app)
+    with ended_by_signals(server):
+        lines(address(listening, host))
+        run(server, listening)
 
 
 def _log(gateway: GatewaySettings) -> None:
@@ -144,7 +146,7 @@ def server_of(app: FastAPI) -> Server:
 def run(server: Server, listening: socket.socket) -> None:
     """Answer until SIGINT or SIGTERM; the loops finish their turns. Exits with 1 on failure."""
     sys.setswitchinterval(SWITCH_SECONDS)
-    with _ended_by_signals(server):
+    with ended_by_signals(server):
         try:
             server.run(sockets=[listening])
         except SystemExit:  # with a code of uvicorn's own; its log says why
@@ -152,8 +154,8 @@ def run(server: Server, listening: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def _ended_by_signals(server: Server) -> Iterator[None]:
-    """From here on, that is: one that comes before the server runs ends it once it does."""
+def ended_by_signals(server: Server) -> Iterator[None]:
+    """SIGINT and SIGTERM end the server; one that comes before it runs, once it does."""
     kinds = (signal.SIGINT, signal.SIGTERM)
     before = {kind: signal.signal(kind, server.handle_exit) for kind in kinds}
     try:
