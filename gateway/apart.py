@@ -67,8 +67,11 @@ class Apart:
                     os.write(self._wakes.fileno(), _LETTERS[name])
 
     def close(self) -> None:
-        """Let each loop finish its turn, and end the process."""
+        """Let each loop finish its turn, and end the process; at once where it still begins."""
         self._leave.set()
+        with self._lock:
+            if self._process is not None and self._worked_at is None:
+                self._process.kill()
         self._hang_up()
         self._keeper.join(LEAVE_SECONDS)
         with self._lock:
@@ -97,7 +100,7 @@ class Apart:
         """One process from its start to its end: whether its loops ran, and how it ended."""
         process, told = self._begun()
         if self._leave.is_set():
-            self._hang_up()
+            process.kill()
         try:
             worked = self._listen(told)
         finally:

@@ -25,6 +25,11 @@ def end(wakes, telling):
     """Nothing."""
 
 
+def begin(wakes, telling):
+    """Never come to work."""
+    threading.Event().wait()
+
+
 def work_once(wakes, telling):
     """Say that it works, and end."""
     from gateway.apart import Told

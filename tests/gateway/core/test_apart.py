@@ -137,6 +137,15 @@ def test_a_process_that_does_not_end_is_killed(kept, monkeypatch, caplog):
 
 
 @pytest.mark.slow
+def test_a_process_that_still_begins_is_not_waited_for(kept, caplog):
+    works = kept(apart_mains.begin)
+    until(lambda: multiprocessing.active_children() != [])
+    works.close()
+    assert multiprocessing.active_children() == []
+    assert caplog.text == ""
+
+
+@pytest.mark.slow
 def test_the_signals_of_a_terminal_are_kept_from_the_process_from_its_start(kept):
     counts = apart_mains.Heard()
     works = kept(apart_mains.tell_mask, counts)
