@@ -5,6 +5,7 @@ import socket
 import threading
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -20,7 +21,8 @@ from gateway.backends.local import Model, ServeChild
 from gateway.clock import SystemClock
 from gateway.core import Core
 from gateway.opening import open_store
-from gateway.server import address, run, server_of
+from gateway.parts import Parts
+from gateway.server import address, ended_by_signals, run, server_of
 from gateway.stores import Store
 from gateway.tables import GenerationRow
 from gateway.transitions import CUT_OFF
@@ -72,19 +74,18 @@ def open_app(
 ) -> FastAPI:
     """The gateway over the child, with its one account."""
     local = local_settings(folder, model, worker=child.url)
-    store = open_store(local)
-    app = create_app(
-        local,
-        backend=child.backend(),
-        store=store,
+    parts = Parts(
+        settings=local,
+        backend=child.backend,
+        store=partial(open_store, local),
         clock=SystemClock(),
         limits=settings.limits(),
         hook_url=url,
-        local_account=ACCOUNT,
     )
+    app = create_app(parts, local_account=ACCOUNT)
     core = cast("Core", app.state.core)
     fill_up(core)
-    taken = take_again(core, store, SystemClock().now())
+    taken = take_again(core, core.store, parts.clock.now())
     if count := taken.again:
         videos = "1 video that was" if count == 1 else f"{count} videos that were"
         say(f"{videos} under way at the last end: begun again")
@@ -177,9 +178,9 @@ def serve_beside(
     threading.Thread(
         target=_watch, args=(child, server, ended), name="worker watch", daemon=True
     ).start()
-    lines(url)
-    say(f"the studio is open at {url}; its data are in {folder}; Ctrl-C ends it")
-    with (folder / "gateway.log").open("w", encoding="utf-8") as log:
+    with ended_by_signals(server), (folder / "gateway.log").open("w", encoding="utf-8") as log:
+        lines(url)
+        say(f"the studio is open at {url}; its data are in {folder}; Ctrl-C ends it")
         written = logs.configure(stream=log)
         try:
             run(server, listening)

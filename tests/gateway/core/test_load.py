@@ -9,7 +9,7 @@ from benchmarks.gateway_load import ACCOUNTS, CREDITS, Load, carry_out, disagree
 from gateway.tables import AccountRow
 
 SHORT = Load(clients=12, seconds=8, think=2.4, most_ms=None)  # five creations a second
-MOST_MS = 1000.0  # for creating, of nineteen in twenty; it takes a twentieth of that
+MOST_MS = 300.0  # for creating, of nineteen in twenty
 TRIES = 3  # the machine may have been at something else
 
 
@@ -42,7 +42,7 @@ def test_clients_platform_receivers_and_ledger_agree_after_a_load(loaded):
 
 
 @pytest.mark.slow
-def test_creating_does_not_come_to_take_seconds(loaded, load):
+def test_creating_does_not_come_to_take_long(loaded, load):
     took = [loaded["create_p95_ms"]]
     while took[-1] > MOST_MS and len(took) < TRIES:
         took.append(load()["create_p95_ms"])
