@@ -62,6 +62,7 @@ def studio(settings: Settings, *, port: int, checkpoint: str | None, folder: Pat
                 tell(model)
                 app = open_app(settings, child, model, folder=folder, url=url)
                 serve_beside(app, child, listening, url, folder)
+                put_down(cast("Core", app.state.core))
             finally:
                 child.stop()
     finally:
@@ -161,6 +162,14 @@ def take_again(core: Core, store: Store, now: datetime) -> TakenAgain:
             else:
                 given_up.append(row.id)
     return TakenAgain(again=again, given_up=tuple(given_up))
+
+
+def put_down(core: Core) -> None:
+    """Note of what the worker is at that it is stopped: it does not end by that video."""
+    with core.database.write() as session:
+        for row in _under_way(session):
+            transitions.worker_stopped(row)
+    core.database.close()
 
 
 def _under_way(session: Session) -> list[GenerationRow]:

@@ -80,6 +80,13 @@ def worker_gone(session: Session, row: GenerationRow, now: datetime) -> bool:
     return True
 
 
+def worker_stopped(row: GenerationRow) -> None:
+    """The worker that is at it was told to end, which says nothing against the video."""
+    if row.state == "running":
+        row.state, row.began_at, row.progress = "submitted", None, None
+        _changed(row)
+
+
 def submission_accepted(
     row: GenerationRow, job_id: str, now: datetime, *, pause: timedelta
 ) -> bool:

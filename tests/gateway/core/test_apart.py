@@ -121,6 +121,7 @@ def test_a_process_that_stands_still_is_not_held_to_work(kept, monkeypatch):
     process = psutil.Process(child.pid)
     process.suspend()
     until(lambda: not works.alive)
+    assert process.is_running()
     process.resume()
     until(lambda: works.alive)
 

@@ -1,6 +1,6 @@
 """gateway.local: what a worker had that is gone with all its jobs, as a studio starts again."""
 
-from gateway.local import take_again
+from gateway.local import put_down, take_again
 from gateway.transitions import CUT_OFF, MOST_CUT_OFF
 from tests.gateway.house import COST, CREDITS
 
@@ -47,6 +47,17 @@ def test_a_video_that_three_workers_ended_with_is_given_up_and_costs_nothing(hou
     assert house.see(waits).status == "queued"
     assert house.balance() == (CREDITS - COST, COST)
     assert again(house) == (0, ())  # it is told once; what waits was not with the worker
+
+
+def test_an_end_in_order_is_not_counted_against_the_video_that_is_being_made(house):
+    name = house.create().id
+    for _ in range(MOST_CUT_OFF + 1):
+        begun(house, name)
+        house.core.close()
+        put_down(house.core)
+        assert again(house) == (1, ())
+    assert house.row(name).cut_off == 0
+    assert house.balance() == (CREDITS - COST, COST)
 
 
 def test_waiting_between_does_not_clear_the_count(house):

@@ -33,7 +33,7 @@ class Gateway(Site):
         )
         film = (PAINTED.width, PAINTED.height, PAINTED.frames, PAINTED.fps)
         self.runpod.film = Film(mp4(PAINTED), *film)
-        self.core.start()
+        self.core.works.start()
 
     def made(self):
         """The generations there are."""
