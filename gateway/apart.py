@@ -9,8 +9,9 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 
 from gateway.core import Core, Counts
 from gateway.loops import SWITCH_SECONDS, Loops
@@ -36,6 +37,7 @@ class Apart:
         self._counts = counts
         self._lock = threading.Lock()
         self._wakes: Connection | None = None
+        self._process: BaseProcess | None = None
         self._works = threading.Event()
         self._leave = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="gateway-apart", daemon=True)
@@ -66,7 +68,13 @@ class Apart:
         """Let each loop finish its turn, and end the process."""
         self._leave.set()
         self._hang_up()
-        self._keeper.join(LEAVE_SECONDS + PAUSE_SECONDS)
+        self._keeper.join(LEAVE_SECONDS)
+        with self._lock:
+            stuck = self._process
+        if stuck is not None:
+            logger.error("the process of the loops did not end in %g s; killed", LEAVE_SECONDS)
+            stuck.kill()
+            self._keeper.join(LEAVE_SECONDS)
 
     def _keep(self) -> None:
         while not self._leave.is_set():
@@ -86,6 +94,8 @@ class Apart:
         told, telling = context.Pipe(duplex=False)
         os.set_blocking(wakes.fileno(), False)
         process = context.Process(target=self._main, args=(heard, telling), name="gateway-loops")
+        # Its own first start would take the signals' block off again.
+        resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _QUIET)  # which the process inherits
         try:
             process.start()
@@ -98,7 +108,7 @@ class Apart:
             heard.close()
             telling.close()
         with self._lock:
-            self._wakes = wakes
+            self._wakes, self._process = wakes, process
         if self._leave.is_set():
             self._hang_up()
         try:
@@ -111,6 +121,8 @@ class Apart:
             if process.is_alive():
                 process.kill()
                 process.join()
+            with self._lock:
+                self._process = None
         return process.exitcode
 
     def _listen(self, told: Connection) -> None:

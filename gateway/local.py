@@ -35,8 +35,6 @@ KEY_NAME = "this machine's studio"
 # Nobody pays here: prices stay on the page as they are elsewhere, and never run out.
 CREDITS, LEAST = 1_000_000_000, 1_000_000
 FREE = "a studio on your own machine is free; they are filled up at every start"
-MOST_BEGUN = 3  # times that a video is begun before it is given up
-ENDED = "The studio ended each time while this video was made. Try it shorter or smaller."
 DAY, WEEK = 86_400, 604_800  # seconds; a slow machine may take its time, and the night may pass
 
 
@@ -142,13 +140,7 @@ def take_again(core: Core, store: Store, now: datetime) -> int:
     count = 0
     with core.database.write() as session:
         for row in _under_way(session):
-            if clips.stored(store, row.id) is not None:
-                continue
-            if row.attempts >= MOST_BEGUN:
-                # It may be what ends the worker, which the studio would then never outlive.
-                said = f"the studio ended {row.attempts} times while this was made"
-                transitions.failed(session, row, "api_error", ENDED, now, worker_error=said)
-            else:
+            if clips.stored(store, row.id) is None:
                 transitions.worker_gone(row, now)
                 count += 1
     return count

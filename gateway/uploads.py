@@ -21,6 +21,7 @@ from gateway.tables import GenerationRow, UploadRow
 from ltx2.errors import Ltx2Error
 from ltx2.extent import PictureFacts
 from ltx2.media.picture import decode
+from ltx2.request import PICTURES
 
 KEPT = timedelta(days=7)
 LOOKED_FOR = timedelta(days=1)  # before its end: whether a generation names it, which keeps it on
@@ -176,12 +177,12 @@ class Uploads:
         """Those that a generation names stay, so that it can be made again, until it is deleted."""
         now = self._clock.now()
         ending = UploadRow.expires_at <= now + LOOKED_FOR
-        for field in ("image", "last_image"):
-            named = select(GenerationRow.form[field].as_string()).where(
-                GenerationRow.deleted_at.is_(None),
-                GenerationRow.account_id.in_(select(UploadRow.account_id).where(ending)),
-            )
-            with self._database.write() as session:
+        with self._database.write() as session:
+            for field in PICTURES:
+                named = select(GenerationRow.form[field].as_string()).where(
+                    GenerationRow.deleted_at.is_(None),
+                    GenerationRow.account_id.in_(select(UploadRow.account_id).where(ending)),
+                )
                 session.execute(
                     update(UploadRow)
                     .where(ending, (literal(UPLOAD) + UploadRow.id).in_(named))

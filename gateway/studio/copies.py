@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import get_args
 
-from ltx2.request import Resolution
+from ltx2.request import PICTURES, Resolution
 
 _KEY = "GATEWAY_KEY"  # no LTX2_ variable: those are settings, and this one is none
 
@@ -44,7 +44,7 @@ def copies(form: Mapping[str, object], origin: str) -> tuple[Copy, ...]:
 
 
 def _pictures(form: Mapping[str, object]) -> list[str]:
-    return [name for name in ("image", "last_image") if name in form]
+    return [name for name in PICTURES if name in form]
 
 
 def _curl(form: Mapping[str, object], origin: str) -> str:
@@ -92,7 +92,7 @@ def _command(form: Mapping[str, object]) -> str:
             continue  # a size that a toy's own model has by itself
         if name == "model":
             option = "--checkpoint"
-        if name in ("image", "last_image"):
+        if name in PICTURES:
             parts.append(f"{option}-path {name.replace('image', 'frame').replace('_', '-')}.png")
         elif isinstance(value, bool):
             parts.append(option if value else option.replace("--", "--no-", 1))

@@ -101,7 +101,8 @@ async function ended(jobs) {
   else if (staged) await renewStage(staged);
   else if (library) await renewLibrary(library);
   for (const job of jobs) tell(job);
-  if (line && staged?.id === line.dataset.job) endLine(line, staged);
+  // Once: a cancel and a look, or two looks, may tell of one end.
+  if (line?.matches("[data-live]") && staged?.id === line.dataset.job) endLine(line, staged);
   if (staged) document.title = `${staged.headline ?? "Gone"} · ltx2 studio`;
   // What could not be renewed is not asked about for ever.
   for (const each of live()) if (jobs.some((job) => job.id === each.dataset.job)) delete each.dataset.live;

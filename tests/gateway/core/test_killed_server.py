@@ -199,6 +199,7 @@ def test_loops_end_with_the_process_that_answers(town_on_postgresql, sent):
 @pytest.mark.slow
 def test_a_terminal_ends_both_processes_in_order(town_on_postgresql):
     server = town_on_postgresql.serve()
+    loops_of(server)
     os.killpg(server.process.pid, signal.SIGINT)  # as Ctrl-C does
     assert server.process.wait(60) == 0
     assert "Traceback" not in server.said()
