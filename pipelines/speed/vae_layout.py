@@ -8,7 +8,7 @@ made once, in the layout that the convolution wants, with the same frames in it.
 channels lie together then, are one kernel instead of six.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from diffusers.models.autoencoders.autoencoder_kl_ltx2 import (
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipelines.speed import winograd
 from pipelines.speed.levers import Layout
 from pipelines.speed.rotary import replaced_forward
 
@@ -67,10 +68,15 @@ def _convolving(module: Any) -> Callable[..., Tensor]:  # noqa: ANN401 - attribu
     # Edges that are mirrored are written with the frames, or they would be another copy.
     mirrored = conv.padding[1:] if conv.padding_mode == "reflect" else (0, 0)
     padding = (0, 0, 0) if any(mirrored) else conv.padding
+    planes: Sequence[Tensor] = ()
 
     def forward(hidden_states: Tensor, causal: bool = True) -> Tensor:
+        nonlocal planes
         before, after = (size - 1, 0) if causal else ((size - 1) // 2, (size - 1) // 2)
         x = padded(hidden_states, before, after, *mirrored)
+        if winograd.suits(conv, x):
+            planes = planes or winograd.planes(conv.weight)
+            return winograd.convolved(x, planes, conv, *padding[1:])
         if x.device.type == "cpu" and torch.backends.mkldnn.is_available():
             # What torch itself takes for all but small tensors, on which it is up to four times
             # as fast as what torch takes there.
