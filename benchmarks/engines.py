@@ -2,19 +2,18 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 Mode = Literal["fast", "pro"]
-# A process's device and its share of the cores.
-Seat = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +25,28 @@ class Order:
     mode: Mode
 
 
-def seats(device: torch.device) -> Sequence[Seat]:
+# Loads, in the process where it is called, what makes clips into the file.
+Load = Callable[[Path], Callable[[Order], object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A process: what it loads, and its share of the cores."""
+
+    load: Load
+    threads: int
+
+
+def seats(device: torch.device, weights: str, mode: Mode) -> Sequence[Seat]:
     """An engine for every GPU; without one, an engine for every core."""
     cores = os.cpu_count() or 1
     if device.type == "cuda":
         count = torch.cuda.device_count()
-        return [(f"cuda:{number}", max(1, cores // count)) for number in range(count)]
-    return [(device.type, 1)] * cores
+        return [
+            Seat(partial(_engine, weights, mode, f"cuda:{number}"), max(1, cores // count))
+            for number in range(count)
+        ]
+    return [Seat(partial(_engine, weights, mode, device.type), 1)] * cores
 
 
 class Engines:
@@ -55,12 +69,12 @@ class Engines:
 
 
 @contextmanager
-def running(weights: str, mode: Mode, places: Sequence[Seat]) -> Iterator[Engines]:
-    """Engines on these devices, loaded; they end with the block."""
+def running(places: Sequence[Seat]) -> Iterator[Engines]:
+    """Engines in processes of their own, loaded; they end with the block."""
     context = get_context("spawn")
     pairs = [context.Pipe() for _ in places]
     processes = [
-        context.Process(target=_serve, args=(theirs, weights, mode, *place))
+        context.Process(target=_serve, args=(theirs, place))
         for (_, theirs), place in zip(pairs, places, strict=True)
     ]
     try:
@@ -82,15 +96,15 @@ def running(weights: str, mode: Mode, places: Sequence[Seat]) -> Iterator[Engine
                 process.join()
 
 
-def _serve(line: Connection, weights: str, mode: Mode, device: str, threads: int) -> None:
+def _serve(line: Connection, place: Seat) -> None:
     """One engine's process: says that it is ready, then makes what it is sent until None comes.
 
     It answers with what went wrong, or with nothing.
     """
-    torch.set_num_threads(threads)
+    torch.set_num_threads(place.threads)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            make = _maker(weights, mode, device, Path(folder) / "clip.mp4")
+            make = place.load(Path(folder) / "clip.mp4")
         except Exception as error:
             line.send(repr(error))
             raise
@@ -105,7 +119,7 @@ def _serve(line: Connection, weights: str, mode: Mode, device: str, threads: int
             line.send("")
 
 
-def _maker(weights: str, mode: Mode, device: str, target: Path) -> Any:  # noqa: ANN401 - a function
+def _engine(weights: str, mode: Mode, device: str, target: Path) -> Callable[[Order], object]:
     import ltx2
     from ltx2.delivery.file import ToFile
     from ltx2.session import generate

@@ -28,7 +28,7 @@ from pipelines.checkpoints.files import find
 from pipelines.checkpoints.headers import CheckpointError
 from pipelines.checkpoints.load import refuse_twice
 from pipelines.components import Components
-from pipelines.memory.heap import keep_freed_memory
+from pipelines.memory import heap
 from pipelines.models import Checkpoint
 from pipelines.plan import Mode, Plan, RestorePlan
 from pipelines.prompts import DEFAULT_NEGATIVE
@@ -154,8 +154,8 @@ class Engine:
         )
         if target.type == "cuda":
             settings.keep_kernels()
-        else:
-            keep_freed_memory()
+        if heap.settled(components.levers.freed_memory, target) == "kept":
+            heap.keep_freed_memory()
         logger.info("passes are computed by %s", said_of(components.levers, target))
         told = settings.residency
         fit = fit_for(components, resolved.row, RESIDENCIES if told is None else (told,))

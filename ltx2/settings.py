@@ -22,6 +22,7 @@ Quantisation = Literal["none", "fp8", "int8"]
 Attention = Literal["auto", "default", "cudnn", "flash", "efficient", "math"]
 Blocks = Literal["auto", "stock", "plain", "triton", "compiled"]
 Layout = Literal["auto", "contiguous", "channels_last"]
+Freed = Literal["auto", "kept", "returned"]
 Preset = Literal[
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
 ]
@@ -144,6 +145,13 @@ class Settings:
         choice(Layout),
         "How the video decoder's tensors lie: `channels_last` or `contiguous`; `auto` is the "
         "first.",
+        default="auto",
+    )
+    freed_memory: Freed = row(
+        "LTX2_FREED_MEMORY",
+        choice(Freed),
+        "What becomes of memory that a pass on a CPU has freed: `kept` for the next one, up to 1 "
+        "GiB, or `returned` to the system; `auto` is `kept` on a CPU.",
         default="auto",
     )
     fp8_products: bool = row(
@@ -282,6 +290,7 @@ class Settings:
             blocks=self.blocks,
             batched_tokens=self.batched_tokens,
             vae_layout=self.vae_layout,
+            freed_memory=self.freed_memory,
             fp8_products=self.fp8_products,
         )
 

@@ -1,6 +1,7 @@
 """Many clips: how many a minute this machine makes, with all its cores or GPUs and with one engine.
 
-Stock diffusers stands beside it as its documentation runs it: in one process that has all cores.
+Stock diffusers stands beside it as its documentation runs it: in one process that has all cores,
+and on a CPU its own, since what an engine does with freed memory is done for its whole process.
 """
 
 import argparse
@@ -10,16 +11,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
-
-import torch
 
 from benchmarks.baselines import stock
 from benchmarks.baselines.stock import Stock
 from benchmarks.bench import PROMPT, Bench
 from benchmarks.card import ROOT
-from benchmarks.engines import Order, running, seats
+from benchmarks.engines import Order, Seat, running, seats
 from benchmarks.results import Findings
 from benchmarks.timing import Measured, Sample, in_turns, timed, wait
 from ltx2.delivery.file import ToFile
@@ -43,20 +44,17 @@ def measure(bench: Bench) -> Findings:
     """
     found = Findings()
     given = bench.arguments
-    places = seats(bench.device)
     works: dict[str, Measured] = {}
     with ExitStack() as open_things:
         if bench.random:
             found.notes.append("engines of their own and the command were not run: they read files")
-        elif len(places) > 1:
-            engines = open_things.enter_context(running(given.weights, given.mode, places))
+        elif len(places := seats(bench.device, given.weights, given.mode)) > 1:
+            engines = open_things.enter_context(running(places))
             works[f"{len(places)} engines"] = _clips(bench, engines.make)
         works[ONE] = _clips(bench, lambda orders: _one_engine(bench, orders))
-        if given.against != "none":
-            baseline = _baseline(bench, given.against, found)
-            if baseline is not None:
-                open_things.callback(baseline.close)
-                works[given.against] = _clips(bench, lambda orders: _stock(baseline, orders))
+        if given.against != "none" and _runs(bench, given.against, found):
+            make = open_things.enter_context(_baseline(bench, given.against))
+            works[given.against] = _clips(bench, make)
         samples = in_turns(works, given.runs, bench.tell)
     for name, runs in samples.items():
         _row(found, bench, name, runs)
@@ -98,32 +96,46 @@ def _one_engine(bench: Bench, orders: Sequence[Order]) -> None:
         execute(prepared, engine=bench.engine, deliver=target, progress=Progress(None))
 
 
-def _stock(baseline: Stock, orders: Sequence[Order]) -> None:
-    """So many clips of one request: it encodes its prompt anew for each pass by itself."""
-    with all_cores():
-        for _ in orders:
-            baseline.make()
-
-
-def _baseline(bench: Bench, name: str, found: Findings) -> Stock | None:
+def _runs(bench: Bench, name: str, found: Findings) -> bool:
     if name not in ("b0", "b1"):
         raise ValueError(f"{name!r} is no baseline of this scenario; there is b0 and b1")
     prepared = bench.prepared(mode=bench.arguments.mode)
     if reason := stock.missing(stock.KINDS[name], bench.engine, prepared):
         found.notes.append(f"{name} did not run: {reason}")
-        return None
-    return Stock(stock.KINDS[name], bench.engine, prepared, bench.scratch / f"{name}.mp4")
+    return not reason
 
 
 @contextmanager
-def all_cores() -> Iterator[None]:
-    """As many threads as torch takes by itself, whatever the environment says."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _baseline(bench: Bench, name: str) -> Iterator[Callable[[Sequence[Order]], None]]:
+    """Makes so many clips of one request: it encodes its prompt anew for each pass by itself."""
+    if bench.device.type == "cpu" and not bench.random:
+        load = partial(_load_stock, name, bench.arguments)
+        with running([Seat(load, os.cpu_count() or 1)]) as one:
+            yield one.make
+        return
+    baseline = _stock(bench, name, bench.scratch / f"{name}.mp4")
+
+    def make(orders: Sequence[Order]) -> None:
+        for _ in orders:
+            baseline.make()
+
+    with closing(baseline):
+        yield make
+
+
+def _load_stock(
+    name: str, arguments: argparse.Namespace, target: Path
+) -> Callable[[Order], object]:
+    bench = Bench(arguments=arguments, scratch=target.parent)
+    bench.settings = stock.as_shipped(bench.settings)
+    baseline = _stock(bench, name, target)
+    return lambda _: baseline.make()
+
+
+def _stock(bench: Bench, name: str, target: Path) -> Stock:
+    return Stock(
+        stock.KINDS[name], bench.engine, bench.prepared(mode=bench.arguments.mode), target
+    )
 
 
 def _command(bench: Bench) -> Sample:

@@ -3,9 +3,20 @@
 import ctypes
 import sys
 
+import torch
+
+from pipelines.speed.levers import Freed
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 MOST_IN_HEAP = 2**30  # bytes of a piece
 MOST_KEPT = 2**30  # bytes at the heap's end
+
+
+def settled(choice: Freed, device: torch.device) -> Freed:
+    """The choice, or for "auto" what is best on the device."""
+    if choice != "auto":
+        return choice
+    return "kept" if device.type == "cpu" else "returned"
 
 
 def keep_freed_memory() -> bool:

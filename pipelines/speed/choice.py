@@ -2,6 +2,7 @@
 
 import torch
 
+from pipelines.memory import heap
 from pipelines.speed import attention, blocks, vae_layout
 from pipelines.speed.levers import Levers
 
@@ -13,6 +14,7 @@ def said(levers: Levers, device: torch.device) -> dict[str, str | int]:
         "blocks": blocks.settled(levers.blocks, device),
         "batched_tokens": levers.batched_tokens,
         "vae_layout": vae_layout.settled(levers.vae_layout, device),
+        "freed_memory": heap.settled(levers.freed_memory, device),
         "fp8_products": levers.fp8_products,
     }
 

@@ -6,6 +6,7 @@ from typing import Literal
 Attention = Literal["auto", "default", "cudnn", "flash", "efficient", "math"]
 Blocks = Literal["auto", "stock", "plain", "triton", "compiled"]
 Layout = Literal["auto", "contiguous", "channels_last"]
+Freed = Literal["auto", "kept", "returned"]
 
 # Where two rows fit beside each other without the pass taking more memory than the refine pass that
 # follows it, which has four times the tokens; above it one row alone keeps a GPU busy.
@@ -18,8 +19,9 @@ class Levers:
 
     `attention` is the kernel that is tried first, `blocks` who computes a transformer block,
     `batched_tokens` the most video tokens, of all rows, with which guidance passes go as one batch
-    (0 sends each alone), `vae_layout` how the video decoder's tensors lie in memory. "auto" is
-    settled by the device. `fp8_products`, alone of all, changes the clip: layers that are rounded
+    (0 sends each alone), `vae_layout` how the video decoder's tensors lie in memory, and
+    `freed_memory` whether what the host frees is kept for what comes next or returned to the
+    system. "auto" is settled by the device. `fp8_products`, alone of all, changes the clip: layers that are rounded
     to fp8 are multiplied in fp8.
     """
 
@@ -27,8 +29,15 @@ class Levers:
     blocks: Blocks = "auto"
     batched_tokens: int = BATCHED_TOKENS
     vae_layout: Layout = "auto"
+    freed_memory: Freed = "auto"
     fp8_products: bool = False
 
 
 USUAL = Levers()
-STOCK = Levers(attention="default", blocks="stock", batched_tokens=0, vae_layout="contiguous")
+STOCK = Levers(
+    attention="default",
+    blocks="stock",
+    batched_tokens=0,
+    vae_layout="contiguous",
+    freed_memory="returned",
+)

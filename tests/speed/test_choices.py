@@ -58,6 +58,7 @@ def test_an_engine_says_what_it_uses(engine):
         "blocks": "plain",
         "batched_tokens": 16_384,
         "vae_layout": "channels_last",
+        "freed_memory": "kept",
         "fp8_products": False,
     }
 
