@@ -22,6 +22,7 @@ class Looked:
     state: str
     job_id: str | None
     surplus_jobs: Sequence[str]
+    model: str  # that was asked for
     mode: str
     attempts: int
     submitted_at: datetime | None
@@ -70,6 +71,7 @@ def _looked(row: GenerationRow) -> Looked:
         state=row.state,
         job_id=row.job_id,
         surplus_jobs=tuple(row.surplus_jobs),
+        model=str(row.form["model"]),
         mode=row.mode,
         attempts=row.attempts,
         submitted_at=row.submitted_at,

@@ -13,7 +13,6 @@ from gateway.choice import nearest_shape
 from gateway.clock import Clock
 from gateway.contents import found_content, without_video
 from gateway.database import Database
-from gateway.deployed import last_told
 from gateway.desk import Account, Credits, Form, LedgerEntry, Page, Quote, Session, Upload
 from gateway.enhancing import Enhancing
 from gateway.forms import Order, read_order
@@ -22,6 +21,7 @@ from gateway.metrics import Levels
 from gateway.offer_view import Offer
 from gateway.prices import Price, Prices
 from gateway.refusals import Conflict, Problem, Problems, Unaffordable, Unavailable
+from gateway.sold import last_told
 from gateway.states import Generation, Status
 from gateway.stores import Store, StoreFailed
 from gateway.tables import LIVE, EventRow, GenerationRow, LedgerRow

@@ -62,6 +62,7 @@ def studio(settings: Settings, *, port: int, checkpoint: str | None, folder: Pat
                 tell(model)
                 app = open_app(settings, child, model, folder=folder, url=url)
                 serve_beside(app, child, listening, url, folder)
+                say("the studio ends; the worker finishes its step first")
                 put_down(cast("Core", app.state.core))
             finally:
                 child.stop()
@@ -166,7 +167,7 @@ def take_again(core: Core, store: Store, now: datetime) -> TakenAgain:
 
 def put_down(core: Core) -> None:
     """Note of what the worker is at that it is stopped: it does not end by that video."""
-    with core.database.write() as session:
+    with core.database.write() as session:  # closed with the app, it opens anew
         for row in _under_way(session):
             transitions.worker_stopped(row)
     core.database.close()

@@ -10,10 +10,11 @@ from gateway.accounts import Accounts
 from gateway.backends import Unreachable
 from gateway.clock import SystemClock
 from gateway.database import Database
-from gateway.deployed import ask_worker, last_told
+from gateway.deployed import ask_worker
 from gateway.migrations import migrate
 from gateway.opening import open_backend, open_store
 from gateway.refusals import Refusal
+from gateway.sold import last_told
 from gateway.stores import StoreFailed
 from gateway.webhooks.outgoing.outbox import Outbox, sender
 from ltx2.errors import BadRequest, ConfigError, Ltx2Error
@@ -89,11 +90,13 @@ def _worker() -> list[str]:
         found = backend.health()
         if not found.ok:
             return [found.detail]
-        return ask_worker(settings, backend) or _last_video(settings)
-    except Unreachable:  # it takes jobs, and is loading its model or busy with one
-        return _last_video(settings)
     finally:
         backend.close()
+    try:
+        told = ask_worker(settings)
+    except Unreachable:  # it takes jobs, and is loading its model or busy with one
+        told = None
+    return _last_video(settings) if told is None else told
 
 
 def _last_video(settings: GatewaySettings) -> list[str]:

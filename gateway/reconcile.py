@@ -17,10 +17,10 @@ from gateway.backends import Backend, Unreachable
 from gateway.clips import Unfetched
 from gateway.clock import Clock
 from gateway.database import Database
-from gateway.deployed import ANOTHER, another
 from gateway.due import Looked
 from gateway.rows import progress_of
 from gateway.side_by_side import work_off
+from gateway.sold import ANOTHER, another
 from gateway.states import Output
 from gateway.stores import Store, StoreFailed
 from gateway.submit import UNSURE, Times
@@ -194,22 +194,23 @@ class Reconciler:
     def _finish(
         self, seen: Looked, output: Output, queue_ms: int | None, execution_ms: int | None
     ) -> None:
+        wrong = output.checkpoint not in (None, seen.model)
+        if wrong:  # before it has ended, or nobody came back to it
+            self._delete_files(seen)
         with self._locked(seen) as (session, row, now):
             row.queue_ms = queue_ms if queue_ms is not None else row.queue_ms
             row.execution_ms = execution_ms if execution_ms is not None else row.execution_ms
             if row.began_at is None and row.state in LIVE:
                 row.began_at = now
             row.checkpoint = output.checkpoint
-            sold = str(row.form["model"])
-            wrong = output.checkpoint not in (None, sold)
             if wrong:
-                said = another(str(output.checkpoint), sold)
+                said = another(str(output.checkpoint), seen.model, who="the worker runs")
                 logger.error("%s is not sold as what it is: %s", seen.id, said)
                 transitions.no_video(session, row, "api_error", ANOTHER, now, worker_error=said)
             else:
                 transitions.finished(session, row, output, now)
             deleted = row.deleted_at is not None
-        if deleted or wrong:
+        if deleted:
             self._delete_files(seen)
 
     def _delete_files(self, seen: Looked) -> None:
@@ -275,7 +276,7 @@ class Reconciler:
                 transitions.failed(session, row, "api_error", FAULT, now, worker_error=said)
             else:
                 # With the same generation id: a worker that has it made answers what it made.
-                transitions.submission_refused(row, now, pause=timedelta())
+                transitions.submission_refused(row, now, pause=timedelta(), silent=True)
         self._woken()
 
     def _look_late(self, seen: Looked) -> None:

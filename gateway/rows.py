@@ -62,11 +62,7 @@ def read_generation(
 
 def is_unanswered(row: GenerationRow) -> bool:
     """Whether the worker's platform does not answer to questions about it."""
-    if row.state not in LIVE:
-        return False
-    if row.job_id is None:
-        return row.attempts >= UNANSWERED
-    return row.checks <= -UNANSWERED
+    return row.state in LIVE and row.checks <= -UNANSWERED
 
 
 def _state(row: GenerationRow, position: int | None) -> State:

@@ -146,10 +146,10 @@ class Submitter:
         except NotSubmitted as error:
             pause = _pause(attempt.tries, error.seconds)
             logger.warning("%s was not submitted, again in %s: %s", attempt.id, pause, error)
-            self._refused(attempt, pause)
+            self._refused(attempt, pause, silent=not error.busy)
         except StoreFailed as error:
             logger.warning("%s was not submitted: %s", attempt.id, error)
-            self._refused(attempt, _pause(attempt.tries, None))
+            self._refused(attempt, _pause(attempt.tries, None), silent=False)
         except Unsure as error:
             # The row stays as it is: a webhook, the store or the time tells.
             logger.warning("%s may have been submitted: %s", attempt.id, error)
@@ -210,9 +210,9 @@ class Submitter:
             except Unreachable as error:
                 logger.warning("job %s was not cancelled: %s", job_id, error)
 
-    def _refused(self, attempt: Attempt, pause: timedelta) -> None:
+    def _refused(self, attempt: Attempt, pause: timedelta, *, silent: bool) -> None:
         def waits(_session: Session, row: GenerationRow, now: datetime) -> None:
-            transitions.submission_refused(row, now, pause=pause)
+            transitions.submission_refused(row, now, pause=pause, silent=silent)
 
         self._not_taken(attempt, waits)
 

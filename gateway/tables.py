@@ -173,7 +173,7 @@ class GenerationRow(Table):
     deadline_at: Mapped[datetime | None]  # when waiting for the worker is over
     next_check_at: Mapped[datetime]  # when something is to be done for it
     hinted_at: Mapped[datetime | None] = mapped_column(index=True)  # a webhook came, not looked at
-    # In a row without news, for the pause between two; below 0 those that nobody answered.
+    # In a row without news, for the pause between two; below 0 what nobody answered.
     checks: Mapped[int] = mapped_column(default=0)
     troubled_at: Mapped[datetime | None]  # since when its result cannot be had
 

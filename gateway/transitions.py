@@ -18,7 +18,7 @@ from gateway.tables import LIVE, GenerationRow
 from gateway.webhooks.outgoing.events import new_event
 
 MOST_CUT_OFF = 3  # workers that may end while they make one video
-CUT_OFF = "The worker ended three times while it made this video."
+CUT_OFF = f"The worker ended {MOST_CUT_OFF} times while it made this video."
 
 
 def locked(session: Session, generation_id: str) -> GenerationRow | None:
@@ -35,7 +35,7 @@ def submission_begins(row: GenerationRow, now: datetime, *, ttl: timedelta) -> b
     row.submitted_at = now
     row.job_id = None
     row.attempts += 1
-    row.checks = 0
+    row.checks = min(row.checks, 0)
     row.deadline_at = now + ttl
     _changed(row)
     return True
@@ -51,9 +51,14 @@ def submission_sent(row: GenerationRow, attempt: int, now: datetime) -> bool:
     return True
 
 
-def submission_refused(row: GenerationRow, now: datetime, *, pause: timedelta) -> None:
-    """The worker took nothing, for sure: back into the queue, or out of it where that was asked."""
+def submission_refused(
+    row: GenerationRow, now: datetime, *, pause: timedelta, silent: bool
+) -> None:
+    """The worker took nothing, for sure: back into the queue, or out of it where that was asked.
+    `silent`: nobody was there to take it.
+    """
     if row.state == "submitted" and row.job_id is None:
+        row.checks = row.checks - 1 if silent else 0
         row.state = "queued"
         row.submitted_at = None
         row.deadline_at = None
@@ -94,6 +99,7 @@ def submission_accepted(
     if row.state in LIVE and row.job_id in (None, job_id):
         if row.job_id is None:
             row.job_id = job_id
+            row.checks = 0
             row.next_check_at = min(row.next_check_at, now + pause)
         return True
     return row.job_id == job_id

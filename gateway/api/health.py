@@ -99,7 +99,9 @@ def router(
         if not desk.ready():
             return JSONResponse({"status": "the database cannot be used"}, 503)
         if not working():
-            return JSONResponse({"status": "the loops do not tell that they run"}, 503)
+            return JSONResponse(
+                {"status": "the loops do not tell that they run; restart this if it stays so"}, 503
+            )
         return JSONResponse({"status": "ok"})
 
     @api.get(

@@ -40,11 +40,14 @@ class Health:
 
 
 class NotSubmitted(Exception):
-    """The platform took no job, for sure; it may later. `seconds`: when it says to ask again."""
+    """The platform took no job, for sure; it may later. `seconds`: when it says to ask again.
+    `busy`: it works, and has too many calls just now.
+    """
 
-    def __init__(self, message: str, *, seconds: float | None = None) -> None:
+    def __init__(self, message: str, *, seconds: float | None = None, busy: bool = False) -> None:
         super().__init__(message)
         self.seconds = seconds
+        self.busy = busy
 
 
 class Rejected(Exception):

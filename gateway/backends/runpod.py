@@ -58,7 +58,7 @@ class RunPod:
         except rest.Unsure as error:
             raise Unsure(str(error)) from error
         except rest.RateLimited as error:
-            raise NotSubmitted(str(error), seconds=error.seconds) from error
+            raise NotSubmitted(str(error), seconds=error.seconds, busy=True) from error
         except rest.RefusedKey as error:
             raise NotSubmitted(str(error), seconds=KEY_REFUSED) from error
         except rest.NotFound as error:

@@ -2,10 +2,15 @@
 
 import pytest
 
-from gateway.deployed import ANOTHER
+from gateway import transitions
+from gateway.sold import ANOTHER
 from tests.gateway.house import COST, CREDITS
 
-TOLD = "the worker runs the checkpoint ltx-2, and LTX2_GATEWAY_CHECKPOINT says ltx-2.3"
+TOLD = "the checkpoint ltx-2, and LTX2_GATEWAY_CHECKPOINT says ltx-2.3"
+
+
+def cut(*_given, **_options):
+    raise RuntimeError("the process ends here")
 
 
 def made_by(house, checkpoint, **form):
@@ -26,7 +31,7 @@ def test_its_video_is_not_sold_and_the_operator_is_told_both_names(house, caplog
     assert house.store.find(name) is None
     assert TOLD in house.row(name).worker_error
     assert [each.levelname for each in caplog.records if TOLD in each.getMessage()] == ["ERROR"]
-    assert TOLD in house.desk.health().checks["worker"]
+    assert f"the last video was made by {TOLD}" in house.desk.health().checks["worker"]
 
 
 def test_health_is_well_again_with_the_first_video_of_the_right_one(house):
@@ -55,6 +60,21 @@ def test_what_is_found_in_the_store_is_judged_as_well(house, fate):
     assert house.see(name).status == ("failed" if fate == "lost" else "canceled")
     assert house.balance() == (CREDITS, 0)
     assert house.store.find(name) is None
+
+
+def test_it_does_not_stay_in_the_store_whenever_the_gateway_ends(house, monkeypatch):
+    house.runpod.checkpoint = "ltx-2"
+    name, job = house.submit()
+    house.runpod.complete(job)
+    with monkeypatch.context() as ending:
+        ending.setattr(transitions, "no_video", cut)
+        house.later()
+    assert house.store.find(name) is None
+    house.restart()
+    house.later()
+    house.turn(1300)
+    assert house.see(name).status == "failed"
+    assert house.balance() == (CREDITS, 0)
 
 
 def test_a_hint_for_what_failed_brings_no_video_of_another_model(house):

@@ -139,6 +139,16 @@ def test_a_job_that_nobody_takes_is_told_of_as_one_that_nobody_answers_for(house
     assert (type(seen.state), seen.unanswered) == (Submitted, False)
 
 
+def test_a_platform_that_is_busy_is_no_silent_one(house):
+    made = house.create()
+    house.runpod.faults += [Reply(status=429)] * 5
+    for _ in range(5):
+        house.later()
+        house.turn(60)
+        assert not house.see(made.id).unanswered
+    assert house.row(made.id).attempts >= 3
+
+
 def test_a_job_of_a_silent_platform_ends_after_its_deadline(house):
     name, job = house.submit()
     house.runpod.run(job)
