@@ -113,7 +113,7 @@ def test_a_process_without_its_database_ends_with_a_line_in_the_log(kept, caplog
 
 
 @pytest.mark.slow
-def test_a_process_that_stands_still_is_not_held_to_work(kept, monkeypatch):
+def test_a_process_that_stands_still_is_not_held_to_work(kept, monkeypatch, caplog):
     monkeypatch.setattr(apart, "FRESH_SECONDS", 2 * apart.LOOK_SECONDS)
     works = kept(apart_mains.work_on)
     until(lambda: works.alive)
@@ -124,6 +124,7 @@ def test_a_process_that_stands_still_is_not_held_to_work(kept, monkeypatch):
     assert process.is_running()
     process.resume()
     until(lambda: works.alive)
+    assert ends(caplog) == []  # it is the same process
 
 
 @pytest.mark.slow
