@@ -90,7 +90,8 @@ def test_one_video_outlives_every_kill_of_the_gateway(town):
     receiver = Receiver(200, hold=threading.Event())
     with receiver.serving() as hook:
         # Between the hold and the submission: the platform takes nothing.
-        runpod.faults += [Reply(status=429)] * 1000
+        # It asks for a while, so that the kill does not come in the middle of the next attempt.
+        runpod.faults += [Reply(status=429, headers={"Retry-After": "15"})] * 1000
         server = town.serve()
         answer = server.client.post("/api/generations", json={**FORM, "webhook_url": hook})
         name = answer.json()["id"]
