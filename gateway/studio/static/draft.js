@@ -1,7 +1,7 @@
 // The form as it was left: a reload, or a look at another page, does not empty it. It is kept for
-// this tab alone, and forgotten when a video was asked for or the visitor signs out.
+// this tab and this account alone, and forgotten when a video was asked for or the visitor signs out.
 
-const KEPT = "ltx2-draft";
+const KEPT = `ltx2-draft ${document.body.dataset.account}`;
 // What each page has of its own, and files: their pictures are kept by address once they are sent.
 const OWN = ["csrf", "key", "quoted", "enhanced", "image_file", "last_image_file"];
 const form = document.getElementById("composer");

@@ -3,6 +3,8 @@
 import pytest
 from playwright.sync_api import expect
 
+from gateway.desk import Account
+from tests.gateway.studio.sample_desk import KEY
 from tests.gateway.studio.sample_videos import Clip, jpeg
 from tests.gateway.studio.test_browser_create import go, pick
 
@@ -106,3 +108,31 @@ def test_another_tab_has_a_form_of_its_own(visit):
     other = page.context.new_page()
     other.goto("/")
     expect(prompt(other)).to_have_value("")
+
+
+def sign_in(page, key):
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator("#composer")).to_be_visible()
+
+
+def test_who_signs_out_leaves_no_draft(visit):
+    page = visit()
+    written(page)
+    page.reload()  # which keeps it
+    page.get_by_label("Account and theme").click()
+    page.get_by_role("button", name="Sign out").click()
+    sign_in(page, KEY)
+    expect(prompt(page)).to_have_value("")
+    expect(go(page)).to_have_text("Generate · 10 credits")
+
+
+def test_who_signs_in_next_gets_no_draft_of_another(visit, desk):
+    desk.accounts["another-key"] = Account(id="acc_another", name="Another")
+    page = visit()
+    written(page)
+    for key, words in (("another-key", ""), (KEY, "A kite\nover dunes.")):
+        desk.sessions.clear()  # the login ends by itself
+        page.reload()
+        sign_in(page, key)
+        expect(prompt(page)).to_have_value(words)
