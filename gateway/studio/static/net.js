@@ -44,7 +44,7 @@ function heard() {
   telling = 0;
   if (!banner.hidden) announce("The studio is back.");
   banner.hidden = true;
-  document.dispatchEvent(new Event("back"));
+  document.dispatchEvent(new Event("heard"));
 }
 
 async function call(address, options) {
