@@ -3,7 +3,8 @@
 import argparse
 import base64
 import io
-from dataclasses import dataclass, replace
+import time
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from PIL import Image
 
 import ltx2
 from benchmarks.ceiling import matmul_ceiling
+from benchmarks.results import Findings, as_line, keep_so_far, partial_file
+from benchmarks.turns import Turns
 from ltx2.engine import find_device
 from ltx2.prepare import Prepared, prepare
 from ltx2.settings import Settings
@@ -31,6 +34,9 @@ class Bench:
 
     arguments: argparse.Namespace
     scratch: Path  # a folder that is empty and goes away
+    found: Findings = field(default_factory=Findings)
+    card: dict[str, Any] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
 
     @cached_property
     def settings(self) -> Settings:
@@ -41,6 +47,29 @@ class Bench:
     def device(self) -> torch.device:
         """Where it is measured."""
         return find_device(self.arguments.device or self.settings.device)
+
+    @property
+    def turns(self) -> Turns:
+        """How this run's works take turns."""
+        budget = self.arguments.budget
+        return Turns(
+            found=self.found,
+            runs=self.arguments.runs,
+            ends=None if budget is None else self.began + budget,
+            tell=self.tell,
+            save=self.save,
+        )
+
+    @cached_property
+    def partial(self) -> Path:
+        """Where the findings so far are kept while it runs."""
+        given = self.arguments
+        return partial_file(given.results, self.card["device"], self.card["scenario"])
+
+    def save(self) -> None:
+        """Keep the findings so far: what is cut off is not lost."""
+        if not self.arguments.no_keep:
+            keep_so_far(as_line({**self.card, "partial": True}, self.found), self.partial)
 
     @property
     def random(self) -> bool:

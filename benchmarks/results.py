@@ -30,16 +30,33 @@ class Findings:
         self.rows.append(row)
         return row
 
+    def put(self, name: str, samples: Sequence[Sample], **facts: Any) -> dict[str, Any]:  # noqa: ANN401
+        """The same, in the place of an earlier row of that name."""
+        row = self.add(name, samples, **facts)
+        self.rows.pop()
+        for index, each in enumerate(self.rows):
+            if each["name"] == name:
+                self.rows[index] = row
+                return row
+        self.rows.append(row)
+        return row
+
+    def has(self, *names: str) -> bool:
+        """Whether there is a row of each of these names."""
+        return set(names) <= {row["name"] for row in self.rows}
+
     def compare(self, name: str, other: str) -> None:
         """The ratio of two rows: the median over the turns that they took side by side.
 
-        What slows the machine for a while slows both of a turn.
+        What slows the machine for a while slows both of a turn. Nothing where a row is not there.
         """
+        if not self.has(name, other):
+            return
         one, two = (
             next(row["each"] for row in self.rows if row["name"] == wanted)
             for wanted in (name, other)
         )
-        turns = [first / second for first, second in zip(one, two, strict=True)]
+        turns = [first / second for first, second in zip(one, two, strict=False)]
         self.ratios[f"{name} / {other}"] = statistics.median(turns)
 
 
@@ -60,6 +77,8 @@ def summary(samples: Sequence[Sample]) -> dict[str, Any]:
         found["peak_gib"] = {
             name: max(sample.peaks.get(name, 0.0) for sample in samples) for name in peaks
         }
+    if reserved := [sample.reserved for sample in samples if sample.reserved is not None]:
+        found["reserved_gib"] = max(reserved)
     return found
 
 
@@ -85,7 +104,7 @@ def printed(findings: Findings) -> str:
     return "\n".join(lines)
 
 
-_APART = {"name", "seconds", "each", "stages", "runs", "peak_gib", "mfu_by_stage", "floor_by_stage"}
+_APART = {"name", "seconds", "each", "stages", "runs", "peak_gib", "mfu_by_stage"}
 
 
 def _more(row: Mapping[str, Any]) -> str:
@@ -128,6 +147,19 @@ def keep(line: str, device: str, folder: Path = FOLDER) -> Path:
     with file.open("a", encoding="utf-8") as target:
         target.write(line + "\n")
     return file
+
+
+def partial_file(folder: Path, device: str, scenario: str) -> Path:
+    """Where what there is so far lies until a run ends; `kept` finds it there if none does."""
+    return folder / f"{slug(device)}.{scenario}.partial.jsonl"
+
+
+def keep_so_far(line: str, file: Path) -> None:
+    """Replace what was there by this, at once and whole."""
+    file.parent.mkdir(exist_ok=True, parents=True)
+    written = file.with_suffix(".part")
+    written.write_text(line + "\n", encoding="utf-8")
+    written.replace(file)
 
 
 def kept(folder: Path = FOLDER) -> list[dict[str, Any]]:

@@ -1,8 +1,9 @@
 """One benchmark: `python -m benchmarks.run SCENARIO`, or `make bench SCENARIO=...`.
 
 Prints a card, what it does, a table, and one JSON document last, which is appended to the file of
-the device under `benchmarks/results/`. Exits with 1 where a scenario found something wrong, and
-with 2 where it cannot be measured here.
+the device under `benchmarks/results/`. What there is so far is kept beside it after each turn: a
+run that is cut off or fails leaves it there, marked as partial. Exits with 1 where a scenario found
+something wrong, and with 2 where it cannot be measured here.
 """
 
 import argparse
@@ -40,6 +41,7 @@ def main(given: Sequence[str] | None = None) -> int:
     try:
         card = {"scenario": scenario.name, **machine(bench.device)}
         card |= module.card(bench) if hasattr(module, "card") else bench.weights_card()
+        bench.card = card
         print(*(f"{name:<14} {value}" for name, value in card.items()), sep="\n")
         print(flush=True)
         findings = module.measure(bench)
@@ -53,6 +55,9 @@ def main(given: Sequence[str] | None = None) -> int:
     line = as_line(card, findings)
     if not arguments.no_keep and not findings.problems:
         print(f"kept in {keep(line, card['device'], arguments.results).name}")
+        bench.partial.unlink(missing_ok=True)
+    elif findings.rows:
+        bench.save()
     print(line)
     return 1 if findings.problems else 0
 
@@ -67,6 +72,12 @@ def _parser(name: str, module: object) -> argparse.ArgumentParser:
     )
     parser.add_argument("--device", help="default the GPU where there is one")
     parser.add_argument("--runs", type=int, default=3, help="of each, after a warm-up")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        metavar="SECONDS",
+        help="no run begins later, but one of each that is warm; the notes tell what was left out",
+    )
     parser.add_argument("--no-keep", action="store_true", help="leave the results' file alone")
     parser.add_argument("--results", type=Path, default=FOLDER, help="the folder of such files")
     if hasattr(module, "add_arguments"):

@@ -1,4 +1,4 @@
-"""Time and memory of what is measured: a warm-up, then runs that take turns."""
+"""Time and memory of what is measured."""
 
 import resource
 import statistics
@@ -22,6 +22,7 @@ class Sample:
     seconds: float
     stages: Mapping[str, float] = field(default_factory=dict)  # seconds
     peaks: Mapping[str, float] = field(default_factory=dict)  # GiB, by stage
+    reserved: float | None = None  # GiB that torch had taken from the GPU at most
 
 
 Measured = Callable[[], Sample]
@@ -31,38 +32,56 @@ class Stages(Progress):
     """A progress that waits for the device at both ends of a stage, and notes the most memory held.
 
     On a GPU that is what torch allocated within the stage; on a CPU the process's own high mark so
-    far, which never falls.
+    far, which never falls. A stage within another takes nothing of the other's peak away.
     """
 
     def __init__(self, device: torch.device) -> None:
         super().__init__(None)
         self.device = device
         self.peaks: dict[str, float] = {}
+        self.reserved = 0.0
+        self._open: list[str] = []
 
     @contextmanager
     def stage(self, name: str, steps: int = 1) -> Iterator[None]:
         """Time a stage."""
         wait(self.device)
+        self._note_peak()
+        self._open.append(name)
+        try:
+            with super().stage(name, steps):
+                yield
+                wait(self.device)
+        finally:
+            self._note_peak()
+            self._open.pop()
+
+    @contextmanager
+    def apart(self, name: str) -> Iterator[None]:
+        """A stage within another, whose seconds are not the other's."""
+        outer = self._open[-1] if self._open else None
+        before = self.timings.get(name, 0.0)
+        try:
+            with self.stage(name):
+                yield
+        finally:
+            if outer is not None:
+                spent = self.timings[name] - before
+                self.timings[outer] = self.timings.get(outer, 0.0) - spent
+
+    def sample(self, seconds: float) -> Sample:
+        """A run of so many seconds, with what was noted on its way."""
+        return Sample(
+            seconds=seconds, stages=self.timings, peaks=self.peaks, reserved=self.reserved or None
+        )
+
+    def _note_peak(self) -> None:
+        """What was held since the last note belongs to the stage that is open."""
+        if self._open:
+            name = self._open[-1]
+            self.peaks[name] = max(self.peaks.get(name, 0.0), peak_gib(self.device))
+            self.reserved = max(self.reserved, reserved_gib(self.device))
         reset_peak(self.device)
-        with super().stage(name, steps):
-            yield
-            wait(self.device)
-        self.peaks[name] = max(self.peaks.get(name, 0.0), peak_gib(self.device))
-
-
-def in_turns(
-    works: Mapping[str, Measured], runs: int, tell: Callable[[str], object]
-) -> dict[str, list[Sample]]:
-    """Each work once to warm up, then all of them in turns, `runs` times."""
-    for name, work in works.items():
-        tell(f"warm-up of {name}: {work().seconds:.3f} s")
-    found: dict[str, list[Sample]] = {name: [] for name in works}
-    for turn in range(runs):
-        for name, work in works.items():
-            found[name].append(work())
-        told = ", ".join(f"{name} {found[name][-1].seconds:.3f} s" for name in works)
-        tell(f"run {turn + 1} of {runs}: {told}")
-    return found
 
 
 def timed(device: torch.device, work: Callable[[], Any]) -> Sample:
@@ -73,7 +92,11 @@ def timed(device: torch.device, work: Callable[[], Any]) -> Sample:
     work()
     wait(device)
     seconds = time.perf_counter() - began
-    return Sample(seconds=seconds, peaks={"whole": peak_gib(device)})
+    return Sample(
+        seconds=seconds,
+        peaks={"whole": peak_gib(device)},
+        reserved=reserved_gib(device) or None,
+    )
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -98,3 +121,10 @@ def peak_gib(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / GIB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
+
+
+def reserved_gib(device: torch.device) -> float:
+    """The most that torch had taken from a GPU since the peak was reset; 0 elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device) / GIB
+    return 0.0

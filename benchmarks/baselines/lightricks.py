@@ -62,7 +62,7 @@ class Lightricks:
         """One clip, parts built anew as its pipeline does."""
         report = Stages(self._device)
         whole = timed(self._device, lambda: self._make(report))
-        return Sample(seconds=whole.seconds, stages=report.timings, peaks=report.peaks)
+        return report.sample(whole.seconds)
 
     def _make(self, report: Stages) -> None:
         import torch

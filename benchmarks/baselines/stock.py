@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,9 +115,24 @@ class Stock:
     def make(self) -> Sample:
         """One clip."""
         report = Stages(self._engine.components.device)
-        with self._blocks(), laid_as_read(self._pipe.vae):
+        with ExitStack() as stack:
+            stack.enter_context(self._blocks())
+            stack.enter_context(laid_as_read(self._pipe.vae))
+            for owner, method, stage in self._apart():
+                stack.enter_context(timed_calls(report, owner, method, stage))
             whole = timed(report.device, lambda: self._make(report))
-        return Sample(seconds=whole.seconds, stages=report.timings, peaks=report.peaks)
+        return report.sample(whole.seconds)
+
+    def _apart(self) -> Iterator[tuple[Any, str, str]]:
+        """What is no denoising within the pipelines' calls, by the stage that it is with ours."""
+        pipe = self._pipe
+        yield pipe, "encode_prompt", "prompt"
+        yield pipe.connectors, "forward", "prompt"
+        yield pipe.vae, "encode", "condition"
+        yield pipe.audio_vae, "decode", "sound"
+        yield pipe.vocoder, "forward", "sound"
+        yield pipe.vae, "decode", "decode+encode"
+        yield pipe.video_processor, "postprocess_video", "decode+encode"
 
     def _make(self, report: Stages) -> None:
         plan, parts = self._plan, self._engine.components
@@ -146,7 +161,6 @@ class Stock:
             video = self._upsample(latents=video, output_type="latent", return_dict=False)[0]
         with (
             report.stage("refine"),
-            timed_calls(report, self._pipe.vae, "decode"),
             parts.using_transformer(plan.refine.variant, plan.refine.adapters),
         ):
             frames, sound = self._pipe(
@@ -160,7 +174,7 @@ class Stock:
                 noise_scale=plan.refine.sigmas[0],
                 output_type="np",
             )
-        with report.stage("encode"):
+        with report.stage("decode+encode"):
             pixels = torch.from_numpy((frames[0] * 255).round().astype(np.uint8))
             encode_video(
                 pixels,
@@ -169,9 +183,6 @@ class Stock:
                 audio_sample_rate=parts.part("vocoder").config.output_sampling_rate,
                 output_path=str(self._target),
             )
-        decoding = report.timings.pop("decode")
-        report.timings["refine"] -= decoding
-        report.timings["decode+encode"] = decoding + report.timings.pop("encode")
 
     def _pass(self, part: Any) -> dict[str, Any]:  # noqa: ANN401 - a pass of a plan
         """Schedule and guidance of a pass."""
@@ -250,19 +261,16 @@ def laid_as_read(vae: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def timed_calls(report: Stages, owner: Any, name: str) -> Iterator[None]:  # noqa: ANN401 - a part
-    """Calls of a method as a stage of its own, inside whatever else is timed."""
-    method = getattr(owner, name)
+def timed_calls(report: Stages, owner: Any, method: str, stage: str) -> Iterator[None]:  # noqa: ANN401 - a part
+    """Calls of a method as a stage of its own, taken off whatever else is timed around them."""
+    inner = getattr(owner, method)
 
     def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the method's own
-        began = report.timings.get(name, 0.0)
-        found = timed(report.device, lambda: results.append(method(*args, **kwargs)))
-        report.timings[name] = began + found.seconds
-        return results.pop()
+        with report.apart(stage):
+            return inner(*args, **kwargs)
 
-    results: list[Any] = []
-    setattr(owner, name, call)
+    setattr(owner, method, call)
     try:
         yield
     finally:
-        delattr(owner, name)
+        delattr(owner, method)

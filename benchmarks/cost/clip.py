@@ -57,14 +57,19 @@ class Costs:
             found["upsample"] = self._upscaled(plan)
         if plan.refine:
             found["refine"] = self.denoise(plan.refine)
+        size = cells(plan.num_frames, plan.height, plan.width)
+        found["decode+encode"] = latents.decoder(self.decoder, *size)
+        return found
+
+    def tiled_decode(self, plan: Any) -> Work:  # noqa: ANN401
+        """What the decoder computes in the plan's overlapping tiles; the floor is one piece."""
         tile = plan.decode
-        found["decode+encode"] = latents.decoder_in_tiles(
+        return latents.decoder_in_tiles(
             self.decoder,
             cells(plan.num_frames, plan.height, plan.width),
             (tile.tile_frames // TEMPORAL, tile.tile_height // SPATIAL, tile.tile_width // SPATIAL),
             (tile.overlap_frames // TEMPORAL, tile.overlap // SPATIAL, tile.overlap // SPATIAL),
         )
-        return found
 
     def denoise(self, part: Any) -> Work:  # noqa: ANN401 - a pass of a plan
         """A whole pass: every row of every step."""

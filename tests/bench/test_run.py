@@ -10,7 +10,6 @@ from benchmarks import run
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.scenarios.coldstart import plain_read, weight_files
 from benchmarks.scenarios.tail import clip_of, fitting, synthetic
-from benchmarks.timing import Sample, in_turns
 
 SMALL = ["--device", "cpu", "--runs", "1", "--width", "128", "--height", "64", "--frames", "9"]
 
@@ -37,7 +36,14 @@ def test_a_clip_beside_the_baselines_tells_forwards_rows_stages_and_ratios(tmp_p
         "ours / b0",
         "ours / b1",
     }
-    assert {"prompt", "base", "upsample", "refine", "decode+encode"} <= set(rows["ours"]["stages"])
+    stages = {"prompt", "base", "upsample", "refine", "sound", "decode+encode"}
+    assert stages | {"load"} == set(rows["ours"]["stages"])
+    assert stages == set(rows["b0"]["stages"]) == set(rows["b1"]["peak_gib"])
+    assert told["tiled_decode_tflop"] >= told["work_tflop"]["decode+encode"]
+    for row in rows.values():
+        passes = [row["stages"][name]["median"] for name in ("base", "refine")]
+        assert row["denoise_seconds"] == pytest.approx(sum(passes), rel=1e-3)
+        assert row["denoise_mfu"] > 0
     assert 0 < rows["ours"]["mfu"] < 1
     assert [note for note in told["notes"] if note.startswith("b3 did not run: ")]
     assert told["card"]["plan_id"]
@@ -94,21 +100,6 @@ def test_drawn_weights_are_written_and_read_beside_a_plain_read(tmp_path, capsys
     assert [file.suffix for file in tmp_path.iterdir()] == [".jsonl"]
 
 
-def test_works_take_turns_after_a_warm_up_that_is_not_counted():
-    order = []
-
-    def work(name):
-        def once():
-            order.append(name)
-            return Sample(seconds=float(len(order)))
-
-        return once
-
-    found = in_turns({"a": work("a"), "b": work("b")}, 2, lambda line: None)
-    assert order == ["a", "b", "a", "b", "a", "b"]
-    assert [sample.seconds for sample in found["b"]] == [4.0, 6.0]
-
-
 def test_frames_of_the_tail_come_whole_and_move():
     pixels = synthetic(64, 48, 20)
     chunks = list(clip_of(pixels, torch.zeros(2, 10).numpy()).frames)
@@ -116,8 +107,8 @@ def test_frames_of_the_tail_come_whole_and_move():
     assert (pixels[0] != pixels[1]).any()
 
 
-def test_the_numpy_way_gets_no_more_frames_than_half_of_memory_holds():
-    one = 100 * 50 * 3 * 4 * 6
+def test_the_ways_in_floats_get_no_more_frames_than_half_of_memory_holds():
+    one = 100 * 50 * 3 * 4 * 7
     assert fitting(100, 50, 121, free=20 * one) == 10
     assert fitting(100, 50, 5, free=20 * one) == 5
 
