@@ -18,18 +18,26 @@ from benchmarks.results import FOLDER, kept
 PAGE = ROOT / "docs" / "performance.md"
 PICTURE = ROOT / "docs" / "performance.svg"
 MARK = re.compile(r"(<!-- results: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-LIMITS = ("power_limit", "driver", "dtype", "residency")
+LIMITS = ("capability", "memory_gib", "power_limit", "driver", "threads", "cores", "dtype",
+          "residency", "quantised")  # fmt: skip
+LEVERS = ("attention", "blocks", "batched_tokens", "vae_layout", "freed_memory", "fp8_products")
+# What makes two results of a scenario different measurements and not an older and a newer one.
+APART = ("device", "scenario", "weights", "generation", "plan_id", "frames", "dtype", "residency",
+         "quantised", "levers")  # fmt: skip
 Result = dict[str, Any]
 
 
 def latest(results: Iterable[Result]) -> list[Result]:
-    """The newest result of each scenario on each device with each kind of weights."""
+    """The newest result of each scenario on each device, of each kind of weights and way to
+    compute; one that was cut off only where there is no whole one.
+    """
     newest: dict[tuple[str, ...], Result] = {}
     for result in results:
         card = result["card"]
-        told = ("device", "scenario", "weights", "generation", "plan_id", "frames")
         sides = (str(result.get("a", "")), str(result.get("b", "")), str(result.get("plan", "")))
-        key = (*(str(card.get(name, "")) for name in told), *sides)
+        key = (*(str(card.get(name, "")) for name in APART), *sides)
+        if card.get("partial") and key in newest and not newest[key]["card"].get("partial"):
+            continue
         newest[key] = result
     return list(newest.values())
 
@@ -51,13 +59,16 @@ def clips(results: list[Result]) -> str:
                     row["name"],
                     seconds(row["seconds"]),
                     "" if per_step is None else f"{per_step:g} / {row['rows_per_step']:g}",
-                    f"{row['mfu']:.1%}",
+                    share(row.get("mfu")),
+                    "" if "denoise_seconds" not in row else f"{row['denoise_seconds']:.4g}",
+                    share(row.get("denoise_mfu")),
                     f"{max(row['peak_gib'].values()):.2f}",
                     "" if ratio is None else f"{ratio:.2f}",
                 )
             )
     head = ("where", "scenario", "what", "seconds, median (lowest to highest)",
-            "forwards / rows a step", "MFU", "peak GiB", "ours / this")  # fmt: skip
+            "forwards / rows a step", "MFU", "denoising, seconds", "denoising, MFU", "peak GiB",
+            "ours / this")  # fmt: skip
     return table(head, lines)
 
 
@@ -91,7 +102,8 @@ def others(results: list[Result]) -> str:
             if "seconds" not in row:
                 continue
             facts = {key: row[key] for key in ("tflops", "gb_per_second", "ms_per_frame", "mfu",
-                                               "clips_per_minute") if key in row}  # fmt: skip
+                                               "clips_per_minute", "reserved_gib")
+                     if key in row}  # fmt: skip
             told = ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in facts.items())
             scenario = f"`{result['card']['scenario']}`"
             lines.append((where(result), scenario, row["name"], seconds(row["seconds"]), told))
@@ -114,12 +126,14 @@ def machines(results: list[Result]) -> str:
     for result in results:
         card = result["card"]
         told = [name for name in LIMITS if name in card]
-        more = ", ".join(f"{name.replace('_', ' ')} {card[name]}" for name in told)
+        more = ", ".join(f"{name.replace('_', ' ')} {card[name]}" for name in told if card[name])
+        levers = card.get("levers", {})
+        pulled = ", ".join(f"{name} {levers[name]}" for name in LEVERS if name in levers)
         lines.append(
             (where(result), f"`{card['scenario']}`", card["date"], card["commit"],
-             f"torch {card['torch']}, diffusers {card['diffusers']}", more,
+             f"torch {card['torch']}, diffusers {card['diffusers']}", more, pulled,
              card.get("plan", ""), card.get("plan_id", "")))  # fmt: skip
-    head = ("where", "scenario", "date", "commit", "versions", "", "plan", "id")
+    head = ("where", "scenario", "date", "commit", "versions", "", "levers", "plan", "id")
     return table(head, lines)
 
 
@@ -159,8 +173,15 @@ def where(result: Result) -> str:
     card = result["card"]
     weights = card.get("weights", "")
     if weights == "random":
-        weights = f"{card['generation']}, random"
+        weights = f"{card.get('generation', card.get('checkpoint'))}, random"
+    if card.get("partial"):
+        weights = f"{weights}, cut off" if weights else "cut off"
     return f"{card['device']}{f' ({weights})' if weights else ''}"
+
+
+def share(value: float | None) -> str:
+    """A share in percent; nothing where it was not measured."""
+    return "" if value is None else f"{value:.1%}"
 
 
 def seconds(spread: dict[str, float]) -> str:
