@@ -63,13 +63,20 @@ class Study:
 def _times(data: dict[str, Any], name: str, folder: Path) -> Times:
     """Seconds as they stand there, or those that rows of a results file measured.
 
-    `results` is a file of one JSON document a line, `field` the way to the seconds in each, with
-    dots; `where` are values that a row must have to count.
+    `results` is a file as `benchmarks/results` has them, `field` the way to the seconds in a row,
+    with dots; `where` are values that a row, or by `card.NAME` the card of its line, must have to
+    count.
     """
     if "results" not in data:
         return Times.read(data, name)
     path, where = folder / data["results"], data.get("where", {})
-    rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    unknown = set(data) - {"results", "field", "where"}
+    if unknown or "field" not in data:
+        raise ValueError(
+            f"[{name}] takes results with field and, if you like, where; got {sorted(data)}"
+        )
+    lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    rows = [{**row, "card": line["card"]} for line in lines for row in line["rows"]]
     found = [
         _at(each, data["field"])
         for each in rows

@@ -8,11 +8,13 @@ import random
 import pytest
 
 from benchmarks.autoscale import EXAMPLE, Study, main
+from benchmarks.results import Findings, as_line, keep
 from benchmarks.scaling import arrivals
 from benchmarks.scaling.report import Prices, percentile, picture, row
 from benchmarks.scaling.rules import Rules
 from benchmarks.scaling.simulate import simulate
 from benchmarks.scaling.times import Times
+from benchmarks.timing import Sample
 
 COLD, FLASH = Times(samples=(80.0, 120.0)), Times(constant=5.0)
 SETTINGS = [
@@ -226,22 +228,44 @@ def test_the_command_compares_settings_and_draws_them(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["rows"] == rows
 
 
-def test_seconds_can_come_from_rows_of_results(tmp_path):
-    results = tmp_path / "h200.jsonl"
-    rows = [
-        {"scenario": "fast", "seconds": {"median": 5.5}},
-        {"scenario": "pro", "seconds": {"median": 30.0}},
-        {"scenario": "fast", "seconds": {"median": 5.7}},
-    ]
-    results.write_text("\n".join(map(json.dumps, rows)))
-    config = tmp_path / "study.toml"
-    config.write_text(
-        EXAMPLE.read_text().replace(
-            "samples = [8.0, 9.0, 10.0, 14.0]",
-            'results = "h200.jsonl"\nfield = "seconds.median"\nwhere = { scenario = "fast" }',
-        )
-    )
-    assert Study.read(config, 0).service == Times(samples=(5.5, 5.7))
+def measured(scenario, device, **rows):
+    """A line as a scenario's run keeps it."""
+    found = Findings()
+    for name, seconds in rows.items():
+        found.add(name, [Sample(seconds=each) for each in seconds])
+    return as_line({"scenario": scenario, "device": device}, found)
+
+
+@pytest.mark.parametrize(
+    ("field", "samples"),
+    [("seconds.median", (5.5, 5.7)), ("each", (5.4, 5.5, 5.9, 5.7))],
+)
+def test_seconds_can_come_from_rows_of_results(tmp_path, field, samples):
+    for line in (
+        measured("fast", "NVIDIA H200", ours=[5.4, 5.5, 5.9], b1=[11.0]),
+        measured("pro", "NVIDIA H200", ours=[30.0]),
+        measured("fast", "NVIDIA H200", ours=[5.7]),
+    ):
+        file = keep(line, "NVIDIA H200", tmp_path)
+    config = study(tmp_path, file, field, '"card.scenario" = "fast", name = "ours"')
+    assert Study.read(config, 0).service == Times(samples=samples)
+
+
+def test_rows_that_none_match_are_a_sentence(tmp_path, capsys):
+    file = keep(measured("fast", "NVIDIA H200", ours=[5.4]), "NVIDIA H200", tmp_path)
+    config = study(tmp_path, file, "seconds.median", '"card.scenario" = "pro"')
+    assert main([str(config)]) == 2
+    assert "no row like {'card.scenario': 'pro'}" in capsys.readouterr().err
+
+
+def study(folder, file, field, where):
+    """The example, with a job's seconds from a file."""
+    lines = f'results = "{file.name}"\nfield = "{field}"\nwhere = {{ {where} }}'
+    config = folder / "study.toml"
+    given = EXAMPLE.read_text()
+    assert "samples = [8.0, 9.0, 10.0, 14.0]" in given
+    config.write_text(given.replace("samples = [8.0, 9.0, 10.0, 14.0]", lines))
+    return config
 
 
 @pytest.mark.parametrize(
