@@ -23,7 +23,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "commit": commit(),
         "device": device_name(device),
         "threads": torch.get_num_threads(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1),  # of the machine, as this began
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},

@@ -5,14 +5,15 @@ A and B are what differs: variables of the settings, joined by commas, as
 another machine or commit. Request and seed are the same. Prints the error of the latents step by
 step, PSNR and SSIM frame by frame, and that of the sound; one JSON document last, which is kept as
 those of the scenarios are. With --psnr or --latents, exits with 1 where B is further from A than
-that.
+that. `--weights random` draws the checkpoint's weights on the device, the same for both sides.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
-from contextlib import closing
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,13 @@ from ltx2.settings import Settings, process_environment
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """What a run gave on its way: the video latents before each step, the sound, the frames."""
+    """What a run gave on its way: video latents before each step and as they are decoded, sound,
+    frames.
+    """
 
     plan: str
-    latents: list[np.ndarray]  # float32 (tokens, channels), by step over all passes
+    # float32: (tokens, channels) by step over all passes, then what the decoder is given, flat
+    latents: list[np.ndarray]
     frames: np.ndarray  # uint8 (frames, height, width, 3)
     audio: np.ndarray  # float32 (channels, samples); empty without sound
     seconds: float
@@ -63,13 +67,35 @@ class Trace:
 
 
 class Watched(Stages):
-    """A progress that notes the video latents that a step began with."""
+    """A progress that notes the video latents that a step begins with, and those decoded."""
 
-    def __init__(self, transformer: torch.nn.Module, device: torch.device) -> None:
+    def __init__(self, device: torch.device) -> None:
         super().__init__(device)
         self.latents: list[np.ndarray] = []
+        self._decoded: list[np.ndarray] = []
         self._last: torch.Tensor | None = None
-        self.hook = transformer.register_forward_pre_hook(self._note, with_kwargs=True)
+
+    @contextmanager
+    def watching(self, transformer: torch.nn.Module, vae: Any) -> Iterator[None]:  # noqa: ANN401
+        """Notes what these are given inside the block."""
+        hook = transformer.register_forward_pre_hook(self._note, with_kwargs=True)
+        decode = vae.decode
+
+        def noted(latents: torch.Tensor, *given: Any, **named: Any) -> Any:  # noqa: ANN401
+            self._decoded.append(latents.float().cpu().numpy().ravel())
+            return decode(latents, *given, **named)
+
+        vae.decode = noted
+        try:
+            yield
+        finally:
+            hook.remove()
+            del vae.decode
+
+    @property
+    def all_latents(self) -> list[np.ndarray]:
+        """By step, and last those that the decoder was given, tile after tile."""
+        return [*self.latents, np.concatenate(self._decoded)]
 
     def _note(
         self, _module: torch.nn.Module, given: tuple[Any, ...], named: dict[str, Any]
@@ -91,9 +117,33 @@ def traced(settings: Settings, given: argparse.Namespace) -> Trace:
         for name in ("width", "height", "num_frames", "image", "num_inference_steps")
         if (value := getattr(given, name)) is not None
     }
-    engine = ltx2.Engine.load(
-        given.checkpoint, mode=given.mode, device=given.device, settings=settings
+    with tempfile.TemporaryDirectory(prefix="ltx2-compare-") as scratch:
+        engine = _engine(settings, given, Path(scratch))
+        try:
+            return _traced(engine, given, fields)
+        finally:
+            engine.let_go(parts=True)  # A must not lie in memory beside B
+
+
+def _engine(settings: Settings, given: argparse.Namespace, scratch: Path) -> "ltx2.Engine":
+    """On weights that are read or drawn."""
+    if given.weights == "random":
+        from ltx2.drawn import drawn_engine
+
+        return drawn_engine(
+            given.checkpoint,
+            device=find_device(given.device or settings.device),
+            settings=settings,
+            scratch=scratch,
+        )
+    return ltx2.Engine.load(
+        given.weights or given.checkpoint, mode=given.mode, device=given.device, settings=settings
     )
+
+
+def _traced(engine: "ltx2.Engine", given: argparse.Namespace, fields: dict[str, Any]) -> Trace:
+    """A clip of an engine."""
+    drawn = given.weights == "random"
     request = ltx2.Request.parse(
         {"prompt": given.prompt, "seed": given.seed, "mode": given.mode, **fields}
     )
@@ -102,21 +152,20 @@ def traced(settings: Settings, given: argparse.Namespace) -> Trace:
         checkpoint=engine.checkpoint,
         limits=engine.limits,
         media=engine.media_limits,
-        files=engine.lora_files,
-        sources=engine.lora_sources,
+        files=None if drawn else engine.lora_files,
+        sources=None if drawn else engine.lora_sources,
     )
+    engine.fitted(ready.plan)  # or parts that are watched would be moved by the run
     transformer = engine.components.part(f"transformer:{ready.plan.base.variant}")
-    report = Watched(transformer, engine.components.device)
-    try:
+    report = Watched(engine.components.device)
+    with report.watching(transformer, engine.components.part("vae")):
         clip = engine.run(ready.plan, ready.inputs, report)
         with closing(clip.frames), report.stage("decode"):
             frames = np.concatenate(list(clip.frames))
-    finally:
-        report.hook.remove()
     audio = np.zeros((0, 0), np.float32) if clip.audio is None else clip.audio
     return Trace(
         plan=f"{ready.plan.id}: {plan_line(ready.plan)}",
-        latents=report.latents,
+        latents=report.all_latents,
         frames=frames,
         audio=audio,
         seconds=sum(report.timings.values()),
@@ -127,7 +176,7 @@ def compared(one: Trace, other: Trace) -> dict[str, Any]:
     """Every measure of B beside A. Raises ValueError for traces of different clips."""
     shapes = [[each.shape for each in trace.latents] for trace in (one, other)]
     if shapes[0] != shapes[1] or one.frames.shape != other.frames.shape:
-        raise ValueError("these are traces of clips of different sizes or steps")
+        raise ValueError("these are traces of clips of different sizes, steps or tiles")
     frames = list(by_frame(one.frames, other.frames))
     return {
         "latent_error": [
@@ -159,13 +208,19 @@ def main(given: Sequence[str] | None = None) -> int:
     found = compared(one, other)
     print(f"A {arguments.a}\nB {arguments.b}\n{other.plan}\n")
     for number, error in enumerate(found["latent_error"]):
-        print(f"latents before step {number + 1:>3}   error {error:.3g}")
+        last = number + 1 == len(found["latent_error"])
+        where = "that are decoded" if last else f"before step {number + 1:>4}"
+        print(f"latents {where}   error {error:.3g}")
     for number, (decibel, alike) in enumerate(zip(found["psnr"], found["ssim"], strict=True)):
         print(f"frame {number:>4}   PSNR {decibel:6.2f} dB   SSIM {alike:.5f}")
     print(f"sound   SNR {found['audio_snr']:.2f} dB   largest {found['audio_largest']:.3g}")
     problems = judged(found, arguments.psnr, arguments.latents)
     print(*(f"PROBLEM: {problem}" for problem in problems), sep="\n")
     card = {"scenario": "compare", **machine(find_device(arguments.device))}
+    card |= {
+        "checkpoint": arguments.checkpoint,
+        "weights": arguments.weights or arguments.checkpoint,
+    }
     told = {"card": card, "a": arguments.a, "b": arguments.b, "plan": other.plan, **found}
     line = json.dumps(rounded({**told, "problems": problems}), separators=(",", ":"))
     if not arguments.no_keep and not problems:
@@ -189,6 +244,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("a", help="the reference")
     parser.add_argument("b", help="what is held against it")
     parser.add_argument("--checkpoint", default="tiny")
+    parser.add_argument(
+        "--weights", help="a folder or file, or random: drawn; default the checkpoint's own"
+    )
     parser.add_argument("--device", help="default the GPU where there is one")
     parser.add_argument("--mode", choices=("fast", "pro"), default="fast")
     parser.add_argument("--prompt", default=PROMPT)

@@ -55,6 +55,10 @@ class Engines:
     def __init__(self, lines: Sequence[Connection]) -> None:
         self._lines = lines
 
+    def first(self) -> "Engines":
+        """The first of them alone."""
+        return Engines(self._lines[:1])
+
     def make(self, orders: Sequence[Order]) -> None:
         """All of these, each by the next engine in turn; returns when the last is a file.
 

@@ -22,7 +22,8 @@ from benchmarks.bench import PROMPT, Bench
 from benchmarks.card import ROOT
 from benchmarks.engines import Order, Seat, running, seats
 from benchmarks.results import Findings
-from benchmarks.timing import Measured, Sample, in_turns, timed, wait
+from benchmarks.timing import Measured, Sample, timed, wait
+from benchmarks.turns import Samples
 from ltx2.delivery.file import ToFile
 from ltx2.progress import Progress
 from ltx2.session import execute
@@ -42,7 +43,7 @@ def measure(bench: Bench) -> Findings:
     """Clips a minute: engines side by side, one engine, a baseline; then the command, loading
     counted.
     """
-    found = Findings()
+    found = bench.found
     given = bench.arguments
     works: dict[str, Measured] = {}
     with ExitStack() as open_things:
@@ -50,31 +51,44 @@ def measure(bench: Bench) -> Findings:
             found.notes.append("engines of their own and the command were not run: they read files")
         elif len(places := seats(bench.device, given.weights, given.mode)) > 1:
             engines = open_things.enter_context(running(places))
-            works[f"{len(places)} engines"] = _clips(bench, engines.make)
-        works[ONE] = _clips(bench, lambda orders: _one_engine(bench, orders))
+            works[f"{len(places)} engines"] = _clips(bench, engines.make, elsewhere=True)
+            works[ONE] = _clips(bench, engines.first().make, elsewhere=True)
+        if ONE not in works:
+            works[ONE] = _clips(bench, lambda orders: _one_engine(bench, orders))
+        needed = set(works)
         if given.against != "none" and _runs(bench, given.against, found):
-            make = open_things.enter_context(_baseline(bench, given.against))
-            works[given.against] = _clips(bench, make)
-        samples = in_turns(works, given.runs, bench.tell)
-    for name, runs in samples.items():
-        _row(found, bench, name, runs)
-    first = next(iter(samples))
-    for name in samples:
-        if name != first:
-            found.compare(first, name)
-    if not bench.random:
+            make, elsewhere = open_things.enter_context(_baseline(bench, given.against))
+            works[given.against] = _clips(bench, make, elsewhere=elsewhere)
+
+        def show(samples: Samples) -> None:
+            for name, runs in samples.items():
+                _row(found, bench, name, runs)
+            first, *others = works
+            for name in others:
+                found.compare(first, name)
+
+        bench.turns.take(works, show, needed=needed)
+    if bench.turns.over:
+        found.notes.append("the command was not run: the time was up")
+    elif not bench.random:
         _row(found, bench, "ltx2 batch, loading counted", [_command(bench)])
     return found
 
 
 def _row(found: Findings, bench: Bench, name: str, runs: Sequence[Sample]) -> None:
     clips = bench.arguments.clips
-    row = found.add(name, runs, clips=clips)
+    row = found.put(name, runs, clips=clips)
     row["clips_per_minute"] = 60 * clips / row["seconds"]["median"]
 
 
-def _clips(bench: Bench, make: Callable[[Sequence[Order]], None]) -> Measured:
-    """The time of so many clips of words that were not encoded before."""
+def _clips(
+    bench: Bench, make: Callable[[Sequence[Order]], None], *, elsewhere: bool = False
+) -> Measured:
+    """The time of so many clips of words that were not encoded before.
+
+    What is made `elsewhere`, in processes of its own, has its memory there: this one's peak would
+    say nothing of it.
+    """
     turn = 0
 
     def measured() -> Sample:
@@ -84,7 +98,8 @@ def _clips(bench: Bench, make: Callable[[Sequence[Order]], None]) -> Measured:
             Order(f"{PROMPT} {turn} {number}", number, bench.arguments.mode)
             for number in range(bench.arguments.clips)
         ]
-        return timed(bench.device, lambda: make(orders))
+        sample = timed(bench.device, lambda: make(orders))
+        return Sample(seconds=sample.seconds) if elsewhere else sample
 
     return measured
 
@@ -106,12 +121,15 @@ def _runs(bench: Bench, name: str, found: Findings) -> bool:
 
 
 @contextmanager
-def _baseline(bench: Bench, name: str) -> Iterator[Callable[[Sequence[Order]], None]]:
-    """Makes so many clips of one request: it encodes its prompt anew for each pass by itself."""
+def _baseline(bench: Bench, name: str) -> Iterator[tuple[Callable[[Sequence[Order]], None], bool]]:
+    """Makes so many clips of one request: it encodes its prompt anew for each pass by itself.
+
+    Also whether it does so in a process of its own.
+    """
     if bench.device.type == "cpu" and not bench.random:
         load = partial(_load_stock, name, bench.arguments)
         with running([Seat(load, os.cpu_count() or 1)]) as one:
-            yield one.make
+            yield one.make, True
         return
     baseline = _stock(bench, name, bench.scratch / f"{name}.mp4")
 
@@ -120,7 +138,7 @@ def _baseline(bench: Bench, name: str) -> Iterator[Callable[[Sequence[Order]], N
             baseline.make()
 
     with closing(baseline):
-        yield make
+        yield make, False
 
 
 def _load_stock(
@@ -133,9 +151,7 @@ def _load_stock(
 
 
 def _stock(bench: Bench, name: str, target: Path) -> Stock:
-    return Stock(
-        stock.KINDS[name], bench.engine, bench.prepared(mode=bench.arguments.mode), target
-    )
+    return Stock(stock.KINDS[name], bench.engine, bench.prepared(mode=bench.arguments.mode), target)
 
 
 def _command(bench: Bench) -> Sample:

@@ -28,6 +28,7 @@ MATH_AT_MOST = 8160  # tokens: beyond, all pairs of them do not fit
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this scenario."""
+    parser.add_argument("--tokens", help="of attention, by comma; default those of usual clips")
     parser.add_argument("--repeat", type=int, default=5, help="calls within a run")
 
 
@@ -39,21 +40,29 @@ def card(bench: Bench) -> dict[str, Any]:
 
 def measure(bench: Bench) -> Findings:
     """Rates: operations and bytes a second, the median of the runs."""
-    found = Findings()
+    found = bench.found
     dtype = default_dtype(bench.device, bench.settings)
     for edge in EDGES[bench.device.type]:
         left, right = (_random(bench.device, dtype, edge, edge) for _ in range(2))
         runs = _runs(bench, lambda left=left, right=right: torch.mm(left, right))
         row = found.add(f"matmul {edge}", runs)
         row["tflops"] = 2 * edge**3 / row["seconds"]["median"] / 1e12
-    for tokens in TOKENS[bench.device.type]:
+    for tokens in _tokens(bench):
         for name, backend in BACKENDS.items():
             _attention(bench, found, dtype, tokens, name, backend)
+        bench.save()
     for name, source, target in _copies(bench):
         runs = _runs(bench, lambda source=source, target=target: target.copy_(source))
         row = found.add(name, runs)
-        row["gb_per_second"] = source.nbytes / row["seconds"]["median"] / 1e9
+        within = source.device == target.device
+        moved = source.nbytes * (2 if within else 1)  # memory is read and written
+        row["gb_per_second"] = moved / row["seconds"]["median"] / 1e9
     return found
+
+
+def _tokens(bench: Bench) -> tuple[int, ...]:
+    told = bench.arguments.tokens
+    return tuple(map(int, told.split(","))) if told else TOKENS[bench.device.type]
 
 
 def _attention(
@@ -80,10 +89,10 @@ def _attention(
 
 
 def _copies(bench: Bench) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
-    """Copies within the device, and between it and page-locked memory."""
+    """Copies within the device, and between it and page-locked memory, which cross the bus once."""
     size = COPIED[bench.device.type]
     on = torch.empty(size, dtype=torch.uint8, device=bench.device).random_()
-    yield "copy on the device", on, torch.empty_like(on)
+    yield "copy on the device, read + written", on, torch.empty_like(on)
     if bench.device.type == "cuda":
         host = torch.empty(size, dtype=torch.uint8, pin_memory=True)
         yield "copy to the host", on, host

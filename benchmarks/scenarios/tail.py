@@ -12,14 +12,21 @@ from diffusers.video_processor import VideoProcessor
 
 from benchmarks.bench import Bench, Unmeasurable
 from benchmarks.results import Findings
-from benchmarks.timing import Measured, in_turns, timed
+from benchmarks.timing import Measured, timed
+from benchmarks.turns import Samples
 from ltx2.media.encode import write_mp4
 from ltx2.results import Clip
 
 SIZE = (1920, 1088)
 CHUNK = 16  # frames that come from the decoder at once
-# Copies of all frames in float32 that `encode_video` makes of a numpy array, and the array itself.
-FLOAT_COPIES = 6
+# Copies of all frames in float32 that lie in memory at once: those that `encode_video` is given and
+# makes of them, and those that `postprocess_video` is given.
+FLOAT_COPIES = 7
+OURS = "ours, from bytes"
+ON_BYTES = "encode_video on bytes"
+ON_FLOATS = "encode_video on float frames"
+TO_FLOATS = "postprocess_video to float frames"
+IN_FLOATS = (ON_FLOATS, TO_FLOATS)
 FPS = 24
 
 
@@ -27,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this scenario."""
     parser.add_argument("--size", default=f"{SIZE[0]}x{SIZE[1]}", help="WIDTHxHEIGHT")
     parser.add_argument("--frames", type=int, default=121)
-    parser.add_argument("--float-frames", type=int, help="of the numpy way; default what fits")
+    parser.add_argument("--float-frames", type=int, help="of ways in floats; default what fits")
 
 
 def card(bench: Bench) -> dict[str, Any]:
@@ -44,22 +51,26 @@ def measure(bench: Bench) -> Findings:
     fit = bench.arguments.float_frames or fitting(width, height, count, available())
     if not fit:
         raise Unmeasurable("not even one frame fits in float32 beside its copies")
-    found = Findings()
+    found = bench.found
     pixels = synthetic(width, height, count)
     works: dict[str, Measured] = {
         name: (lambda work=work: timed(bench.device, work))
         for name, work in _works(bench, pixels, fit).items()
     }
-    frames = {name: fit if "numpy" in name else count for name in works}
-    for name, samples in in_turns(works, bench.arguments.runs, bench.tell).items():
-        row = found.add(name, samples, frames=frames[name])
-        row["ms_per_frame"] = row["seconds"]["median"] / frames[name] * 1e3
-    per_frame = {row["name"]: row["ms_per_frame"] for row in found.rows}
-    for name in per_frame:
-        if name != "ours":
-            found.ratios[f"ours / {name}, by frame"] = per_frame["ours"] / per_frame[name]
+    frames = {name: fit if name in IN_FLOATS else count for name in works}
+
+    def show(samples: Samples) -> None:
+        for name, runs in samples.items():
+            row = found.put(name, runs, frames=frames[name])
+            row["ms_per_frame"] = row["seconds"]["median"] / frames[name] * 1e3
+        per_frame = {row["name"]: row["ms_per_frame"] for row in found.rows}
+        for name in per_frame:
+            if name != OURS and OURS in per_frame:
+                found.ratios[f"{OURS} / {name}, by frame"] = per_frame[OURS] / per_frame[name]
+
     if fit < count:
-        found.notes.append(f"the numpy way ran on {fit} frames: {count} do not fit in memory")
+        found.notes.append(f"what takes floats ran on {fit} frames: {count} do not fit in memory")
+    bench.turns.take(works, show, needed={OURS})
     return found
 
 
@@ -78,23 +89,20 @@ def _works(bench: Bench, pixels: np.ndarray, fit: int) -> dict[str, Callable[[],
 
     def stock_uint8() -> None:
         encode_video(
-            torch.from_numpy(pixels), audio=sound, output_path=_name(folder, "uint8"), **options
+            torch.from_numpy(pixels), audio=sound, output_path=_name(folder, "bytes"), **options
         )
 
-    def stock_numpy() -> None:
-        array = np.divide(pixels[:fit], np.float32(255), dtype=np.float32)
-        encode_video(array, audio=sound, output_path=_name(folder, "numpy"), **options)
+    # What a pipeline would have at hand is made before anything is timed.
+    floats = np.divide(pixels[:fit], np.float32(255), dtype=np.float32)
+    decoded = torch.from_numpy(pixels[:fit]).permute(3, 0, 1, 2)[None].float().div_(127.5).sub_(1)
+
+    def stock_floats() -> None:
+        encode_video(floats, audio=sound, output_path=_name(folder, "floats"), **options)
 
     def postprocess() -> None:
-        decoded = torch.from_numpy(pixels[:fit]).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
         VideoProcessor(vae_scale_factor=32).postprocess_video(decoded, output_type="np")
 
-    return {
-        "ours": ours,
-        "encode_video, uint8": stock_uint8,
-        "encode_video, numpy": stock_numpy,
-        "postprocess_video to numpy": postprocess,
-    }
+    return {OURS: ours, ON_BYTES: stock_uint8, ON_FLOATS: stock_floats, TO_FLOATS: postprocess}
 
 
 def _name(folder: Path, way: str) -> str:
