@@ -35,6 +35,7 @@ ONE = "one engine"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this scenario."""
     parser.add_argument("--clips", type=int, default=CLIPS, help="of each, in each run")
+    parser.add_argument("--engines", type=int, help="side by side at most; default all that fit")
     parser.add_argument("--mode", choices=("fast", "pro"), default="fast")
     parser.add_argument("--against", default="b0", help="b0, b1 or none")
 
@@ -49,7 +50,7 @@ def measure(bench: Bench) -> Findings:
     with ExitStack() as open_things:
         if bench.random:
             found.notes.append("engines of their own and the command were not run: they read files")
-        elif len(places := seats(bench.device, given.weights, given.mode)) > 1:
+        elif len(places := seats(bench.device, given.weights, given.mode)[: given.engines]) > 1:
             engines = open_things.enter_context(running(places))
             works[f"{len(places)} engines"] = _clips(bench, engines.make, elsewhere=True)
             works[ONE] = _clips(bench, engines.first().make, elsewhere=True)

@@ -37,42 +37,48 @@ def measure(bench: Bench) -> Findings:
     """Phases of the process, the plain read rate, and the ratio of both rates."""
     if bench.random:
         return _read_back(bench)
-    given = bench.arguments
-    found = Findings()
+    given, found = bench.arguments, bench.found
     files = weight_files(bench, given.mode)
     total = sum(file.stat().st_size for file in files)
     reads: list[Sample] = []
     starts: list[Sample] = []
-    parts: list[dict[str, float]] = []
-    for turn in range(given.runs + given.warm_cache):
+    first = int(given.warm_cache)  # the first turn fills the cache
+    for turn in range(given.runs + first):
+        if turn > first and bench.turns.over:
+            found.notes.append(f"{turn - first} of {given.runs} turns were run: the time was up")
+            break
         _forget(files, given.warm_cache)
         reads.append(Sample(seconds=plain_read(files)))
         _forget(files, given.warm_cache)
         phases, loaded = started(bench)
         starts.append(Sample(seconds=sum(phases.values()), stages=phases))
-        parts.append(loaded)
         bench.tell(f"turn {turn + 1}: " + ", ".join(f"{n} {s:.2f} s" for n, s in phases.items()))
-    if given.warm_cache:  # the first turn fills it
-        reads, starts, parts = reads[1:], starts[1:], parts[1:]
-    read = found.add("plain read", reads)
-    start = found.add("process to first clip", starts)
-    seconds = start["stages"]["weights"]["median"]
-    read["gb_per_second"] = total / read["seconds"]["median"] / 1e9
-    start["gb_per_second"] = total / seconds / 1e9
-    found.ratios["rate of loading / plain read"] = read["seconds"]["median"] / seconds
-    found.facts = {
+        if turn < first:
+            continue
+        read = found.put("plain read", reads[first:])
+        start = found.put("process to first clip", starts[first:])
+        seconds = start["stages"]["weights"]["median"]
+        read["gb_per_second"] = total / read["seconds"]["median"] / 1e9
+        start["gb_per_second"] = total / seconds / 1e9
+        found.ratios["rate of loading / plain read"] = read["seconds"]["median"] / seconds
+        found.facts = {**_of_weights(given, total), "seconds_by_part": loaded}
+        bench.save()
+    return found
+
+
+def _of_weights(given: argparse.Namespace, total: int) -> dict[str, Any]:
+    """How many bytes are read, and from where."""
+    return {
         "weights_gb": total / 1e9,
         "page_cache": "warm" if given.warm_cache else "given back",
-        "seconds_by_part": parts[-1],
     }
-    return found
 
 
 def _read_back(bench: Bench) -> Findings:
     """Drawn weights lie nowhere: the transformer is written, and read with and without us."""
     from ltx2.drawn import written_transformer
 
-    given, found = bench.arguments, Findings()
+    given, found = bench.arguments, bench.found
     folder = (given.folder or bench.scratch) / "written"
     try:
         parts = written_transformer(bench.engine, folder)
@@ -82,6 +88,9 @@ def _read_back(bench: Bench) -> Findings:
         reads: list[Sample] = []
         loads: list[Sample] = []
         for turn in range(given.runs + 1):  # the first warms up the libraries, and the cache
+            if turn > 1 and bench.turns.over:
+                found.notes.append(f"{turn - 1} of {given.runs} turns were run: the time was up")
+                break
             _forget(files, given.warm_cache)
             reads.append(Sample(seconds=plain_read(files)))
             _forget(files, given.warm_cache)
@@ -95,10 +104,7 @@ def _read_back(bench: Bench) -> Findings:
         row = found.add(name, samples)
         row["gb_per_second"] = total / row["seconds"]["median"] / 1e9
     found.compare("plain read", "transformer")
-    found.facts = {
-        "weights_gb": total / 1e9,
-        "page_cache": "warm" if given.warm_cache else "given back",
-    }
+    found.facts = _of_weights(given, total)
     found.notes.append("the transformer alone; a clip's phases need a checkpoint's files")
     return found
 

@@ -38,7 +38,7 @@ def measure(bench: Bench) -> Findings:
     """Seconds of each, and how they compare."""
     if bench.random:
         raise Unmeasurable("drawn weights have no LoRA files to switch between")
-    found = Findings()
+    found = bench.found
     runs = bench.arguments.runs
     results = {**_switching(bench.engine, runs), **_fusing(bench.engine, runs)}
     for name, seconds in results.items():

@@ -83,7 +83,7 @@ def card(bench: Bench) -> dict[str, Any]:
 
 def measure(bench: Bench) -> Findings:
     """Run the jobs and judge."""
-    given, found = bench.arguments, Findings()
+    given, found = bench.arguments, bench.found
     seconds, verdict = asyncio.run(
         soak(given.jobs, given.seed, str(bench.device), bench.scratch, bench.tell)
     )

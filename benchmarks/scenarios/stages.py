@@ -191,7 +191,8 @@ class Decoding:
         self._inputs = prepared.inputs
         base = prepared.plan.base
         base = replace(base, sigmas=(base.sigmas[0], 0.0), sampler="euler", eta=0.0)
-        self.plan: Any = replace(prepared.plan, base=base)
+        plan = replace(prepared.plan, base=base)
+        self.plan: Any = bench.engine.check_fits(plan).plan  # its tiles as this device takes them
         tiles, least = self.plan.decode, 2 * self.plan.decode.overlap
         self.whole: Any = replace(
             self.plan,
@@ -207,7 +208,7 @@ class Decoding:
         """From latents to bytes on the host, chunk by chunk; no file is written."""
         with chosen.pulled(self._engine):
             tiles = self._engine.check_fits(plan).plan.decode
-            if tiles != plan.decode:
+            if plan is self.whole and tiles != plan.decode:
                 raise RuntimeError(f"it does not fit; it would be decoded in {tiles}")
             clip = self._engine.run(plan, self._inputs, Progress(None))
             with closing(clip.frames):
