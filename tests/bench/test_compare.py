@@ -60,6 +60,15 @@ def test_two_equal_runs_agree_and_a_rounded_one_does_not(tmp_path, capsys):
     assert "| 99.0 / 99.0 | 1.0000 | 99.0 |" in shown
 
 
+def test_drawn_weights_are_the_same_on_both_sides_and_another_lever_stays_near(tmp_path, capsys):
+    drawn = [*SMALL, "--weights", "random", "--results", str(tmp_path), "--latents", "1e-3"]
+    assert compare.main(["plain", "LTX2_BLOCKS=stock", *drawn]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert len(told["latent_error"]) == 12
+    assert told["latent_error"][0] == 0 < told["latent_error"][-1]
+    assert (told["card"]["weights"], told["card"]["checkpoint"]) == ("random", "tiny")
+
+
 def test_traces_of_different_clips_are_refused():
     def trace(steps):
         return compare.Trace(

@@ -61,6 +61,40 @@ def test_only_the_newest_of_equal_measurements_is_shown(clip):
     assert tables.latest([older, elsewhere, clip]) == [clip, elsewhere]
 
 
+@pytest.mark.parametrize(
+    ("fact", "value"),
+    [
+        ("levers", {"blocks": "compiled"}),
+        ("dtype", "float32"),
+        ("residency", "offload"),
+        ("quantised", {"transformer": "fp8"}),
+    ],
+)
+def test_what_was_computed_in_another_way_does_not_replace_a_result(clip, fact, value):
+    other = json.loads(json.dumps(clip))
+    other["card"][fact] = value
+    assert tables.latest([clip, other]) == [clip, other]
+
+
+def test_a_run_that_was_cut_off_is_shown_until_there_is_a_whole_one(clip):
+    cut = json.loads(json.dumps(clip))
+    cut["card"]["partial"] = True
+    assert tables.latest([cut]) == [cut]
+    assert "(2.3, random, cut off)" in tables.clips([cut])
+    assert tables.latest([cut, clip]) == tables.latest([clip, cut]) == [clip]
+
+
+def test_denoising_levers_and_the_capability_are_shown(clip):
+    clip["rows"][0] |= {"denoise_seconds": 1.25, "denoise_mfu": 0.655}
+    (ours, other) = tables.clips([clip]).splitlines()[2:]
+    assert "| 1.25 | 65.5% |" in ours
+    assert "|  |  |" in other
+    clip["card"] |= {"levers": {"attention": "cudnn", "blocks": "triton"}, "capability": "9.0"}
+    line = tables.machines([clip]).splitlines()[-1]
+    assert "attention cudnn, blocks triton" in line
+    assert "capability 9.0" in line
+
+
 def test_the_picture_has_a_bar_a_way_and_the_floor(clip):
     picture = drawn([clip])
     assert ElementTree.fromstring(picture).tag.endswith("svg")
