@@ -200,7 +200,10 @@ def side(text: str, given: argparse.Namespace) -> Trace:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Compare two sides; the exit status."""
-    arguments = _parser().parse_args(given)
+    parser = _parser()
+    arguments = parser.parse_args(given)
+    if arguments.weights == "random" and "LTX2_DTYPE" in f"{arguments.a},{arguments.b}":
+        parser.error("LTX2_DTYPE with random: weights of another type are drawn otherwise")
     one = side(arguments.a, arguments)
     other = side(arguments.b, arguments)
     if arguments.save:

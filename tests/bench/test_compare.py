@@ -65,8 +65,14 @@ def test_drawn_weights_are_the_same_on_both_sides_and_another_lever_stays_near(t
     assert compare.main(["plain", "LTX2_BLOCKS=stock", *drawn]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert len(told["latent_error"]) == 12
-    assert told["latent_error"][0] == 0 < told["latent_error"][-1]
+    assert max(told["latent_error"]) < 1e-3  # other weights would be far off
     assert (told["card"]["weights"], told["card"]["checkpoint"]) == ("random", "tiny")
+
+
+def test_a_type_that_would_be_drawn_otherwise_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        compare.main(["plain", "LTX2_DTYPE=bfloat16", *SMALL, "--weights", "random"])
+    assert "weights of another type are drawn otherwise" in capsys.readouterr().err
 
 
 def test_traces_of_different_clips_are_refused():
@@ -79,5 +85,5 @@ def test_traces_of_different_clips_are_refused():
             seconds=1.0,
         )
 
-    with pytest.raises(ValueError, match="different sizes or steps"):
+    with pytest.raises(ValueError, match="different sizes, steps or tiles"):
         compare.compared(trace(2), trace(3))
