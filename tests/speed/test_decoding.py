@@ -9,9 +9,11 @@ import pytest
 import torch
 from diffusers.video_processor import VideoProcessor
 
+from ltx2.drawn import drawn_engine
 from ltx2.media.encode import write_mp4
 from ltx2.planner import plan
 from ltx2.request import Request
+from ltx2.settings import Settings
 from pipelines.speed.transfer import to_host
 from pipelines.speed.vae_layout import laid_out, padded, settled
 from pipelines.stages.decode import to_uint8
@@ -19,10 +21,8 @@ from pipelines.values import Clip
 from tiny.sizes import VIDEO_CHANNELS
 
 CPU = torch.device("cpu")
-LAST_CHANNELS, PATCH = (
-    128,
-    4,
-)  # of the decoder's widest stage: at a quarter of the edges, every frame
+# Of the decoder's widest stage: at a quarter of the edges, every frame.
+LAST_CHANNELS, PATCH = 128, 4
 
 
 @pytest.mark.parametrize("causal", [False, True], ids=["both ends", "causal"])
@@ -39,6 +39,38 @@ def test_a_decoder_gives_the_same_with_its_channels_together(untrained_model, ca
     assert float((found - wanted).abs().max()) <= limit
     assert float((again - wanted).abs().max()) <= limit
     assert not any("forward" in vars(module) for module in model.modules())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_it_decodes_in_every_type_that_torch_convolves(untrained_model, dtype):
+    """oneDNN has no float64 and no float16, and bfloat16 on some CPUs alone."""
+    model = deepcopy(untrained_model.part("vae")).to(dtype)
+    latent = torch.randn(1, VIDEO_CHANNELS, 2, 2, 2, dtype=dtype)
+    with torch.inference_mode():
+        wanted = model.decode(latent, return_dict=False)[0]
+        with laid_out(model, "channels_last", CPU):
+            found = model.decode(latent, return_dict=False)[0]
+    limit = 32 * torch.finfo(dtype).eps * float(wanted.abs().max())
+    assert found.dtype == dtype
+    assert float((found - wanted).abs().max()) <= limit
+
+
+def test_drawn_weights_lie_as_read_ones_do(tmp_path):
+    drawn = drawn_engine(
+        "tiny", device=CPU, settings=Settings(vae_layout="channels_last"), scratch=tmp_path
+    ).components
+    drawn.load_together(("vae",))
+    for _ in range(2):
+        weights = [
+            module.weight
+            for module in drawn.part("vae").decoder.modules()
+            if isinstance(module, torch.nn.Conv3d) and min(module.weight.shape[1:]) > 1
+        ]
+        assert weights
+        for weight in weights:
+            assert weight.is_contiguous(memory_format=torch.channels_last_3d)
+            assert not weight.is_contiguous()
+        drawn.drop("vae")  # and when a part loads by itself
 
 
 def test_padding_keeps_the_layout_and_repeats_the_ends():
