@@ -122,7 +122,8 @@ class Settings:
         "LTX2_ATTENTION",
         choice(Attention),
         "Attention kernel that is tried first: `cudnn`, `flash`, `efficient` or `math`; `default` "
-        "leaves it to torch, `auto` takes `cudnn` on Hopper and datacenter Blackwell.",
+        "leaves the order to torch, `auto` is `cudnn` on Hopper and datacenter Blackwell from "
+        "cuDNN 9.15.1 on, which is torch's own order there too, and else `default`.",
         default="auto",
     )
     blocks: Blocks = row(

@@ -8,14 +8,26 @@ from pipelines.speed.levers import Levers
 
 
 def said(levers: Levers, device: torch.device) -> dict[str, str | int]:
-    """What is used on the device, by lever: "auto" is settled."""
+    """What is used on the device, by lever: "auto" is settled.
+
+    On a GPU also the order in which attention kernels are tried, which torch has a say in, and the
+    version of cuDNN that it goes by.
+    """
     return {
         "attention": attention.settled(levers.attention, device),
+        **(_attention_on_gpu(levers, device) if device.type == "cuda" else {}),
         "blocks": blocks.settled(levers.blocks, device),
         "batched_tokens": levers.batched_tokens,
         "vae_layout": vae_layout.settled(levers.vae_layout, device),
         "freed_memory": heap.settled(levers.freed_memory, device),
         "fp8_products": levers.fp8_products,
+    }
+
+
+def _attention_on_gpu(levers: Levers, device: torch.device) -> dict[str, str | int]:
+    return {
+        "attention_order": " ".join(attention.order(levers.attention, device)),
+        "cudnn": torch.backends.cudnn.version() or 0,
     }
 
 
