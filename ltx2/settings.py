@@ -152,7 +152,8 @@ class Settings:
         "LTX2_FREED_MEMORY",
         choice(Freed),
         "What becomes of memory that a pass on a CPU has freed: `kept` for the next one, up to 1 "
-        "GiB, or `returned` to the system; `auto` is `kept` on a CPU.",
+        "GiB, or `returned` to the system. `auto` is `kept` on a CPU in the processes of `ltx2` "
+        "and its workers; a program of yours that uses the engine is left alone.",
         default="auto",
     )
     fp8_products: bool = row(

@@ -1,12 +1,12 @@
 """Which attention kernel torch tries first, by the GPU's architecture.
 
 On Hopper and datacenter Blackwell cuDNN's kernels reach about twice the rate of flash attention's;
-on other GPUs they are level or slower (published figures: pytorch#142132, transformers#48163). torch
-puts them first there by itself from cuDNN 9.15.1 on, unless TORCH_CUDNN_SDPA_DEPRIORITIZED says
-otherwise: then "auto" changes nothing but that variable's choice. Before 9.15.1 they read past the
-end of sequences that 128 does not divide (pytorch#169849), and "auto" leaves the order to torch. The
-others stay allowed behind the first, for shapes that it refuses. No kernel but the slow ones takes a
-mask, and no stage sends one.
+on other GPUs they are level or slower (published figures: pytorch#142132, transformers#48163).
+torch puts them first there by itself from cuDNN 9.15.1 on, unless TORCH_CUDNN_SDPA_DEPRIORITIZED
+says otherwise: then "auto" changes nothing but that variable's choice. Before 9.15.1 they read past
+the end of sequences that 128 does not divide (pytorch#169849), and "auto" leaves the order to
+torch. The others stay allowed behind the first, for shapes that it refuses. No kernel but the slow
+ones takes a mask, and no stage sends one.
 """
 
 from collections.abc import Iterator

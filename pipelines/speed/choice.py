@@ -8,7 +8,8 @@ from pipelines.speed.levers import Levers
 
 
 def said(levers: Levers, device: torch.device) -> dict[str, str | int]:
-    """What is used on the device, by lever: "auto" is settled.
+    """What is used on the device, by lever: "auto" is settled, and memory that was freed is told as
+    this process has it.
 
     On a GPU also the order in which attention kernels are tried, which torch has a say in, and the
     version of cuDNN that it goes by.
@@ -19,7 +20,7 @@ def said(levers: Levers, device: torch.device) -> dict[str, str | int]:
         "blocks": blocks.settled(levers.blocks, device),
         "batched_tokens": levers.batched_tokens,
         "vae_layout": vae_layout.settled(levers.vae_layout, device),
-        "freed_memory": heap.settled(levers.freed_memory, device),
+        "freed_memory": heap.now(),
         "fp8_products": levers.fp8_products,
     }
 

@@ -6,8 +6,8 @@ round again. diffusers repeats and concatenates the frames at the ends before ea
 then mirrors the edges of what came of it, two copies in the usual layout; here the padded tensor is
 made once, in the layout that the convolution wants, with the same frames in it. On a CPU the norms,
 whose channels lie together then, are one kernel instead of six. On a GPU they stay diffusers': that
-kernel has a thread block for each row, and rows of 128 channels are too short to fill one; nobody has
-measured it there.
+kernel has a thread block for each row, which 128 channels are too few to fill, and it was not
+measured there.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -11,6 +11,7 @@ from ltx2.engine import Engine
 from ltx2.errors import ConfigError
 from ltx2.settings import Settings
 from pipelines.checkpoints.quantise import quantise
+from pipelines.memory import heap
 from pipelines.speed import levers as levers_module
 from pipelines.speed.attention import attention_order, best, order, priority
 from pipelines.speed.fp8 import products_in_fp8, spared
@@ -68,7 +69,7 @@ def test_an_engine_says_what_it_uses(engine):
         "blocks": "plain",
         "batched_tokens": 16_384,
         "vae_layout": "channels_last",
-        "freed_memory": "kept",
+        "freed_memory": heap.now(),
         "fp8_products": False,
     }
 

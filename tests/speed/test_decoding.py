@@ -56,9 +56,10 @@ def test_it_decodes_in_every_type_that_torch_convolves(untrained_model, dtype):
 
 
 def test_drawn_weights_lie_as_read_ones_do(tmp_path):
-    drawn = drawn_engine(
-        "tiny", device=CPU, settings=Settings(vae_layout="channels_last"), scratch=tmp_path
-    ).components
+    settings = Settings(vae_layout="channels_last", blocks="stock")
+    engine = drawn_engine("tiny", device=CPU, settings=settings, scratch=tmp_path)
+    drawn = engine.components
+    assert engine.fit._levers == drawn.levers == settings.levers()  # by which memory is foretold
     drawn.load_together(("vae",))
     for _ in range(2):
         weights = [
