@@ -1,10 +1,14 @@
 """The levers as a device settles them, in words and as data."""
 
+import logging
+
 import torch
 
 from pipelines.memory import heap
 from pipelines.speed import attention, blocks, vae_layout
 from pipelines.speed.levers import Levers
+
+logger = logging.getLogger(__name__)
 
 
 def said(levers: Levers, device: torch.device) -> dict[str, str | int]:
@@ -39,7 +43,9 @@ def said_of(levers: Levers, device: torch.device) -> str:
 
 def checked(levers: Levers, device: torch.device) -> Levers:
     """The same levers. Raises ValueError for those that this device cannot have."""
-    said(levers, device)
+    found = said(levers, device)
+    if device.type == "cuda" and found["blocks"] == "plain" and blocks.compiler() is None:
+        logger.warning("blocks are plain: Triton's kernels need a C compiler, gcc or clang")
     if levers.fp8_products:
         from pipelines.speed import fp8
 
