@@ -160,7 +160,8 @@ class Settings:
         "LTX2_FP8_PRODUCTS",
         flag,
         "1 multiplies layers that `LTX2_TRANSFORMER_QUANTISATION=fp8` has rounded in fp8, too, "
-        "which rounds what goes in: faster on GPUs from Ada and Hopper on, and another clip.",
+        "which rounds what goes in: another clip, on GPUs from Ada and Hopper on, and not known to "
+        "be faster.",
         default=False,
     )
     preset: Preset = row(
