@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.autograd import DeviceType
 
 from pipelines.speed.attention import attention_order, order
 from pipelines.speed.blocks import FastBlocks
@@ -24,6 +25,7 @@ CUDA, HALF = torch.device("cuda"), torch.bfloat16
 CLOSE = 0.05
 GRID, AUDIO = (3, 2, 3), 5
 TOKENS, FIRST = 18, 6
+KERNELS = {"modulate", "gate", "rotate", "gate_heads"}
 KINDS = {
     "words": {},
     "two rows": {"rows": 2},
@@ -131,6 +133,54 @@ def test_fused_blocks_give_what_diffusers_give(model, kind):
 
     fused = forward(model, FastBlocks(Triton(), device=CUDA), **KINDS[kind])
     assert_close(fused, forward(model, **KINDS[kind]))
+
+
+@pytest.mark.parametrize("kind", ["words", "a picture"])
+def test_each_operation_between_products_is_one_launch(model, kind):
+    """What the budget of kernels takes for granted."""
+    pytest.importorskip("triton")
+    from torch.profiler import ProfilerActivity, profile
+
+    from pipelines.speed.triton_elementwise import Triton
+
+    asked = Asked()
+    forward(model, FastBlocks(asked), **KINDS[kind])
+    fused = FastBlocks(Triton(), device=CUDA)
+    forward(model, fused, **KINDS[kind])  # which compiles them
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+        forward(model, fused, **KINDS[kind])
+        torch.cuda.synchronize()
+    names = [event.name for event in seen.events() if event.device_type == DeviceType.CUDA]
+    if not names:
+        pytest.skip("this machine's profiler sees no kernels")
+    assert sum(name in KERNELS for name in names) == asked.count
+
+
+class Asked(Plain):
+    """Counts the operations that have a kernel of their own."""
+
+    def __init__(self):
+        self.count = 0
+
+    def modulated(self, *args):
+        self.count += 1
+        return super().modulated(*args)
+
+    def modulated_twice(self, *args):
+        self.count += 1
+        return super().modulated_twice(*args)
+
+    def gated(self, *args):
+        self.count += 1
+        return super().gated(*args)
+
+    def rotated(self, norm, x, tables, heads, kind):
+        self.count += tables is not None  # without them it is torch's norm
+        return super().rotated(norm, x, tables, heads, kind)
+
+    def head_gated(self, *args):
+        self.count += 1
+        return super().head_gated(*args)
 
 
 def test_what_is_compared_differs_by_kind(model):
