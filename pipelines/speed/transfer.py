@@ -38,7 +38,8 @@ def to_host(*tensors: Tensor) -> list[Tensor]:
 @cache
 def page_locked() -> tuple[Tensor, Tensor]:
     """The two buffers, for the whole process: to lock pages takes longer than to copy them."""
-    first, second = (torch.empty(PIECE, dtype=torch.uint8, pin_memory=True) for _ in range(2))
+    with torch.inference_mode(mode=False):  # or they could be written nowhere else
+        first, second = (torch.empty(PIECE, dtype=torch.uint8, pin_memory=True) for _ in range(2))
     return first, second
 
 

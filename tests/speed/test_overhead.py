@@ -18,7 +18,7 @@ from tests.stages.plans import usual_plan
 from tests.stages.test_denoise import calls
 
 MOST = 1.05  # times the bare calls of diffusers' transformer
-PAIRS = 9
+PAIRS = 7
 
 
 @pytest.fixture
