@@ -207,6 +207,7 @@ def render(
     from ltx2.progress_bar import ProgressBar
 
     engine = Engine.open(resolved, settings, device=device)
+    engine.own_process()
     with interruptible() as stopped, ProgressBar(sys.stderr) as bar:
         engine.on_decision = _teller(bar.say, is_set=settings.residency is not None)
         return run(engine=engine, progress=Progress(bar, cancelled=stopped))
@@ -231,6 +232,7 @@ def render_together(
 
     own = own_device(device or settings.device, launch)
     engine = Engine.open(resolved, settings, device=own)
+    engine.own_process()
     with team(launch, own) as together, interruptible() as stopped:
         run = partial(together.execute, prepared, engine=engine, deliver=deliver)
         if not together.leads:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ltx2.fit import RESIDENCIES, Fit, find_residency, room_for
+from ltx2.levers import levers_for
 from ltx2.planner import find_checkpoint
 from ltx2.settings import Settings
 from pipelines.checkpoints.files import Weights, find
@@ -37,7 +38,7 @@ def drawn_engine(
     What it makes is noise; what that takes is what the released weights take. `scratch` is a folder
     for LoRAs, which are drawn when a plan has one. Raises BadRequest for an unknown checkpoint.
     """
-    from ltx2.engine import Engine, chosen_levers, default_dtype
+    from ltx2.engine import Engine, default_dtype
 
     row = find_checkpoint(checkpoint)
     dtype = default_dtype(device, settings)
@@ -57,7 +58,7 @@ def drawn_engine(
         seed=seed,
         nbytes=sum(outlines.size(name, "distilled").whole for name in MODULES),
         quantise=quantise,
-        levers=chosen_levers(settings, device),
+        levers=levers_for(settings, device),
         **(_embedded(row) if row.embedded else {}),
     )
     told = settings.residency
@@ -67,6 +68,7 @@ def drawn_engine(
         row,
         find_adapter=components.find_adapter,
         residencies=RESIDENCIES if told is None else (told,),
+        levers=components.levers,
     )
     room = room_for(components, settings.device_memory)
     residency, reason = find_residency(fit, components.weights, row, room, told)

@@ -12,6 +12,7 @@ from loras.adapters import LoraMismatch
 from ltx2.errors import ConfigError, GenerationFailed
 from ltx2.faults import faults
 from ltx2.fit import RESIDENCIES, Decision, Fit, find_residency, fit_for, make_room, room_for
+from ltx2.levers import levers_for
 from ltx2.lora_files import LoraFiles, adapter_file, refusal_of
 from ltx2.lora_sources import LoraSources
 from ltx2.prepare import prepare
@@ -34,8 +35,7 @@ from pipelines.plan import Mode, Plan, RestorePlan
 from pipelines.prompts import DEFAULT_NEGATIVE
 from pipelines.recipes import RECIPES
 from pipelines.residency import home
-from pipelines.speed.choice import checked, said, said_of
-from pipelines.speed.levers import Levers
+from pipelines.speed.choice import said, said_of
 from pipelines.values import Clip, Inputs, NonFinite
 
 if TYPE_CHECKING:
@@ -150,12 +150,8 @@ class Engine:
                 "transformer": settings.transformer_quantisation,
                 "text_encoder": settings.text_encoder_quantisation,
             },
-            levers=chosen_levers(settings, target),
+            levers=levers_for(settings, target),
         )
-        if target.type == "cuda":
-            settings.keep_kernels()
-        if heap.settled(components.levers.freed_memory, target) == "kept":
-            heap.keep_freed_memory()
         logger.info("passes are computed by %s", said_of(components.levers, target))
         told = settings.residency
         fit = fit_for(components, resolved.row, RESIDENCIES if told is None else (told,))
@@ -184,6 +180,18 @@ class Engine:
     def levers(self) -> dict[str, str | int]:
         """How passes are computed on this device, as settled: for cards and reports."""
         return said(self.components.levers, self.components.device)
+
+    def own_process(self) -> bool:
+        """Let what passes free stay with this process, which must be there for this engine alone:
+        it changes how everything in the process is given memory, to its end. Whether it does.
+
+        For programs like `ltx2` itself and its workers; in others only `LTX2_FREED_MEMORY=kept`
+        does it. Nothing changes on a GPU or where the setting is `returned`.
+        """
+        wanted = heap.settled(self.components.levers.freed_memory, self.components.device)
+        kept = wanted == "kept" and heap.keep_freed_memory()
+        logger.info("memory that passes free is %s", "kept" if kept else "returned")
+        return kept
 
     @property
     def encoder_options(self) -> dict[str, Any]:
@@ -349,16 +357,6 @@ def find_device(name: str | None) -> torch.device:
             f"{why if name.startswith('cuda') else ''}"
         )
     return torch.device(name)
-
-
-def chosen_levers(settings: Settings, device: torch.device) -> Levers:
-    """The settings' levers. Raises ConfigError for one that the device cannot have."""
-    if settings.fp8_products and settings.transformer_quantisation != "fp8":
-        raise ConfigError("LTX2_FP8_PRODUCTS needs LTX2_TRANSFORMER_QUANTISATION=fp8")
-    try:
-        return checked(settings.levers(), device)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def needed_parts(plan: Plan, components: Components) -> list[str]:

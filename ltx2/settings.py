@@ -122,7 +122,8 @@ class Settings:
         "LTX2_ATTENTION",
         choice(Attention),
         "Attention kernel that is tried first: `cudnn`, `flash`, `efficient` or `math`; `default` "
-        "leaves it to torch, `auto` takes `cudnn` on Hopper and datacenter Blackwell.",
+        "leaves the order to torch, `auto` is `cudnn` on Hopper and datacenter Blackwell from "
+        "cuDNN 9.15.1 on, which is torch's own order there too, and else `default`.",
         default="auto",
     )
     blocks: Blocks = row(
@@ -151,14 +152,16 @@ class Settings:
         "LTX2_FREED_MEMORY",
         choice(Freed),
         "What becomes of memory that a pass on a CPU has freed: `kept` for the next one, up to 1 "
-        "GiB, or `returned` to the system; `auto` is `kept` on a CPU.",
+        "GiB, or `returned` to the system. `auto` is `kept` on a CPU in the processes of `ltx2` "
+        "and its workers; a program of yours that uses the engine is left alone.",
         default="auto",
     )
     fp8_products: bool = row(
         "LTX2_FP8_PRODUCTS",
         flag,
         "1 multiplies layers that `LTX2_TRANSFORMER_QUANTISATION=fp8` has rounded in fp8, too, "
-        "which rounds what goes in: faster on GPUs from Ada and Hopper on, and another clip.",
+        "which rounds what goes in: another clip, on GPUs from Ada and Hopper on, and not known to "
+        "be faster.",
         default=False,
     )
     preset: Preset = row(

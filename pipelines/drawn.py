@@ -95,7 +95,7 @@ class Drawn(Components):
         if component == "vocoder":
             clamp_first_stage(module)
         quantise(module, component, self.quantise.get(component, "none"))
-        return module.to(device).requires_grad_(False).eval()
+        return self._laid_out(component, module.to(device).requires_grad_(False).eval())
 
     def _adapter(self, adapter: Adapter) -> Path:
         """The file of a LoRA on the linear layers of the blocks, drawn when it is first used."""

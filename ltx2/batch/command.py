@@ -106,4 +106,7 @@ def _engine(resolved: Any, settings: "Settings", device: str | None, launch: "La
     from ltx2.engine import Engine
     from ltx2.processes import own_device
 
-    return Engine.open(resolved, settings, device=own_device(device or settings.device, launch))
+    own = own_device(device or settings.device, launch)
+    engine = Engine.open(resolved, settings, device=own)
+    engine.own_process()
+    return engine

@@ -5,7 +5,9 @@ The modules stay diffusers': each block gets another `forward`, which is taken o
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib.util import find_spec
+from shutil import which
 from typing import Any
 
 import torch
@@ -140,13 +142,18 @@ def fast_blocks(choice: Blocks, device: torch.device) -> FastBlocks | None:
 
             return FastBlocks(Triton(), device=device)
         case "compiled":
-            return FastBlocks(Plain(), compiled())
+            if settled("auto", device) == "plain":
+                return FastBlocks(Plain(), compiled())
+            from pipelines.speed.triton_elementwise import Triton
+
+            return FastBlocks(Plain(), partial(compiled(), beyond=Triton()), device=device)
         case _:
             return FastBlocks(Plain())
 
 
 def settled(choice: Blocks, device: torch.device) -> Blocks:
-    """The choice, or for "auto" what is best on the device: "triton" or "plain".
+    """The choice, or for "auto" what is best on the device: "triton", or "plain" where no kernels
+    can be built.
 
     Raises ValueError for kernels that this device or this build of torch cannot have.
     """
@@ -162,4 +169,9 @@ def settled(choice: Blocks, device: torch.device) -> Blocks:
         )
     if choice != "auto":
         return choice
-    return "triton" if fused else "plain"
+    return "triton" if fused and compiler() else "plain"
+
+
+def compiler() -> str | None:
+    """The C compiler that Triton builds the callers of its kernels with, at their first use."""
+    return which("gcc") or which("clang")

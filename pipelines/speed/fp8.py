@@ -2,8 +2,10 @@
 
 Weights that are only stored in fp8 are widened before each product. Here every token that goes in
 is rounded as well, with a scale of its own, and the product runs on the GPU's fp8 units at up to
-twice bfloat16's rate. The first block and the last tenth are spared: the outliers of their
-activations cost the most (as LightX2V has it, which spares blocks 0 and 43 to 47 of 48).
+twice bfloat16's rate. torchao rounds tokens by several kernels a layer, which may cost more than
+the product saves: it was not measured, and is off by itself. The first block and the last tenth are
+spared: the outliers of their activations cost the most (as LightX2V has it, which spares blocks 0
+and 43 to 47 of 48).
 """
 
 from collections.abc import Iterator

@@ -21,8 +21,8 @@ class Levers:
     `batched_tokens` the most video tokens, of all rows, with which guidance passes go as one batch
     (0 sends each alone), `vae_layout` how the video decoder's tensors lie in memory, and
     `freed_memory` whether what the host frees is kept for what comes next or returned to the
-    system. "auto" is settled by the device. `fp8_products`, alone of all, changes the clip: layers that are rounded
-    to fp8 are multiplied in fp8.
+    system. "auto" is settled by the device. `fp8_products`, alone of all, changes the clip: layers
+    that are rounded to fp8 are multiplied in fp8.
     """
 
     attention: Attention = "auto"

@@ -4,8 +4,10 @@ cuDNN's three-dimensional convolutions are about 1.7 times as fast that way on H
 sglang#23200), and those of a CPU gain by it, too, as long as nothing in between turns the tensors
 round again. diffusers repeats and concatenates the frames at the ends before each convolution, and
 then mirrors the edges of what came of it, two copies in the usual layout; here the padded tensor is
-made once, in the layout that the convolution wants, with the same frames in it. The norms, whose
-channels lie together then, are one kernel instead of six.
+made once, in the layout that the convolution wants, with the same frames in it. On a CPU the norms,
+whose channels lie together then, are one kernel instead of six. On a GPU they stay diffusers': that
+kernel has a thread block for each row, which 128 channels are too few to fill, and it was not
+measured there.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -42,7 +44,7 @@ def laid_out(vae: nn.Module, choice: Layout, device: torch.device) -> Iterator[N
             for module in _decoder(vae).modules():
                 if isinstance(module, LTX2VideoCausalConv3d):
                     stack.enter_context(replaced_forward(module, _convolving(module)))
-                elif isinstance(module, PerChannelRMSNorm):
+                elif isinstance(module, PerChannelRMSNorm) and device.type == "cpu":
                     stack.enter_context(replaced_forward(module, _normalising(module)))
         yield
 
@@ -77,9 +79,7 @@ def _convolving(module: Any) -> Callable[..., Tensor]:  # noqa: ANN401 - attribu
         if winograd.suits(conv, x):
             planes = planes or winograd.planes(conv.weight)
             return winograd.convolved(x, planes, conv, *padding[1:])
-        if x.device.type == "cpu" and torch.backends.mkldnn.is_available():
-            # What torch itself takes for all but small tensors, on which it is up to four times
-            # as fast as what torch takes there.
+        if by_onednn(x):
             return torch.mkldnn_convolution(
                 x, conv.weight, conv.bias, padding, conv.stride, conv.dilation, conv.groups
             )
@@ -88,6 +88,20 @@ def _convolving(module: Any) -> Callable[..., Tensor]:  # noqa: ANN401 - attribu
         )
 
     return forward
+
+
+def by_onednn(x: Tensor) -> bool:
+    """Whether oneDNN convolves this tensor.
+
+    It is what torch itself takes for all but small tensors, on which it is up to four times as fast
+    as what torch takes there. It has no float64 and no float16 of its own, and bfloat16 only where
+    the CPU has.
+    """
+    if x.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    if x.dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return x.dtype == torch.float32
 
 
 def padded(x: Tensor, before: int, after: int, rows: int = 0, columns: int = 0) -> Tensor:

@@ -27,6 +27,7 @@ def suits(conv: nn.Conv3d, x: Tensor) -> bool:
         and conv.groups == 1
         and x.dtype == torch.float32
         and x.device.type == "cpu"
+        and torch.backends.mkldnn.is_available()
         and frames - 2 >= AT_ONCE
         and height * width >= LEAST_PIXELS
     )

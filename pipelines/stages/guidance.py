@@ -1,6 +1,6 @@
 """One guided estimate: which forward passes a step needs and how they add up, in x0 space."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -28,14 +28,6 @@ class Call:
     perturb_video: bool = False
     perturb_audio: bool = False
     isolate: bool = False
-
-
-Predict = Callable[[Call], Estimate]
-
-
-def guided(predict: Predict, plan: DenoisePlan, prompts: Prompts) -> Estimate:
-    """The guided estimate of one step, one forward pass after the other."""
-    return combined([predict(call) for call in calls_of(plan, prompts)], plan)
 
 
 def calls_of(plan: DenoisePlan, prompts: Prompts) -> list[Call]:

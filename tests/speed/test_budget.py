@@ -40,7 +40,10 @@ class Kernels(TorchDispatchMode):
 
 
 class OneKernel(Plain):
-    """Each operation as one kernel that gives tensors of the right shapes."""
+    """Each operation as one kernel that gives tensors of the right shapes.
+
+    What there is beside them is counted here; that each is one launch of Triton's, in tests/gpu.
+    """
 
     def modulated(self, norm, x, modulation, levels):
         return x + 0
@@ -150,7 +153,7 @@ def test_our_plain_block_launches_no_more(block, attentions):
     assert attentions == [None] * ATTENTIONS  # no mask: every kernel may be taken
 
 
-def test_fused_it_launches_less_than_half(block, attentions):
+def test_with_a_kernel_an_operation_it_launches_less_than_half(block, attentions):
     counts = ours(block, OneKernel())
     assert counts["product"] == PRODUCTS
     assert counts["elementwise"] <= FUSED

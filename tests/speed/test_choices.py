@@ -11,8 +11,9 @@ from ltx2.engine import Engine
 from ltx2.errors import ConfigError
 from ltx2.settings import Settings
 from pipelines.checkpoints.quantise import quantise
+from pipelines.memory import heap
 from pipelines.speed import levers as levers_module
-from pipelines.speed.attention import attention_order, by_capability, priority
+from pipelines.speed.attention import attention_order, best, order, priority
 from pipelines.speed.fp8 import products_in_fp8, spared
 from pipelines.speed.levers import USUAL
 from tests.speed.test_blocks import forward
@@ -22,16 +23,24 @@ CPU = torch.device("cpu")
 
 def test_the_settings_are_the_levers():
     assert Settings().levers() == USUAL
-    for name in ("Attention", "Blocks", "Layout"):
+    for name in ("Attention", "Blocks", "Layout", "Freed"):
         assert get_args(getattr(settings_module, name)) == get_args(getattr(levers_module, name))
 
 
 @pytest.mark.parametrize(
-    ("capability", "first"),
-    [((9, 0), "cudnn"), ((10, 0), "cudnn"), ((8, 0), "default"), ((12, 0), "default")],
+    ("capability", "cudnn", "first"),
+    [
+        ((9, 0), 92000, "cudnn"),
+        ((10, 0), 91501, "cudnn"),
+        ((10, 3), 92000, "cudnn"),
+        ((9, 0), 91500, "default"),  # it reads past the end of sequences
+        ((9, 0), None, "default"),
+        ((8, 0), 92000, "default"),
+        ((12, 0), 92000, "default"),
+    ],
 )
-def test_cudnn_comes_first_where_it_is_faster(capability, first):
-    assert by_capability(capability) == first
+def test_cudnn_comes_first_where_it_is_faster_and_right(capability, cudnn, first):
+    assert best(capability, cudnn) == first
 
 
 def test_every_other_kernel_stays_allowed_behind_the_first():
@@ -48,6 +57,8 @@ def test_the_order_is_put_back():
         inside = torch._C._get_sdp_priority_order()
     assert inside[0] == int(SDPBackend.MATH.value)
     assert torch._C._get_sdp_priority_order() == before
+    assert order("math", CPU)[0] == "math"
+    assert order("efficient", CPU)[0] == "efficient"
     with attention_order("auto", CPU):
         assert torch._C._get_sdp_priority_order() == before
 
@@ -58,7 +69,7 @@ def test_an_engine_says_what_it_uses(engine):
         "blocks": "plain",
         "batched_tokens": 16_384,
         "vae_layout": "channels_last",
-        "freed_memory": "kept",
+        "freed_memory": heap.now(),
         "fp8_products": False,
     }
 

@@ -5,6 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from ltx2.errors import ConfigError
+from ltx2.levers import levers_for
+from ltx2.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 COUNT = """
@@ -36,3 +41,26 @@ def faults_of(keep):
 def test_freed_memory_is_used_again_without_a_page_fault():
     assert faults_of(keep=True) < 20
     assert faults_of(keep=False) > 2000
+
+
+ENGINE = """
+from ltx2.engine import Engine
+from ltx2.settings import Settings
+for freed in ("returned", "auto"):
+    engine = Engine.load("tiny", device="cpu", settings=Settings(freed_memory=freed))
+    assert engine.levers["freed_memory"] == "returned"
+    assert engine.own_process() == (freed == "auto")
+assert engine.levers["freed_memory"] == "kept"
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")
+def test_a_program_that_uses_the_engine_is_left_alone_until_it_says_otherwise():
+    done = subprocess.run([sys.executable, "-c", ENGINE], cwd=ROOT)
+    assert done.returncode == 0
+
+
+def test_what_could_not_be_kept_is_refused(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "elsewhere")
+    with pytest.raises(ConfigError, match="LTX2_FREED_MEMORY=kept"):
+        levers_for(Settings(freed_memory="kept"), torch.device("cpu"))
