@@ -29,12 +29,12 @@ from sqlalchemy import func, select
 
 from benchmarks import gateway_platform
 from gateway import ledger
-from gateway.apart import Told, work
+from gateway.apart import live
 from gateway.app import create_app
 from gateway.backends.runpod import RunPod
 from gateway.clock import SystemClock
-from gateway.core import build
 from gateway.database import Database
+from gateway.parts import Parts
 from gateway.server import run, server_of
 from gateway.stores.folder import FolderStore
 from gateway.tables import LIVE, AccountRow, EventRow, GenerationRow, LedgerRow
@@ -111,16 +111,8 @@ def serve_gateway(connection: Connection, url: str, folder: str, platform_url: s
     """The process that answers; its address and the accounts' keys go through the connection."""
     listening = listen("127.0.0.1", 0)
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    parts = _Parts(url, Path(folder), f"{platform_url}/v2/ep", address)
-    app = create_app(
-        parts.settings(),
-        backend=parts.backend(),
-        store=parts.store(),
-        clock=SystemClock(),
-        limits=Limits(),
-        hook_url=address,
-        apart=partial(work_apart, parts),
-    )
+    parts = _parts(url, Path(folder), f"{platform_url}/v2/ep", address)
+    app = create_app(parts, apart=partial(live, parts))
     accounts, keys = app.state.core.accounts, list[str]()
     for number in range(ACCOUNTS):
         account = accounts.create(f"account {number}")
@@ -130,47 +122,24 @@ def serve_gateway(connection: Connection, url: str, folder: str, platform_url: s
     run(server_of(app), listening)
 
 
-def work_apart(parts: "_Parts", wakes: Connection, telling: Connection) -> None:
-    """The process that works."""
-    told = Told(telling)
-    core = build(
-        parts.settings(),
-        backend=parts.backend(),
-        store=parts.store(),
-        clock=SystemClock(),
-        limits=Limits(),
-        hook_url=parts.address,
-        counts=told,
-    )
-    work(core, wakes, told)
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """What both processes of the gateway are made of."""
-
-    url: str
-    folder: Path
-    worker: str
-    address: str
-
-    def settings(self) -> GatewaySettings:
-        return GatewaySettings(
-            folder=self.folder,
-            database=self.url,
-            worker=self.worker,
+def _parts(url: str, folder: Path, worker: str, address: str) -> Parts:
+    return Parts(
+        settings=GatewaySettings(
+            folder=folder,
+            database=url,
+            worker=worker,
             modes="all",
             queue=10_000,
             calls_per_minute=1_000_000,
             poll_seconds=3.0,
             private_webhooks=True,
-        )
-
-    def backend(self) -> RunPod:
-        return RunPod(self.worker, gateway_platform.KEY)
-
-    def store(self) -> FolderStore:
-        return FolderStore(self.folder / "files")
+        ),
+        backend=partial(RunPod, worker, gateway_platform.KEY),
+        store=partial(FolderStore, folder / "files"),
+        clock=SystemClock(),
+        limits=Limits(),
+        hook_url=address,
+    )
 
 
 @contextmanager

@@ -7,25 +7,28 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
-from gateway.core import Core, Counts
-from gateway.loops import SWITCH_SECONDS, Loops
+from gateway.core import Counts, build
+from gateway.loops import SWITCH_SECONDS, Works
+from gateway.parts import Parts
 
 logger = logging.getLogger(__name__)
-START_SECONDS = 60.0  # that the first start may take; a busy machine imports slowly
 LEAVE_SECONDS = 12.0  # for the loops' turns to end
-PAUSE_SECONDS = 1.0  # before a process that has ended is begun again
-LOOK_SECONDS = 1.0  # between two looks whether all loops still run
+PAUSE_SECONDS = 1.0  # before a process that has ended is begun again; doubled while none works
+LONGEST_PAUSE_SECONDS = 30.0
+LOOK_SECONDS = 1.0  # between two looks whether all loops still run, each of which is told of
+FRESH_SECONDS = 10.0  # that a process which last told so is held to work
 _LETTERS = {"submit": b"s", "reconcile": b"r"}
 _NAMES = {letter[0]: name for name, letter in _LETTERS.items()}
 _QUIET = {signal.SIGINT, signal.SIGTERM}  # the process that answers is told, and ends both
 
-# What the other process runs: it builds the same gateway and calls `work`. Must be importable.
+# What the other process runs, such as `live` with its parts. Must be what pickle takes.
 Main = Callable[[Connection, Connection], None]
 
 
@@ -38,24 +41,23 @@ class Apart:
         self._lock = threading.Lock()
         self._wakes: Connection | None = None
         self._process: BaseProcess | None = None
-        self._works = threading.Event()
+        self._worked_at: float | None = None  # when the process last told that its loops run
         self._leave = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="gateway-apart", daemon=True)
 
     @property
     def alive(self) -> bool:
-        """Whether the loops run."""
-        return self._works.is_set()
+        """Whether the loops run, for all that their process tells."""
+        at = self._worked_at
+        return at is not None and time.monotonic() - at < FRESH_SECONDS
 
     def closing(self) -> bool:
         """Whether they are to end."""
         return self._leave.is_set()
 
     def start(self) -> None:
-        """Begin, and wait for the loops to run."""
+        """Begin; `alive` tells when the loops run."""
         self._keeper.start()
-        if not self._works.wait(START_SECONDS):
-            logger.error("the process of the loops does not run after %g s", START_SECONDS)
 
     def wake(self, name: str) -> None:
         """Have a loop take a turn now. Never waits: a pipe that is full holds wakes enough."""
@@ -65,30 +67,58 @@ class Apart:
                     os.write(self._wakes.fileno(), _LETTERS[name])
 
     def close(self) -> None:
-        """Let each loop finish its turn, and end the process."""
+        """Let each loop finish its turn, and end the process; at once where it still begins."""
         self._leave.set()
+        with self._lock:
+            if self._process is not None and self._worked_at is None:
+                self._process.kill()
         self._hang_up()
         self._keeper.join(LEAVE_SECONDS)
         with self._lock:
-            stuck = self._process
+            if (stuck := self._process) is not None:
+                logger.error("the process of the loops did not end in %g s; killed", LEAVE_SECONDS)
+                stuck.kill()
         if stuck is not None:
-            logger.error("the process of the loops did not end in %g s; killed", LEAVE_SECONDS)
-            stuck.kill()
             self._keeper.join(LEAVE_SECONDS)
 
     def _keep(self) -> None:
+        pause = PAUSE_SECONDS
         while not self._leave.is_set():
             try:
-                code = self._live_once()
+                worked, why = self._live_once()
             except Exception:  # no memory for a process, say: the next try may have it
-                logger.exception("the process of the loops cannot be begun; again in a moment")
-            else:
-                if not self._leave.is_set():
-                    logger.error("the process of the loops ended with %s; it begins again", code)
-            self._leave.wait(PAUSE_SECONDS)
+                logger.exception("no process of the loops")
+                worked, why = False, "cannot be begun"
+            if worked:
+                pause = PAUSE_SECONDS
+            if not self._leave.is_set():
+                logger.error("the process of the loops %s; it begins again in %g s", why, pause)
+            self._leave.wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
-    def _live_once(self) -> int | None:
-        """One process from its start to its end; its exit code."""
+    def _live_once(self) -> tuple[bool, str]:
+        """One process from its start to its end: whether its loops ran, and how it ended."""
+        process, told = self._begun()
+        if self._leave.is_set():
+            process.kill()
+        try:
+            worked = self._listen(told)
+        finally:
+            self._worked_at = None
+            self._hang_up()
+            told.close()
+            process.join(LEAVE_SECONDS)
+            if process.is_alive():
+                process.kill()
+                process.join()
+            with self._lock:
+                self._process = None
+        code = process.exitcode
+        process.close()
+        return worked, f"ended with {code}"
+
+    def _begun(self) -> tuple[BaseProcess, Connection]:
+        """A process, and where it tells."""
         context = get_context("spawn")
         heard, wakes = context.Pipe(duplex=False)
         told, telling = context.Pipe(duplex=False)
@@ -109,32 +139,19 @@ class Apart:
             telling.close()
         with self._lock:
             self._wakes, self._process = wakes, process
-        if self._leave.is_set():
-            self._hang_up()
-        try:
-            self._listen(told)
-        finally:
-            self._works.clear()
-            self._hang_up()
-            told.close()
-            process.join(LEAVE_SECONDS)
-            if process.is_alive():
-                process.kill()
-                process.join()
-            with self._lock:
-                self._process = None
-        return process.exitcode
+        return process, told
 
-    def _listen(self, told: Connection) -> None:
-        """Count what the process tells of, until it closes its end."""
+    def _listen(self, told: Connection) -> bool:
+        """Count what the process tells of, until it closes its end; whether its loops ran."""
+        worked = False
         while True:
             try:
                 said = told.recv()
             except (EOFError, OSError):
-                return
+                return worked
             match said:
                 case ("works",):
-                    self._works.set()
+                    self._worked_at, worked = time.monotonic(), True
                 case ("platform", call, outcome):
                     self._counts.platform(call, outcome)
                 case ("webhook", outcome):
@@ -157,7 +174,7 @@ class Told:
         self._lock = threading.Lock()
 
     def works(self) -> None:
-        """The loops run."""
+        """The loops run now."""
         self._tell("works")
 
     def platform(self, call: str, outcome: str) -> None:
@@ -173,29 +190,39 @@ class Told:
             self._telling.send(said)
 
 
-def work(core: Core, wakes: Connection, told: Told) -> None:
-    """Run a gateway's loops until the process that answers closes its end, or dies.
+def live(parts: Parts, wakes: Connection, telling: Connection) -> None:
+    """Be the process of a gateway's loops, until the one that answers closes its end, or dies.
 
-    Raises RuntimeError where a loop has ended by itself.
+    Exits with 1 where they cannot begin, or where one has ended by itself.
     """
+    told = Told(telling)
+    try:
+        core = build(parts, counts=told)
+        try:
+            work(core.works, wakes, told)
+        finally:
+            core.close()
+    except Exception:  # the database is away, say; multiprocessing would write past our log
+        logger.exception("the loops cannot go on")
+        sys.exit(1)
+
+
+def work(works: Works, wakes: Connection, told: Told) -> None:
+    """Run loops until the other end of `wakes` is closed. Raises RuntimeError where one ends."""
     for each in _QUIET:
         signal.signal(each, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _QUIET)
     sys.setswitchinterval(SWITCH_SECONDS)
-    try:
-        core.start()
-        told.works()
-        _obey(wakes, core.loops)
-    finally:
-        core.close()
-
-
-def _obey(wakes: Connection, loops: Loops) -> None:
-    while loops.alive:
-        if wakes.poll(LOOK_SECONDS):
+    works.start()
+    tell_at = time.monotonic()
+    while works.alive:
+        if (now := time.monotonic()) >= tell_at:
+            told.works()
+            tell_at = now + LOOK_SECONDS
+        if wakes.poll(max(0.0, tell_at - now)):
             said = os.read(wakes.fileno(), 4096)
             if not said:
                 return
             for letter in set(said):
-                loops.wake(_NAMES[letter])
+                works.wake(_NAMES[letter])
     raise RuntimeError("a loop has ended")

@@ -11,56 +11,33 @@ from gateway.apart import Apart, Main
 from gateway.api import hints, webhook_secrets
 from gateway.api.application import House, api_app, guards_of
 from gateway.api.limits import Rate
-from gateway.backends import Backend
-from gateway.clock import Clock
 from gateway.core import Core, build
 from gateway.metrics import Metrics
+from gateway.parts import Parts
 from gateway.stores import Store
 from gateway.studio.routes import open_studio
 from gateway.webhooks.outgoing.kept_secrets import KeptSecrets
-from ltx2.extent import Limits
-from ltx2.gateway_settings import GatewaySettings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def create_app(
-    settings: GatewaySettings,
-    *,
-    backend: Backend,
-    store: Store,
-    clock: Clock,
-    limits: Limits,
-    hook_url: str | None = None,
-    local_account: str | None = None,
-    fake: bool = False,
-    apart: Main | None = None,
+    parts: Parts, *, local_account: str | None = None, apart: Main | None = None
 ) -> FastAPI:
-    """The app; its parts are `state.core`. Its loops run while it is served: in this process, or
+    """The app; its gateway is `state.core`. The loops run while it is served: in this process, or
     in one of their own, whose main function `apart` is.
 
-    `hook_url` is where the worker reaches us, in place of the settings' public address.
     `local_account` is the name of the one account of a studio that is this machine's alone: who
-    comes is logged in, and only names of the loopback are answered. `fake` is told by /api/health.
+    comes is logged in, and only names of the loopback are answered.
     """
-    metrics = Metrics(lambda: core.front.levels(), loops=lambda: works.alive)
-    works_apart = None if apart is None else Apart(apart, metrics)
-    core = build(
-        settings,
-        backend=backend,
-        store=store,
-        clock=clock,
-        limits=limits,
-        hook_url=hook_url,
-        fake=fake,
-        counts=metrics,
-        wake=None if works_apart is None else works_apart.wake,
-    )
-    works = core.loops if works_apart is None else works_apart
+    metrics = Metrics(lambda: core.front.levels(), loops=lambda: core.works.alive)
+    works = None if apart is None else Apart(apart, metrics)
+    core = build(parts, counts=metrics, works=works)
+    settings, works = parts.settings, core.works
     secure = urlsplit(settings.public_url or "").scheme == "https"
     house = House(
         hosts=LOOPBACK if local_account is not None else (),
-        media_hosts=media_hosts(store),
+        media_hosts=media_hosts(core.store),
         metrics_key=settings.metrics_key,
         secure=secure,
         account_rate=Rate(
@@ -73,19 +50,17 @@ def create_app(
         secure=secure,
         local_key=local_key(core, local_account),
         public_url=settings.public_url,
-        now=clock.now,
+        now=parts.clock.now,
         called=guards.called,
         guessed=guards.guessed,
     )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(core.start if works_apart is None else works_apart.start)
+        await run_in_threadpool(works.start)
         try:
             yield
         finally:
-            if works_apart is not None:
-                await run_in_threadpool(works_apart.close)
             await run_in_threadpool(core.close)
 
     app = api_app(

@@ -86,6 +86,7 @@ def output_of(result: Mapping[str, Any]) -> Output:
             bytes=int(result["bytes"]),
             sha256=str(result["sha256"]),
             warnings=tuple(str(each) for each in result.get("warnings") or ()),
+            checkpoint=str(result["checkpoint"]) if result.get("checkpoint") else None,
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise Unfetched(f"the worker's result is not whole: {error!r}") from error

@@ -1,6 +1,5 @@
-"""The gateway behind its routes: all parts, put together once, and the loops that drive them."""
+"""The gateway behind its routes, put together once, and the loops that drive it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,9 +10,10 @@ from gateway.clock import Clock
 from gateway.database import LOOP_CONNECTIONS, Database
 from gateway.front import Front
 from gateway.generations import Generations, Queue
-from gateway.loops import Loop, Loops
+from gateway.loops import Loop, Loops, Works
 from gateway.migrations import migrate
 from gateway.offer import Worker, make_offer
+from gateway.parts import Parts
 from gateway.prices import read_prices
 from gateway.reconcile import Reconciler
 from gateway.stores import Store
@@ -22,10 +22,9 @@ from gateway.sweep import sweep
 from gateway.uploads import Uploads
 from gateway.webhooks.incoming import PATH, Incoming
 from gateway.webhooks.outgoing.outbox import Outbox, sender
-from ltx2.extent import Limits
-from ltx2.gateway_settings import GatewaySettings
 
 IDLE = 2.0  # seconds between two looks for work that nobody announced
+RECONCILE = 0.5  # seconds between two looks for jobs that are due
 WEBHOOKS = 1.0  # seconds between two looks into the outbox
 SWEEP = 600.0  # seconds between two times of tidying up
 
@@ -44,7 +43,7 @@ class Counts(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
-    """The parts of one gateway."""
+    """One gateway in one process."""
 
     database: Database
     aside: Database  # the loops' own connections to it
@@ -58,23 +57,11 @@ class Core:
     reconciler: Reconciler
     incoming: Incoming
     outbox: Outbox
-    loops: Loops
-
-    def start(self) -> None:
-        """Begin to work: whatever was missed is looked at first."""
-        self.reconciler.check_all()
-        self.loops.start(
-            [
-                Loop(name="submit", turn=self.submitter.turn, every=IDLE),
-                Loop(name="reconcile", turn=self.reconciler.turn, every=0.5),
-                Loop(name="webhooks", turn=self.outbox.deliver_due, every=WEBHOOKS),
-                Loop(name="sweep", turn=self.sweep, every=SWEEP),
-            ]
-        )
+    works: Works
 
     def close(self) -> None:
         """End in order; what is cut off is done again at the next start."""
-        self.loops.close()
+        self.works.close()
         self.backend.close()
         self.aside.close()
         self.database.close()
@@ -84,24 +71,15 @@ class Core:
         sweep(self.aside, self.uploads, self.clock.now())
 
 
-def build(
-    settings: GatewaySettings,
-    *,
-    backend: Backend,
-    store: Store,
-    clock: Clock,
-    limits: Limits,
-    hook_url: str | None = None,
-    fake: bool = False,
-    counts: Counts | None = None,
-    wake: Callable[[str], object] | None = None,
-) -> Core:
-    """Put the parts together on the settings' database, brought up to date.
+def build(parts: Parts, *, counts: Counts | None = None, works: Works | None = None) -> Core:
+    """Put a gateway together on the settings' database, brought up to date.
 
-    `hook_url` is where the worker's platform reaches us, in place of the settings' public address.
-    `counts` is told of every call to the platform and of every webhook. `wake` has a loop take a
-    turn now, where this process does not run them itself.
+    `counts` is told of every call to the platform and of every webhook. `works` runs the loops;
+    without it they run in this process once it is started.
     """
+    settings, clock = parts.settings, parts.clock
+    backend, store, loops = parts.backend(), parts.store(), Loops()
+    works = works or loops
     if counts is not None:
         backend = ObservedBackend(backend, counts.platform)
     assert settings.database is not None
@@ -109,11 +87,12 @@ def build(
     database = Database(settings.database)
     migrate(database)
     aside = Database(settings.database, connections=LOOP_CONNECTIONS)
-    loops, prices = Loops(), read_prices()
-    tell = wake or loops.wake
-    worker = Worker(checkpoint=settings.checkpoint, modes=settings.loaded_modes, limits=limits)
+    prices = read_prices()
+    worker = Worker(
+        checkpoint=settings.checkpoint, modes=settings.loaded_modes, limits=parts.limits
+    )
     offer = make_offer(worker, prices)
-    reached = (hook_url or settings.public_url or "").rstrip("/")
+    reached = (parts.hook_url or settings.public_url or "").rstrip("/")
     times = Times(
         execution={"fast": settings.fast_seconds, "pro": settings.pro_seconds},
         ttl=settings.ttl_seconds,
@@ -127,10 +106,10 @@ def build(
         return reached + PATH.replace("{token}", token) if reached else None
 
     def to_submit() -> None:
-        tell("submit")
+        works.wake("submit")
 
     def to_look_at() -> None:
-        tell("reconcile")
+        works.wake("reconcile")
 
     generations = Generations(
         database,
@@ -139,7 +118,7 @@ def build(
         ordered=to_submit,
         called_off=to_look_at,
     )
-    return Core(
+    core = Core(
         database=database,
         aside=aside,
         backend=backend,
@@ -157,9 +136,9 @@ def build(
             uploads=uploads,
             offer=offer,
             prices=prices,
-            limits=limits,
+            limits=parts.limits,
             private_webhooks=settings.private_webhooks,
-            fake=fake,
+            fake=parts.fake,
         ),
         submitter=Submitter(
             aside,
@@ -169,10 +148,10 @@ def build(
             offer=offer,
             times=times,
             hook=hook,
-            leaving=loops.closing,
+            leaving=works.closing,
         ),
         reconciler=Reconciler(
-            aside, backend, store, clock, times=times, woken=to_submit, leaving=loops.closing
+            aside, backend, store, clock, times=times, woken=to_submit, leaving=works.closing
         ),
         incoming=Incoming(database, clock, ttl=times.deadline, woken=to_look_at),
         outbox=Outbox(
@@ -180,7 +159,19 @@ def build(
             clock,
             send=sender(allow_private=settings.private_webhooks),
             count=None if counts is None else counts.webhook,
-            leaving=loops.closing,
+            leaving=works.closing,
         ),
-        loops=loops,
+        works=works,
     )
+    loops.add(
+        Loop(name="submit", turn=core.submitter.turn, every=IDLE),
+        Loop(
+            name="reconcile",
+            turn=core.reconciler.turn,
+            every=RECONCILE,
+            first=core.reconciler.check_all,  # whatever was missed
+        ),
+        Loop(name="webhooks", turn=core.outbox.deliver_due, every=WEBHOOKS),
+        Loop(name="sweep", turn=core.sweep, every=SWEEP),
+    )
+    return core

@@ -1,11 +1,11 @@
 """A form to an order: every field judged, every default filled in, all problems at once."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from gateway.choice import CHOSEN, Row, choose, choose_shape, possible, refuse
 from gateway.offer import request_size
 from gateway.offer_view import ModeOffer, Offer, ResolutionOffer
 from gateway.refusals import Problem, Problems
@@ -14,7 +14,7 @@ from ltx2.errors import BadRequest, Ltx2Error
 from ltx2.extent import Limits, PictureFacts
 from ltx2.forms import shown
 from ltx2.planner import plan
-from ltx2.request import PICTURES, RESOLUTIONS, Request, asked_pictures
+from ltx2.request import PICTURES, Request, asked_pictures
 
 # The other names that a picture goes by.
 ALIASES: Final[Mapping[str, str]] = {
@@ -89,7 +89,7 @@ def read_order(
     given, problems = _spelled(form)
     if estimate and given.get("prompt") in (None, ""):
         given["prompt"] = PLACEHOLDER
-    mode, resolution = _choice(given, offer, problems)
+    row = choose(given, offer, problems)
     problems += _picture_problems(given, pictures)
     problems += _webhook_problems(given, allow_private=private_webhooks)
     asked = {name: given.get(name) for name in PICTURES}
@@ -98,22 +98,23 @@ def read_order(
         for name, value in asked.items()
         if isinstance(value, str) and value in pictures
     }
-    if mode is not None and resolution is not None:
-        problems += _shape(given, resolution, facts)
+    choose_shape(given, row, facts, problems)
     given.setdefault("seed", seed)
-    request = _request(given, resolution, problems)
-    if mode is not None and resolution is not None and request is not None:
-        problems += _offer_problems(request, mode)
-    if problems or mode is None or resolution is None or request is None:
-        raise Problems(_distinct(problems))
-    return Order(
-        form={name: given[name] for name in FIELDS if name in given},
-        mode=mode,
-        resolution=resolution,
-        actual=_plan(request, str(given["model"]), limits, facts),
-        options=tuple(each for each in offer.surcharges if given.get(each) is True),
-        webhook_url=given.get("webhook_url"),
-    )
+    request = _request(given, row, problems)
+    if request is not None:
+        missing = _offer_problems(request, row.mode, problems)
+        problems += missing
+        decided = _plan(_without(request, missing), row.model.id, limits, facts, problems)
+        if decided is not None and not problems:
+            return Order(
+                form={name: given[name] for name in FIELDS if name in given},
+                mode=row.mode,
+                resolution=row.resolution,
+                actual=decided,
+                options=tuple(each for each in offer.surcharges if given.get(each) is True),
+                webhook_url=given.get("webhook_url"),
+            )
+    raise Problems(_distinct(problems))
 
 
 def worker_input(form: Mapping[str, Any], resolution: ResolutionOffer) -> dict[str, Any]:
@@ -142,91 +143,6 @@ def _spelled(form: Mapping[str, object]) -> tuple[dict[str, Any], list[Problem]]
         elif value is not None:
             given[field] = value
     return given, problems
-
-
-def _choice(
-    given: dict[str, Any], offer: Offer, problems: list[Problem]
-) -> tuple[ModeOffer | None, ResolutionOffer | None]:
-    """The rows of the offer that a form is of; what it leaves out is filled in."""
-    default = offer.default
-    given.setdefault("model", default.model)
-    given.setdefault("fps", default.fps)
-    model = offer.model(given["model"]) if isinstance(given["model"], str) else None
-    if model is None:
-        _refuse(problems, "model", given["model"], [each.id for each in offer.models], "here")
-        return None, None
-    given.setdefault("mode", default.mode if model.mode(default.mode) else model.modes[0].mode)
-    mode = model.mode(given["mode"]) if isinstance(given["mode"], str) else None
-    if mode is None:
-        modes = [each.mode for each in model.modes]
-        _refuse(problems, "mode", given["mode"], modes, f"for {model.id}")
-        return None, None
-    names = [each.id for each in mode.resolutions]
-    given.setdefault("resolution", default.resolution if default.resolution in names else names[0])
-    wanted = given["resolution"]
-    resolution = mode.resolution(wanted) if isinstance(wanted, str) else None
-    if resolution is None:
-        _refuse(problems, "resolution", wanted, names, f"for {mode.mode}")
-        return mode, None
-    lengths = resolution.fps_durations.get(given["fps"]) if _whole(given["fps"]) else None
-    if lengths is None:
-        where = f"for {mode.mode} at {resolution.id}"
-        _refuse(problems, "fps", given["fps"], list(resolution.fps_durations), where)
-        return mode, resolution
-    usual = min(lengths, key=lambda each: abs(each - default.duration))
-    seconds = given.setdefault("duration", usual)
-    if isinstance(seconds, float) and seconds.is_integer():
-        seconds = given["duration"] = int(seconds)
-    if not _whole(seconds) or seconds not in lengths:
-        where = f"for {mode.mode} at {resolution.id}"
-        _refuse(problems, "duration", seconds, list(lengths), where)
-    return mode, resolution
-
-
-def _shape(
-    given: dict[str, Any], resolution: ResolutionOffer, facts: Mapping[str, PictureFacts]
-) -> list[Problem]:
-    """The frame's shape: as asked, or the picture's where the worker knows the resolution by name.
-
-    A resolution that it does not know is asked for in pixels, so its shape is decided here.
-    """
-    shape = given.setdefault("aspect_ratio", "auto")
-    problems: list[Problem] = []
-    if shape not in ("auto", *resolution.sizes):
-        where = f"at {resolution.id}"
-        _refuse(problems, "aspect_ratio", shape, ["auto", *resolution.sizes], where)
-    elif shape == "auto" and resolution.id not in RESOLUTIONS:
-        picture = next(iter(facts.values()), None)
-        given["aspect_ratio"] = (
-            "16:9" if picture is None else nearest_shape(resolution, picture.width, picture.height)
-        )
-    return problems
-
-
-def nearest_shape(resolution: ResolutionOffer, width: int, height: int) -> str:
-    """The aspect ratio of the offer that is nearest to a frame's."""
-
-    def distance(shape: str) -> float:
-        wide, high = resolution.sizes[shape]
-        return abs(math.log(wide / high * height / width))
-
-    return min(resolution.sizes, key=distance)
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _refuse(
-    problems: list[Problem],
-    field: str,
-    value: object,
-    allowed: Sequence[str | int],
-    where: str,
-) -> None:
-    choices = ", ".join(map(str, allowed))
-    told = f"{field} {shown(value)} is not available {where}; choose one of {choices}"
-    problems.append(Problem(field=field, message=told, allowed=tuple(allowed)))
 
 
 def _picture_problems(
@@ -269,26 +185,31 @@ def _https(text: str) -> bool:
     return parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc
 
 
-def _request(
-    given: Mapping[str, Any], resolution: ResolutionOffer | None, problems: list[Problem]
-) -> Request | None:
-    """The worker's request, judged by its own schema; None where that finds faults.
+def _request(given: Mapping[str, Any], row: Row, problems: list[Problem]) -> Request | None:
+    """The worker's request, judged by its own schema; None where nothing is left of it.
 
-    What was refused already is left out, and pictures stand for themselves.
+    What is refused, here or before, is left out, and what the rest says is judged all the same.
+    Pictures stand for themselves.
     """
-    told = {problem.field for problem in problems}
-    fields = {name: value for name, value in given.items() if name not in told}
+    refused = {problem.field for problem in problems}
+    fields = {name: value for name, value in given.items() if name not in refused | set(CHOSEN)}
     fields |= {name: "https://picture.invalid/" for name in PICTURES if name in fields}
-    if resolution is not None and not told & {"resolution", "aspect_ratio"}:
-        fields = worker_input(fields, resolution)
-    else:
-        left_out = (*OWN, "resolution", "aspect_ratio")
-        fields = {name: value for name, value in fields.items() if name not in left_out}
-    try:
-        return Request.parse(fields)
-    except BadRequest as error:
-        problems += [_placed(sentence) for sentence in error.problems]
-        return None
+    fields = worker_input({**fields, **possible(row, given, refused)}, row.resolution)
+    if "prompt" in refused:
+        fields["prompt"] = PLACEHOLDER
+    while True:
+        try:
+            return Request.parse(fields)
+        except BadRequest as error:
+            found = [_placed(sentence) for sentence in error.problems]
+        problems += found
+        faulty = {problem.field for problem in found}
+        left = {name: value for name, value in fields.items() if name not in faulty}
+        if "prompt" in faulty:
+            left["prompt"] = PLACEHOLDER
+        if left == fields:
+            return None
+        fields = left
 
 
 def _placed(sentence: str) -> Problem:
@@ -297,9 +218,10 @@ def _placed(sentence: str) -> Problem:
     return Problem(field=field, message=sentence)
 
 
-def _offer_problems(request: Request, mode: ModeOffer) -> list[Problem]:
+def _offer_problems(request: Request, mode: ModeOffer, known: Sequence[Problem]) -> list[Problem]:
     """Fields that the schema takes and the deployed worker does not do."""
     can = mode.capabilities
+    where = "here" if any(each.field == "mode" for each in known) else f"for {mode.mode} here"
     unavailable = {
         "last_image": request.last_image is not None and not can.last_frame,
         "image": request.image is not None and not can.i2v,
@@ -310,31 +232,47 @@ def _offer_problems(request: Request, mode: ModeOffer) -> list[Problem]:
         "enhance_prompt": request.enhance_prompt and not can.enhance_prompt,
     }
     problems = [
-        Problem(field=name, message=f"{name} is not available for {mode.mode} here")
+        Problem(field=name, message=f"{name} is not available {where}")
         for name, is_missing in unavailable.items()
         if is_missing
     ]
     motion = request.camera_motion
     if motion != "none" and motion not in can.camera_motion:
-        _refuse(problems, "camera_motion", motion, ["none", *can.camera_motion], "here")
+        refuse(problems, "camera_motion", motion, ["none", *can.camera_motion], "here")
     if any(lora.source.startswith(("http://", "https://")) for lora in request.loras):
         told = "loras must be names of the catalogue or owner/name:file on the hub"
         problems.append(Problem(field="loras", message=told))
     return problems
 
 
+def _without(request: Request, missing: Sequence[Problem]) -> Request:
+    """The request but for what was refused of it, so that the planner says nothing twice."""
+    fields = {each.field for each in missing if each.field is not None}
+    return request.model_copy(
+        update={name: Request.model_fields[name].get_default() for name in fields}
+    )
+
+
 def _plan(
-    request: Request, model: str, limits: Limits, facts: Mapping[str, PictureFacts]
-) -> Actual:
-    """What the worker's own planner makes of it. Raises Problems where it would refuse."""
+    request: Request,
+    model: str,
+    limits: Limits,
+    facts: Mapping[str, PictureFacts],
+    problems: list[Problem],
+) -> Actual | None:
+    """What the worker's own planner makes of it; None, and why, where it would refuse."""
+    asked = asked_pictures(request)
+    known = {name: found for name, found in facts.items() if name in asked}
     try:
-        decided = plan(request, checkpoint=model, limits=limits, pictures=facts)
+        decided = plan(request, checkpoint=model, limits=limits, pictures=known)
     except BadRequest as error:
-        raise Problems([_placed(sentence) for sentence in error.problems]) from error
+        problems += [_placed(sentence) for sentence in error.problems]
+        return None
     except Ltx2Error as error:
-        raise Problems([Problem(field=None, message=str(error))]) from error
+        problems.append(Problem(field=None, message=str(error)))
+        return None
     snaps = [f"{each.name} {each.asked:g} becomes {each.used:g}" for each in decided.snaps]
-    unread = any(name not in facts for name in asked_pictures(request))
+    unread = any(name not in facts for name in asked)
     shape = ["the frame takes the picture's own shape"] if unread else []
     told = [text for text in decided.warnings if "was not read" not in text]
     return Actual(

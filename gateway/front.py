@@ -1,40 +1,33 @@
 """The front desk: every call of pages and routes, carried out by the parts behind it."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from functools import partial
-from pathlib import Path
 
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import ledger
 from gateway.accounts import Accounts
-from gateway.api.limits import Buckets, Rate, Seats
-from gateway.api.reception import Content, Elsewhere, Health, Stored, Variant
-from gateway.backends import Backend, Rejected, Unreachable
+from gateway.api.reception import Content, Health, Variant
+from gateway.backends import Backend
+from gateway.choice import nearest_shape
 from gateway.clock import Clock
+from gateway.contents import found_content, without_video
 from gateway.database import Database
 from gateway.desk import Account, Credits, Form, LedgerEntry, Page, Quote, Session, Upload
-from gateway.forms import Order, nearest_shape, read_order
+from gateway.enhancing import Enhancing
+from gateway.forms import Order, read_order
 from gateway.generations import Generations, draw_seed
 from gateway.metrics import Levels
 from gateway.offer_view import Offer
 from gateway.prices import Price, Prices
-from gateway.refusals import Conflict, NotFound, Problem, Problems, Unaffordable, Unavailable
-from gateway.states import Cancelled, Failed, Generation, Status
-from gateway.stores import THUMBNAIL, Store, StoreFailed
+from gateway.refusals import Conflict, Problem, Problems, Unaffordable, Unavailable
+from gateway.sold import last_told
+from gateway.states import Generation, Status
+from gateway.stores import Store, StoreFailed
 from gateway.tables import LIVE, EventRow, GenerationRow, LedgerRow
 from gateway.tally import Tally
 from gateway.uploads import Uploads
 from ltx2.extent import Limits
-
-ENHANCE_SECONDS = 60.0
-# Prompts that wait for a worker at once: each holds a thread, and all other calls need some.
-ENHANCED_AT_ONCE, ENHANCED_BY_ONE = 8, 2
-# Free of charge for who could pay for a video, so not without end: each takes a GPU for seconds.
-ENHANCED_RATE = Rate(per_minute=10, burst=10)
-PIECE = 256 * 1024  # bytes of a file that are read at once
 
 
 class Front:
@@ -71,12 +64,7 @@ class Front:
         self._private_webhooks = private_webhooks
         self._fake = fake
         self._tally = Tally(database, clock)
-        self._enhanced_often = Buckets(ENHANCED_RATE, lambda: clock.now().timestamp())
-        self._enhanced = Seats(ENHANCED_AT_ONCE, "Many prompts are being enriched; wait a moment.")
-        self._enhanced_by_one = Seats(
-            ENHANCED_BY_ONE,
-            f"{ENHANCED_BY_ONE} prompts are being enriched, the most at once; wait for one.",
-        )
+        self._enhancing = Enhancing(backend, uploads, clock)
 
     @property
     def fake(self) -> bool:
@@ -214,15 +202,7 @@ class Front:
             available = ledger.balance(session, account.id)[0]
         if available < 1:
             raise Unaffordable(required=1, available=available)
-        self._enhanced_often.take(account.id)
-        try:
-            picture = None if image is None else self._uploads.as_data(image)
-            with self._enhanced_by_one.seat(account.id), self._enhanced.seat("all"):
-                return self._backend.enhance(prompt, picture, seconds=ENHANCE_SECONDS)
-        except Rejected as error:
-            raise Unavailable("this worker cannot enrich a prompt by itself") from error
-        except (Unreachable, StoreFailed) as error:
-            raise Unavailable("prompts cannot be enriched now; try again in a moment") from error
+        return self._enhancing.enhance(account, prompt, image)
 
     def login(self, key: str) -> Session:
         """A session for an API key. Raises Unauthorised."""
@@ -248,19 +228,8 @@ class Front:
         """
         generation = self._generations.get(account, generation_id)
         if generation.output is None:
-            raise Conflict(_without_video(generation))
-        try:
-            if variant == "video":
-                name = f"{generation.id}.mp4"
-                video = self._store.video(generation.id, download_as=name, attach=download)
-                return _content(video, name, tag=generation.output.sha256)
-            name = f"{generation.id}.jpg"
-            found = self._store.file(generation.id, THUMBNAIL, download_as=name, attach=download)
-        except StoreFailed as error:
-            raise Unavailable("the video cannot be read now; try again in a moment") from error
-        if found is None:
-            raise NotFound("this video has no thumbnail")
-        return _content(found, name, tag=f"still-{generation.output.sha256}")
+            raise Conflict(without_video(generation))
+        return found_content(self._store, generation, generation.output, variant, download)
 
     def levels(self) -> Levels:
         """What stands in the database now."""
@@ -307,7 +276,13 @@ class Front:
 
     def _worker_check(self) -> str:
         found = self._backend.health()
-        return "ok" if found.ok else found.detail
+        if not found.ok:
+            return found.detail
+        try:
+            with self._database.read() as session:
+                return last_told(session, self._offer.default.model) or "ok"
+        except SQLAlchemyError:
+            return "ok"  # the check of the database says what is wrong with that
 
     def _store_check(self) -> str:
         try:
@@ -346,39 +321,6 @@ def _unsaid_options(form: Form) -> tuple[str, ...]:
 def _is_row(text: str) -> bool:
     """Whether a text could be the number of a row."""
     return text.isascii() and text.isdigit() and len(text) < 11 and int(text) < 2**31
-
-
-def _content(place: Path | str, name: str, *, tag: str) -> Content:
-    """A place of the store's as routes answer it. Raises NotFound where its file is gone."""
-    if isinstance(place, str):
-        return Elsewhere(url=place)
-    try:
-        size = place.stat().st_size
-    except OSError as error:
-        raise NotFound("the file is not there any more") from error
-    return Stored(
-        size=size,
-        read=partial(_pieces, place),
-        content_type="video/mp4" if name.endswith(".mp4") else "image/jpeg",
-        name=name,
-        tag=tag,
-    )
-
-
-def _pieces(path: Path, start: int, length: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        file.seek(start)
-        while length > 0 and (piece := file.read(min(PIECE, length))):
-            length -= len(piece)
-            yield piece
-
-
-def _without_video(generation: Generation) -> str:
-    match generation.state:
-        case Failed() | Cancelled():
-            return f"this generation is {generation.status}: it has no video"
-        case _:
-            return f"this generation is {generation.status}: its video is not there yet"
 
 
 def _entry(row: LedgerRow) -> LedgerEntry:

@@ -21,7 +21,7 @@ from gateway.ids import is_id, new_id
 from gateway.paces import Paces
 from gateway.prices import Price
 from gateway.refusals import Conflict, KeyReused, Limited, NotFound, Problem, Problems
-from gateway.rows import read_generation, seconds_left
+from gateway.rows import is_unanswered, read_generation, seconds_left
 from gateway.states import Generation, Status
 from gateway.tables import LIVE, GenerationRow, IdempotencyRow, is_live
 from gateway.webhooks.outgoing.events import forget_bodies
@@ -334,7 +334,7 @@ def _positions(session: Session, rows: Sequence[GenerationRow]) -> dict[str, int
 
 def _eta(row: GenerationRow, pace: float | None, now: datetime) -> float | None:
     """Seconds to the end: what the worker says, else what the last ones like it took."""
-    if row.state not in _PACED:
+    if row.state not in _PACED or is_unanswered(row):
         return None
     said = seconds_left(row.progress, now)
     if said is not None:

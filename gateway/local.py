@@ -3,7 +3,9 @@
 import logging
 import socket
 import threading
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -19,9 +21,11 @@ from gateway.backends.local import Model, ServeChild
 from gateway.clock import SystemClock
 from gateway.core import Core
 from gateway.opening import open_store
-from gateway.server import address, run, server_of
+from gateway.parts import Parts
+from gateway.server import address, ended_by_signals, run, server_of
 from gateway.stores import Store
 from gateway.tables import GenerationRow
+from gateway.transitions import CUT_OFF
 from ltx2.errors import ConfigError
 from ltx2.gateway_settings import GatewaySettings, Modes
 from ltx2.serve.server import listen
@@ -32,7 +36,7 @@ HOST = "127.0.0.1"
 FOLDER = Path("ltx2-studio")
 ACCOUNT = "This machine"
 KEY_NAME = "this machine's studio"
-# Nobody pays here: prices stay on the page as they are elsewhere, and never run out.
+# Nobody pays here: no page speaks of credits, and they never run out.
 CREDITS, LEAST = 1_000_000_000, 1_000_000
 FREE = "a studio on your own machine is free; they are filled up at every start"
 DAY, WEEK = 86_400, 604_800  # seconds; a slow machine may take its time, and the night may pass
@@ -58,6 +62,8 @@ def studio(settings: Settings, *, port: int, checkpoint: str | None, folder: Pat
                 tell(model)
                 app = open_app(settings, child, model, folder=folder, url=url)
                 serve_beside(app, child, listening, url, folder)
+                say("the studio ends; the worker finishes its step first")
+                put_down(cast("Core", app.state.core))
             finally:
                 child.stop()
     finally:
@@ -70,21 +76,23 @@ def open_app(
 ) -> FastAPI:
     """The gateway over the child, with its one account."""
     local = local_settings(folder, model, worker=child.url)
-    store = open_store(local)
-    app = create_app(
-        local,
-        backend=child.backend(),
-        store=store,
+    parts = Parts(
+        settings=local,
+        backend=child.backend,
+        store=partial(open_store, local),
         clock=SystemClock(),
         limits=settings.limits(),
         hook_url=url,
-        local_account=ACCOUNT,
     )
+    app = create_app(parts, local_account=ACCOUNT)
     core = cast("Core", app.state.core)
     fill_up(core)
-    if count := take_again(core, store, SystemClock().now()):
+    taken = take_again(core, core.store, parts.clock.now())
+    if count := taken.again:
         videos = "1 video that was" if count == 1 else f"{count} videos that were"
         say(f"{videos} under way at the last end: begun again")
+    for name in taken.given_up:
+        say(f"{name} is given up. {CUT_OFF}")
     return app
 
 
@@ -132,18 +140,37 @@ def fill_up(core: Core) -> None:
             core.accounts.revoke(key.id)
 
 
-def take_again(core: Core, store: Store, now: datetime) -> int:
-    """Queue what a worker had that is gone with all its jobs; how many those are.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenAgain:
+    """What became of what was under way."""
+
+    again: int  # how many wait anew
+    given_up: tuple[str, ...] = ()  # ids of those that one worker too many ended with
+
+
+def take_again(core: Core, store: Store, now: datetime) -> TakenAgain:
+    """Queue what a worker had that is gone with all its jobs, and give up what it seems to end of.
 
     What it finished is in the store, and is found there by the first look.
     """
-    count = 0
+    again, given_up = 0, list[str]()
     with core.database.write() as session:
         for row in _under_way(session):
-            if clips.stored(store, row.id) is None:
-                transitions.worker_gone(row, now)
-                count += 1
-    return count
+            if clips.stored(store, row.id) is not None:
+                continue
+            if transitions.worker_gone(session, row, now):
+                again += 1
+            else:
+                given_up.append(row.id)
+    return TakenAgain(again=again, given_up=tuple(given_up))
+
+
+def put_down(core: Core) -> None:
+    """Note of what the worker is at that it is stopped: it does not end by that video."""
+    with core.database.write() as session:  # closed with the app, it opens anew
+        for row in _under_way(session):
+            transitions.worker_stopped(row)
+    core.database.close()
 
 
 def _under_way(session: Session) -> list[GenerationRow]:
@@ -161,9 +188,9 @@ def serve_beside(
     threading.Thread(
         target=_watch, args=(child, server, ended), name="worker watch", daemon=True
     ).start()
-    lines(url)
-    say(f"the studio is open at {url}; its data are in {folder}; Ctrl-C ends it")
-    with (folder / "gateway.log").open("w", encoding="utf-8") as log:
+    with ended_by_signals(server), (folder / "gateway.log").open("w", encoding="utf-8") as log:
+        lines(url)
+        say(f"the studio is open at {url}; its data are in {folder}; Ctrl-C ends it")
         written = logs.configure(stream=log)
         try:
             run(server, listening)

@@ -73,7 +73,7 @@ class Metrics:
         if loops is not None:
             alive = Gauge(
                 "ltx2_gateway_loops_alive",
-                "1 where all loops of this gateway run, else 0.",
+                "1 where all loops of this gateway run and tell so, else 0.",
                 registry=self._registry,
             )
             alive.set_function(lambda: float(loops()))

@@ -1,7 +1,7 @@
 """The worker and the store that the settings name."""
 
 from gateway.backends import Backend
-from gateway.backends.runpod import RunPod
+from gateway.backends.runpod import ANSWER_SECONDS, RunPod
 from gateway.stores import Store
 from gateway.stores.folder import FolderStore
 from ltx2.client import JOBS
@@ -10,8 +10,10 @@ from ltx2.gateway_settings import GatewaySettings
 from ltx2.worker.settings import WorkerSettings
 
 
-def open_backend(settings: GatewaySettings) -> Backend:
-    """The worker's endpoint. RunPod's key goes to RunPod alone. Raises ConfigError."""
+def open_backend(settings: GatewaySettings, *, seconds: float = ANSWER_SECONDS) -> Backend:
+    """The worker's endpoint, each answer of which may take so long. RunPod's key goes to RunPod
+    alone. Raises ConfigError.
+    """
     keys = WorkerSettings.from_env()
     worker = settings.worker
     if worker is None:
@@ -19,11 +21,16 @@ def open_backend(settings: GatewaySettings) -> Backend:
             "LTX2_GATEWAY_WORKER is missing: the id of a RunPod endpoint, or the address of "
             "`ltx2 serve` such as http://127.0.0.1:8000/v2/local"
         )
-    if "://" in worker and not worker.startswith(JOBS):
-        return RunPod(worker, keys.serve_key)
+    if not reaches_runpod(worker):
+        return RunPod(worker, keys.serve_key, timeout=seconds)
     if keys.api_key is None:
         raise ConfigError("RUNPOD_API_KEY is missing, without which RunPod takes no job")
-    return RunPod(worker if "://" in worker else f"{JOBS}/{worker}", keys.api_key)
+    return RunPod(worker if "://" in worker else f"{JOBS}/{worker}", keys.api_key, timeout=seconds)
+
+
+def reaches_runpod(worker: str) -> bool:
+    """Whether a `LTX2_GATEWAY_WORKER` is RunPod's, and no machine of one's own."""
+    return "://" not in worker or worker.startswith(JOBS)
 
 
 def open_store(settings: GatewaySettings) -> Store:

@@ -7,11 +7,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import ledger
 from gateway.accounts import Accounts
+from gateway.backends import Unreachable
 from gateway.clock import SystemClock
 from gateway.database import Database
+from gateway.deployed import ask_worker
 from gateway.migrations import migrate
 from gateway.opening import open_backend, open_store
 from gateway.refusals import Refusal
+from gateway.sold import last_told
 from gateway.stores import StoreFailed
 from gateway.webhooks.outgoing.outbox import Outbox, sender
 from ltx2.errors import BadRequest, ConfigError, Ltx2Error
@@ -81,12 +84,25 @@ def _ledger() -> list[str]:
 
 
 def _worker() -> list[str]:
-    backend = open_backend(GatewaySettings.from_env())
+    settings = GatewaySettings.from_env()
+    backend = open_backend(settings)
     try:
         found = backend.health()
+        if not found.ok:
+            return [found.detail]
     finally:
         backend.close()
-    return [] if found.ok else [found.detail]
+    try:
+        told = ask_worker(settings)
+    except Unreachable:  # it takes jobs, and is loading its model or busy with one
+        told = None
+    return _last_video(settings) if told is None else told
+
+
+def _last_video(settings: GatewaySettings) -> list[str]:
+    with on_database() as database, database.read() as session:
+        told = last_told(session, settings.checkpoint)
+    return [] if told is None else [told]
 
 
 def _store() -> list[str]:

@@ -7,20 +7,20 @@ transaction; the platform and the store are asked outside of it.
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
-from gateway import clips, transitions
+from gateway import clips, due, transitions
 from gateway.backends import Backend, Unreachable
-from gateway.clips import FETCH_SECONDS, Unfetched
+from gateway.clips import Unfetched
 from gateway.clock import Clock
 from gateway.database import Database
+from gateway.due import Looked
 from gateway.rows import progress_of
 from gateway.side_by_side import work_off
+from gateway.sold import ANOTHER, another
 from gateway.states import Output
 from gateway.stores import Store, StoreFailed
 from gateway.submit import UNSURE, Times
@@ -41,29 +41,10 @@ from gateway.verdict import (
 )
 
 logger = logging.getLogger(__name__)
-# In which another process leaves a generation alone: longer than a look takes.
-LEASE = timedelta(seconds=FETCH_SECONDS + 60)
 # How long a result that cannot be fetched is tried for; RunPod keeps it for 30 minutes.
 TROUBLED = timedelta(minutes=20)
 MOST_ATTEMPTS = 3  # submissions whose outcome stays unknown
 GROWTH = 1.5  # of the pause, with each look without news
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
-    """A generation as it was when the platform was asked."""
-
-    id: str
-    state: str
-    job_id: str | None
-    surplus_jobs: Sequence[str]
-    mode: str
-    attempts: int
-    submitted_at: datetime | None
-    began_at: datetime | None
-    deadline_at: datetime | None
-    troubled_at: datetime | None
-    deleted: bool
 
 
 class Reconciler:
@@ -116,47 +97,14 @@ class Reconciler:
         """Have every generation that has not ended looked at in the next turn: at the start, when
         nobody knows what was missed.
         """
-        now = self._clock.now()
         with self._database.write() as session:
-            query = select(GenerationRow).where(GenerationRow.state.in_(LIVE))
-            for row in session.scalars(query.where(GenerationRow.state != "queued")):
-                row.next_check_at = min(row.next_check_at, now)
+            due.all_now(session, self._clock.now())
 
     def _claim(self, most: int, busy: Sequence[Looked]) -> Sequence[Looked]:
         """Up to so many that are due, but those that are being looked at: a hint for one waits."""
-        now = self._clock.now()
-        asked = GenerationRow.state.in_([each for each in LIVE if each != "queued"])
-        due = and_(asked, GenerationRow.next_check_at <= now)
-        # A hint for what is queued waits, so that its submission does not.
-        hinted = and_(GenerationRow.hinted_at <= now, GenerationRow.state != "queued")
-        query = (
-            select(GenerationRow)
-            .where(or_(due, hinted), GenerationRow.id.not_in([each.id for each in busy]))
-            .order_by(GenerationRow.next_check_at)
-            .limit(most)
-            .with_for_update(skip_locked=True)
-        )
         with self._database.write() as session:
-            rows = session.scalars(query).all()
-            for row in rows:
-                row.hinted_at = None
-                row.next_check_at = now + LEASE
-            return [
-                Looked(
-                    id=row.id,
-                    state=row.state,
-                    job_id=row.job_id,
-                    surplus_jobs=tuple(row.surplus_jobs),
-                    mode=row.mode,
-                    attempts=row.attempts,
-                    submitted_at=row.submitted_at,
-                    began_at=row.began_at,
-                    deadline_at=row.deadline_at,
-                    troubled_at=row.troubled_at,
-                    deleted=row.deleted_at is not None,
-                )
-                for row in rows
-            ]
+            busy_ids = [each.id for each in busy]
+            return due.claimed(session, self._clock.now(), most=most, busy=busy_ids)
 
     def _look(self, seen: Looked) -> None:
         if seen.surplus_jobs:
@@ -246,12 +194,21 @@ class Reconciler:
     def _finish(
         self, seen: Looked, output: Output, queue_ms: int | None, execution_ms: int | None
     ) -> None:
+        wrong = output.checkpoint not in (None, seen.model)
+        if wrong:  # before it has ended, or nobody came back to it
+            self._delete_files(seen)
         with self._locked(seen) as (session, row, now):
             row.queue_ms = queue_ms if queue_ms is not None else row.queue_ms
             row.execution_ms = execution_ms if execution_ms is not None else row.execution_ms
             if row.began_at is None and row.state in LIVE:
                 row.began_at = now
-            transitions.finished(session, row, output, now)
+            row.checkpoint = output.checkpoint
+            if wrong:
+                said = another(str(output.checkpoint), seen.model, who="the worker runs")
+                logger.error("%s is not sold as what it is: %s", seen.id, said)
+                transitions.no_video(session, row, "api_error", ANOTHER, now, worker_error=said)
+            else:
+                transitions.finished(session, row, output, now)
             deleted = row.deleted_at is not None
         if deleted:
             self._delete_files(seen)
@@ -273,12 +230,9 @@ class Reconciler:
         logger.warning("%s ends without a video: %s", seen.id, over.worker_error)
         with self._locked(seen) as (session, row, now):
             row.queue_ms, row.execution_ms = over.queue_ms, over.execution_ms
-            if row.state == "cancelling":
-                transitions.cancelled(session, row, now)
-            else:
-                transitions.failed(
-                    session, row, over.error, over.sentence, now, worker_error=over.worker_error
-                )
+            transitions.no_video(
+                session, row, over.error, over.sentence, now, worker_error=over.worker_error
+            )
 
     def _stored(self, seen: Looked) -> Output | None:
         """The store's word for what goes on, and nothing from a store that is away for longer than
@@ -287,7 +241,7 @@ class Reconciler:
         try:
             return clips.stored(self._store, seen.id)
         except Unfetched as error:
-            if self._clock.now() < _deadline(seen) + TROUBLED:
+            if self._clock.now() < seen.deadline + TROUBLED:
                 raise
             logger.warning("the store has no say in the end of %s: %s", seen.id, error)
             return None
@@ -322,7 +276,7 @@ class Reconciler:
                 transitions.failed(session, row, "api_error", FAULT, now, worker_error=said)
             else:
                 # With the same generation id: a worker that has it made answers what it made.
-                transitions.submission_refused(row, now, pause=timedelta())
+                transitions.submission_refused(row, now, pause=timedelta(), silent=True)
         self._woken()
 
     def _look_late(self, seen: Looked) -> None:
@@ -340,7 +294,7 @@ class Reconciler:
         """
         with self._locked(seen) as (_, row, now):
             if row.state in LIVE:
-                self._pause(row, now, news=False)
+                self._pause(row, now, news=False, failed=silent)
             else:
                 row.troubled_at = since = row.troubled_at or now
                 if now < since + TROUBLED:
@@ -348,7 +302,7 @@ class Reconciler:
                 return
         if not silent:
             self._silent.pop(seen.id, None)
-        elif self._silent.setdefault(seen.id, now) + TROUBLED <= now >= _deadline(seen):
+        elif self._silent.setdefault(seen.id, now) + TROUBLED <= now >= seen.deadline:
             with suppress(Unfetched):
                 self._end(seen, Over("timeout", TIMEOUT, "the platform is silent", stored=True))
                 del self._silent[seen.id]
@@ -357,12 +311,17 @@ class Reconciler:
         with self._locked(seen) as (_, row, now):
             self._pause(row, now, news=False)
 
-    def _pause(self, row: GenerationRow, now: datetime, *, news: bool) -> None:
+    def _pause(
+        self, row: GenerationRow, now: datetime, *, news: bool, failed: bool = False
+    ) -> None:
         """When to look again: soon after news, and less and less often without."""
-        row.checks = 0 if news else row.checks + 1
+        if failed:
+            row.checks = min(row.checks, 0) - 1
+        else:
+            row.checks = 0 if news else max(row.checks, 0) + 1
         times = self._times
         longest = times.longest_poll if row.state == "submitted" else 5 * times.poll
-        seconds = min(times.poll * GROWTH ** min(row.checks, 20), max(longest, times.poll))
+        seconds = min(times.poll * GROWTH ** min(abs(row.checks), 20), max(longest, times.poll))
         row.next_check_at = now + timedelta(seconds=seconds)
 
     @contextmanager
@@ -372,8 +331,3 @@ class Reconciler:
             row = transitions.locked(session, seen.id)
             assert row is not None, f"{seen.id} is gone: rows are never deleted"
             yield session, row, self._clock.now()
-
-
-def _deadline(seen: Looked) -> datetime:
-    assert seen.deadline_at is not None, f"{seen.id} was asked about before it was submitted"
-    return seen.deadline_at

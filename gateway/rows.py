@@ -20,8 +20,10 @@ from gateway.states import (
     State,
     Submitted,
 )
-from gateway.tables import GenerationRow
+from gateway.tables import LIVE, GenerationRow
 
+# So many questions in a row that nobody answered are no slip of the line any more.
+UNANSWERED = 3
 # The worker's phases in the words of the API.
 PHASES: Mapping[str, Phase] = {
     "prompt": "prompt", "condition": "prompt",
@@ -53,8 +55,14 @@ def read_generation(
         execution_ms=row.execution_ms,
         eta_seconds=eta_seconds,
         version=row.version,
+        unanswered=is_unanswered(row),
         replayed=replayed,
     )
+
+
+def is_unanswered(row: GenerationRow) -> bool:
+    """Whether the worker's platform does not answer to questions about it."""
+    return row.state in LIVE and row.checks <= -UNANSWERED
 
 
 def _state(row: GenerationRow, position: int | None) -> State:

@@ -1,34 +1,39 @@
 """`ltx2 gateway serve`: the app on a socket, until a signal comes."""
 
+import asyncio
 import contextlib
+import signal
 import socket
 import sys
+from collections.abc import Iterator
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from gateway import logs
 from gateway.alone import alone
-from gateway.apart import Main, Told, work
+from gateway.apart import Main, live
 from gateway.app import create_app
 from gateway.clock import SystemClock
-from gateway.core import build
 from gateway.database import sqlite_file
+from gateway.deployed import refuse_another
 from gateway.loops import SWITCH_SECONDS
 from gateway.opening import open_backend, open_store
-from ltx2.extent import Limits
+from gateway.parts import Parts
 from ltx2.gateway_settings import GatewaySettings
+from ltx2.serve import server as serving
 from ltx2.serve.server import WILDCARDS, listen
 from ltx2.settings import Settings
 from ltx2.terminal import lines, say
 from ltx2.worker.settings import WorkerSettings
 
 DONE = 0
-# Open streams of events end with the process; pages open them again.
-LEAVE_SECONDS = 3
+LEAVE_SECONDS = 3  # for calls to be answered; open streams of events would never end by themselves
+CUT_SECONDS = 2  # more, for those that were hung up on to notice it
 # A line on which nothing is said is closed by its client first, or the two would cross: longer than
 # the clients and proxies that we know keep one.
 KEEP_ALIVE_SECONDS = 75
@@ -36,33 +41,28 @@ KEEP_ALIVE_SECONDS = 75
 
 def serve(settings: Settings, *, host: str, port: int) -> int:
     """Serve the gateway that the environment describes. Raises ConfigError for what is missing."""
-    gateway, limits = GatewaySettings.from_env(), settings.limits()
-    backend, store = open_backend(gateway), open_store(gateway)
+    gateway = GatewaySettings.from_env()
+    refuse_another(gateway)
+    parts = Parts(
+        settings=gateway,
+        backend=partial(open_backend, gateway),
+        store=partial(open_store, gateway),
+        clock=SystemClock(),
+        limits=settings.limits(),
+    )
     assert gateway.database is not None
     file = sqlite_file(gateway.database)
     with contextlib.nullcontext() if file is None else _only_process(file):
         # PostgreSQL takes any number of processes: one answers, another one works.
-        apart: Main | None = partial(_work, limits) if file is None else None
-        app = create_app(
-            gateway, backend=backend, store=store, clock=SystemClock(), limits=limits, apart=apart
-        )
-        _serve(app, gateway, host=host, port=port)
+        apart: Main | None = partial(serve_loops, parts) if file is None else None
+        _serve(create_app(parts, apart=apart), gateway, host=host, port=port)
     return DONE
 
 
-def _work(limits: Limits, wakes: Connection, telling: Connection) -> None:
-    """The loops of the gateway that the environment describes, in a process of their own."""
-    gateway, told = GatewaySettings.from_env(), Told(telling)
-    _log(gateway)
-    core = build(
-        gateway,
-        backend=open_backend(gateway),
-        store=open_store(gateway),
-        clock=SystemClock(),
-        limits=limits,
-        counts=told,
-    )
-    work(core, wakes, told)
+def serve_loops(parts: Parts, wakes: Connection, telling: Connection) -> None:
+    """The loops, in a process of their own."""
+    _log(parts.settings)
+    live(parts, wakes, telling)
 
 
 def _only_process(file: Path) -> contextlib.AbstractContextManager[None]:
@@ -82,8 +82,10 @@ def _serve(app: FastAPI, gateway: GatewaySettings, *, host: str, port: int) -> N
             "note: without LTX2_GATEWAY_PUBLIC_URL the worker's platform cannot tell of a job's "
             "end; jobs are looked at now and then"
         )
-    lines(address(listening, host))
-    run(server_of(app), listening)
+    server = server_of(app)
+    with ended_by_signals(server):
+        lines(address(listening, host))
+        run(server, listening)
 
 
 def _log(gateway: GatewaySettings) -> None:
@@ -99,25 +101,67 @@ def address(listening: socket.socket, host: str) -> str:
     return f"http://{shown}:{listening.getsockname()[1]}"
 
 
-def server_of(app: FastAPI) -> uvicorn.Server:
+class Server(serving.Server):
+    """Ends in order at a signal: calls are answered for LEAVE_SECONDS, then it hangs up on who is
+    still there. At a second signal it does so at once.
+    """
+
+    hurried = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's
+        """A signal came."""
+        self.hurried = self.should_exit
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Leave; whoever is hung up on takes it as a client that went."""
+        hanging_up = asyncio.create_task(self._hang_up())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            hanging_up.cancel()
+
+    async def _hang_up(self) -> None:
+        now = asyncio.get_running_loop().time
+        until = now() + LEAVE_SECONDS
+        while now() < until and not self.hurried:
+            await asyncio.sleep(0.05)
+        for each in list(self.server_state.connections):
+            if each.transport is not None:
+                each.transport.abort()
+
+
+def server_of(app: FastAPI) -> Server:
     """The app's server; its `should_exit` ends it as a signal does."""
-    return uvicorn.Server(
+    return Server(
         uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
             lifespan="on",
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=LEAVE_SECONDS,
+            timeout_graceful_shutdown=LEAVE_SECONDS + CUT_SECONDS,
         )
     )
 
 
-def run(server: uvicorn.Server, listening: socket.socket) -> None:
-    """Answer until SIGINT or SIGTERM; the loops finish their turns."""
+def run(server: Server, listening: socket.socket) -> None:
+    """Answer until SIGINT or SIGTERM; the loops finish their turns. Exits with 1 on failure."""
     sys.setswitchinterval(SWITCH_SECONDS)
-    # The server raises the signal again that ended it in order: nothing to tell of.
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run(sockets=[listening])
-    if not server.started:
-        sys.exit(1)
+    with ended_by_signals(server):
+        try:
+            server.run(sockets=[listening])
+        except SystemExit:  # with a code of uvicorn's own; its log says why
+            sys.exit(1)
+
+
+@contextlib.contextmanager
+def ended_by_signals(server: Server) -> Iterator[None]:
+    """SIGINT and SIGTERM end the server; one that comes before it runs, once it does."""
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = {kind: signal.signal(kind, server.handle_exit) for kind in kinds}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

@@ -42,6 +42,7 @@ class Output:
     bytes: int
     sha256: str
     warnings: tuple[str, ...]  # sentences of the worker
+    checkpoint: str | None = None  # that made it; None where the worker did not say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +126,7 @@ class Generation:
     execution_ms: int | None
     eta_seconds: float | None = None  # until its end, from those before it; None: not known
     version: int = 0  # grows with every change
+    unanswered: bool = False  # nobody answers for its worker now: what is known of it is old
     replayed: bool = False  # True where an idempotency key gave it again
 
     @property

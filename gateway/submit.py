@@ -146,19 +146,19 @@ class Submitter:
         except NotSubmitted as error:
             pause = _pause(attempt.tries, error.seconds)
             logger.warning("%s was not submitted, again in %s: %s", attempt.id, pause, error)
-            self._refused(attempt, pause)
+            self._refused(attempt, pause, silent=not error.busy)
         except StoreFailed as error:
             logger.warning("%s was not submitted: %s", attempt.id, error)
-            self._refused(attempt, _pause(attempt.tries, None))
+            self._refused(attempt, _pause(attempt.tries, None), silent=False)
         except Unsure as error:
             # The row stays as it is: a webhook, the store or the time tells.
             logger.warning("%s may have been submitted: %s", attempt.id, error)
         except NotOffered:
             logger.error("%s is of a model, mode or size that is no longer offered", attempt.id)
-            self._rejected(attempt.id, "no longer offered", "It is not offered any more.")
+            self._rejected(attempt, "no longer offered", "It is not offered any more.")
         except (Rejected, NotFound) as error:
             logger.error("%s was refused by the worker: %s", attempt.id, error)
-            self._rejected(attempt.id, str(error), "The video could not be started.")
+            self._rejected(attempt, str(error), "The video could not be started.")
         else:
             logger.info("%s is job %s", attempt.id, job_id)
             self._accepted(attempt.id, job_id)
@@ -210,27 +210,34 @@ class Submitter:
             except Unreachable as error:
                 logger.warning("job %s was not cancelled: %s", job_id, error)
 
-    def _refused(self, attempt: Attempt, pause: timedelta) -> None:
+    def _refused(self, attempt: Attempt, pause: timedelta, *, silent: bool) -> None:
+        def waits(_session: Session, row: GenerationRow, now: datetime) -> None:
+            transitions.submission_refused(row, now, pause=pause, silent=silent)
+
+        self._not_taken(attempt, waits)
+
+    def _rejected(self, attempt: Attempt, said: str, sentence: str) -> None:
+        def fails(session: Session, row: GenerationRow, now: datetime) -> None:
+            transitions.failed(session, row, "api_error", sentence, now, worker_error=said)
+
+        self._not_taken(attempt, fails)
+
+    def _not_taken(
+        self, attempt: Attempt, then: Callable[[Session, GenerationRow, datetime], None]
+    ) -> None:
+        """An attempt came to no job. Nothing follows where another was begun meanwhile or a job is
+        known, and the end where that was asked for.
+        """
         now = self._clock.now()
         with self._database.write() as session:
             row = transitions.locked(session, attempt.id)
             assert row is not None, f"{attempt.id} is gone: rows are never deleted"
-            if row.attempts != attempt.tries:
-                return  # another was begun meanwhile
-            if row.state == "cancelling" and row.job_id is None:
-                transitions.cancelled(session, row, now)
-            else:
-                transitions.submission_refused(row, now, pause=pause)
-
-    def _rejected(self, generation_id: str, said: str, sentence: str) -> None:
-        now = self._clock.now()
-        with self._database.write() as session:
-            row = transitions.locked(session, generation_id)
-            assert row is not None, f"{generation_id} is gone: rows are never deleted"
+            if row.attempts != attempt.tries or row.job_id is not None:
+                return
             if row.state == "cancelling":
                 transitions.cancelled(session, row, now)
             else:
-                transitions.failed(session, row, "api_error", sentence, now, worker_error=said)
+                then(session, row, now)
 
 
 def _has_pictures(form: Mapping[str, Any]) -> bool:

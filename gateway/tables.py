@@ -164,6 +164,8 @@ class GenerationRow(Table):
     job_id: Mapped[str | None] = mapped_column(index=True)
     surplus_jobs: Mapped[list[str]] = mapped_column(JSON, default=list)  # still to be cancelled
     attempts: Mapped[int] = mapped_column(default=0)  # submissions that were begun
+    # Times that a worker of this machine ended while it made this; waiting does not count.
+    cut_off: Mapped[int] = mapped_column(default=0)
     submitted_at: Mapped[datetime | None]  # the last of them
     began_at: Mapped[datetime | None]
     cancel_asked_at: Mapped[datetime | None]
@@ -171,10 +173,12 @@ class GenerationRow(Table):
     deadline_at: Mapped[datetime | None]  # when waiting for the worker is over
     next_check_at: Mapped[datetime]  # when something is to be done for it
     hinted_at: Mapped[datetime | None] = mapped_column(index=True)  # a webhook came, not looked at
-    checks: Mapped[int] = mapped_column(default=0)  # without news, for the pause between two
+    # In a row without news, for the pause between two; below 0 what nobody answered.
+    checks: Mapped[int] = mapped_column(default=0)
     troubled_at: Mapped[datetime | None]  # since when its result cannot be had
 
     progress: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    checkpoint: Mapped[str | None]  # that made it, as its worker said
     output: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     error_type: Mapped[str | None]
     error_message: Mapped[str | None] = mapped_column(Text)

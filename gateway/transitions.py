@@ -17,6 +17,9 @@ from gateway.states import ErrorType, Output
 from gateway.tables import LIVE, GenerationRow
 from gateway.webhooks.outgoing.events import new_event
 
+MOST_CUT_OFF = 3  # workers that may end while they make one video
+CUT_OFF = f"The worker ended {MOST_CUT_OFF} times while it made this video."
+
 
 def locked(session: Session, generation_id: str) -> GenerationRow | None:
     """A row that nobody else changes until the transaction ends."""
@@ -32,7 +35,7 @@ def submission_begins(row: GenerationRow, now: datetime, *, ttl: timedelta) -> b
     row.submitted_at = now
     row.job_id = None
     row.attempts += 1
-    row.checks = 0
+    row.checks = min(row.checks, 0)
     row.deadline_at = now + ttl
     _changed(row)
     return True
@@ -48,9 +51,14 @@ def submission_sent(row: GenerationRow, attempt: int, now: datetime) -> bool:
     return True
 
 
-def submission_refused(row: GenerationRow, now: datetime, *, pause: timedelta) -> None:
-    """The worker took nothing, for sure: back into the queue, or out of it where that was asked."""
+def submission_refused(
+    row: GenerationRow, now: datetime, *, pause: timedelta, silent: bool
+) -> None:
+    """The worker took nothing, for sure: back into the queue, or out of it where that was asked.
+    `silent`: nobody was there to take it.
+    """
     if row.state == "submitted" and row.job_id is None:
+        row.checks = row.checks - 1 if silent else 0
         row.state = "queued"
         row.submitted_at = None
         row.deadline_at = None
@@ -58,13 +66,29 @@ def submission_refused(row: GenerationRow, now: datetime, *, pause: timedelta) -
         _changed(row)
 
 
-def worker_gone(row: GenerationRow, now: datetime) -> None:
-    """The worker that had it is gone with its queue, and left no video: it waits anew."""
-    if row.state in ("submitted", "running"):
-        row.state = "queued"
-        row.job_id = row.submitted_at = row.deadline_at = row.began_at = row.progress = None
-        row.hinted_at = row.troubled_at = None
-        row.next_check_at = now
+def worker_gone(session: Session, row: GenerationRow, now: datetime) -> bool:
+    """The worker that had it is gone with its queue, and left no video: it waits anew, and does not
+    where that worker is the last of MOST_CUT_OFF that ended while it was at this one. Whether it
+    waits.
+    """
+    if row.state not in ("submitted", "running"):
+        return False
+    row.cut_off += row.began_at is not None
+    if row.cut_off >= MOST_CUT_OFF:
+        failed(session, row, "api_error", CUT_OFF, now, worker_error="the worker ended with it")
+        return False
+    row.state = "queued"
+    row.job_id = row.submitted_at = row.deadline_at = row.began_at = row.progress = None
+    row.hinted_at = row.troubled_at = None
+    row.next_check_at = now
+    _changed(row)
+    return True
+
+
+def worker_stopped(row: GenerationRow) -> None:
+    """The worker that is at it was told to end, which says nothing against the video."""
+    if row.state == "running":
+        row.state, row.began_at, row.progress = "submitted", None, None
         _changed(row)
 
 
@@ -75,6 +99,7 @@ def submission_accepted(
     if row.state in LIVE and row.job_id in (None, job_id):
         if row.job_id is None:
             row.job_id = job_id
+            row.checks = 0
             row.next_check_at = min(row.next_check_at, now + pause)
         return True
     return row.job_id == job_id
@@ -163,6 +188,22 @@ def failed(
     _end(row, "failed", now)
     ledger.release(session, row, now)
     _tell(session, row, "failed", now)
+
+
+def no_video(
+    session: Session,
+    row: GenerationRow,
+    error: ErrorType,
+    sentence: str,
+    now: datetime,
+    *,
+    worker_error: str | None,
+) -> None:
+    """The worker has ended without what was asked for: as its owner wanted, or failed."""
+    if row.state == "cancelling":
+        cancelled(session, row, now)
+    else:
+        failed(session, row, error, sentence, now, worker_error=worker_error)
 
 
 def cancelled(session: Session, row: GenerationRow, now: datetime) -> None:

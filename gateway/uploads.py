@@ -4,7 +4,9 @@ import base64
 import hashlib
 import io
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, literal, select, update
 
@@ -16,12 +18,16 @@ from gateway.forms import UPLOAD
 from gateway.ids import is_id, new_id
 from gateway.offer import MAX_UPLOAD_BYTES
 from gateway.refusals import Limited, NotFound, Problem, Problems, TooLarge, Unavailable
-from gateway.stores import PICTURE, Store, StoreFailed
+from gateway.stores import PICTURES as FILES
+from gateway.stores import Store, StoreFailed
 from gateway.tables import GenerationRow, UploadRow
 from ltx2.errors import Ltx2Error
 from ltx2.extent import PictureFacts
 from ltx2.media.picture import decode
 from ltx2.request import PICTURES
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 KEPT = timedelta(days=7)
 LOOKED_FOR = timedelta(days=1)  # before its end: whether a generation names it, which keeps it on
@@ -31,15 +37,16 @@ MAX_PIXELS = 64_000_000
 READ_AT_ONCE, READ_BY_ONE = 4, 2
 MOST_KEPT = 500  # of an account
 RETRY_SECONDS = 3600  # before an account that has as many may have room
-# Two of these fit into the request of a job, in base64.
-QUALITY = 92
-CONTENT_TYPE = "image/jpeg"
-_KINDS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+# Two of these fit into the request of a job, in base64 beside two prompts: 10,000,000 bytes.
+MOST_BYTES = 3_500_000
+QUALITIES = (92, 85, 75, 60)  # of a JPEG: the best one that fits; the last always does
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
 class Uploads:
     """The pictures of accounts. What is kept is what the worker would make of them: upright, sRGB,
-    without place and camera, the longer edge at most 1536 pixels.
+    without place and camera, the longer edge at most 1536 pixels. A PNG stays one, without loss,
+    where it has at most MOST_BYTES then; all else becomes a JPEG.
     """
 
     def __init__(self, database: Database, store: Store, clock: Clock) -> None:
@@ -59,17 +66,17 @@ class Uploads:
                 most=MAX_UPLOAD_BYTES,
             )
         with self._read_by_one.seat(account.id), self._read.seat("all"):
-            picture, width, height = _normal(content)
+            normal = _normal(content)
         now = self._clock.now()
         row = UploadRow(
             id=new_id("upl", now),
             account_id=account.id,
             name="".join(each for each in name if each.isprintable())[:200],
-            content_type=CONTENT_TYPE,
-            width=width,
-            height=height,
-            bytes=len(picture),
-            sha256=hashlib.sha256(picture).hexdigest(),
+            content_type=normal.content_type,
+            width=normal.width,
+            height=normal.height,
+            bytes=len(normal.content),
+            sha256=hashlib.sha256(normal.content).hexdigest(),
             created_at=now,
         )
         if (known := self._earlier(row)) is not None:
@@ -79,7 +86,7 @@ class Uploads:
             # Over before its picture is there: what a crash leaves is seen by nobody, and swept.
             self._write(row, until=now)
         try:
-            self._store.put(row.id, PICTURE, picture, CONTENT_TYPE)
+            self._store.put(row.id, FILES[row.content_type], normal.content, row.content_type)
         except StoreFailed as error:
             raise Unavailable("pictures cannot be kept now; try again in a moment") from error
         self._write(row, until=now + KEPT)
@@ -87,8 +94,8 @@ class Uploads:
             id=row.id,
             uri=UPLOAD + row.id,
             content_type=row.content_type,
-            width=width,
-            height=height,
+            width=row.width,
+            height=row.height,
             bytes=row.bytes,
             expires_at=row.expires_at,
         )
@@ -155,7 +162,7 @@ class Uploads:
         if row is None or row.account_id != account.id:
             raise NotFound(f"there is no upload {upload_id[:64]!r}")
         try:
-            content = self._store.get(row.id, PICTURE)
+            content = self._store.get(row.id, FILES[row.content_type])
         except StoreFailed as error:
             raise Unavailable("the picture cannot be read now; try again in a moment") from error
         if content is None:
@@ -168,10 +175,13 @@ class Uploads:
         """
         if not source.startswith(UPLOAD):
             return source
-        content = self._store.get(_name(source), PICTURE)
+        with self._database.read() as session:
+            row = session.get(UploadRow, _name(source))
+        kind = "" if row is None else row.content_type
+        content = None if row is None else self._store.get(row.id, FILES[kind])
         if content is None:
             raise NotFound(f"the picture {source} is gone")
-        return f"data:{CONTENT_TYPE};base64,{base64.b64encode(content).decode()}"
+        return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
     def keep_named(self) -> None:
         """Those that a generation names stay, so that it can be made again, until it is deleted."""
@@ -205,18 +215,46 @@ def _name(uri: str) -> str:
     return uri.removeprefix(UPLOAD)
 
 
-def _normal(content: bytes) -> tuple[bytes, int, int]:
-    """A JPEG of the picture, its width and height. Raises Problems."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Normal:
+    """A picture as it is kept."""
+
+    content: bytes
+    content_type: str
+    width: int  # pixels
+    height: int
+
+
+def _normal(content: bytes) -> _Normal:
+    """The picture, upright and with nothing but its pixels. Raises Problems."""
     webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
-    if not webp and not content.startswith(_KINDS):
+    if not webp and not content.startswith((_PNG, _JPEG)):
         raise _refused("the file is no PNG, JPEG or WEBP picture")
     try:
         image = decode(content, name="the picture", max_pixels=MAX_PIXELS)
     except Ltx2Error as error:
         raise _refused(str(error)) from error
+    image.info.clear()  # or a profile that was applied already would be written, and again applied
+    kept, kind = _small_enough(image, png=content.startswith(_PNG))
+    return _Normal(content=kept, content_type=kind, width=image.width, height=image.height)
+
+
+def _small_enough(image: "Image", *, png: bool) -> tuple[bytes, str]:
+    """The picture's file with as little loss as MOST_BYTES allow, and its media type."""
+    if png and len(lossless := _written(image, "PNG")) <= MOST_BYTES:
+        return lossless, "image/png"
+    *better, least = QUALITIES
+    for quality in better:
+        kept = _written(image, "JPEG", quality=quality, subsampling=0)
+        if len(kept) <= MOST_BYTES:
+            return kept, "image/jpeg"
+    return _written(image, "JPEG", quality=least, subsampling=0), "image/jpeg"
+
+
+def _written(image: "Image", kind: str, **options: int | bool) -> bytes:
     written = io.BytesIO()
-    image.save(written, "JPEG", quality=QUALITY, subsampling=0)
-    return written.getvalue(), image.width, image.height
+    image.save(written, kind, **options)
+    return written.getvalue()
 
 
 def _refused(sentence: str) -> Problems:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ltx2.errors import BadRequest, Cancelled, Ltx2Error, TooLarge
 from ltx2.terminal import say, show
+from ltx2.version import VERSION
 
 if TYPE_CHECKING:
     from ltx2.delivery.file import ToFile
@@ -95,6 +96,9 @@ def build_parser() -> Parser:
     from ltx2.serve import command as serve_command
 
     parser = Parser(prog="ltx2", description="LTX-2: video with sound from a text and a picture.")
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {VERSION}", help="print it and exit"
+    )
     parser.set_defaults(json=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 

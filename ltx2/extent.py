@@ -1,7 +1,7 @@
 """How large and how long a clip is: named sizes, shapes, grids and limits. No torch."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ltx2.errors import BadRequest, Ltx2Error, TooLarge
@@ -37,6 +37,9 @@ RATIOS: Mapping[str, float] = {
     "21:9": 21 / 9,
 }
 WIDEST = RATIOS["21:9"]  # and its inverse: a picture's own shape is followed up to here
+
+# Share of a picture that the grid alone may cut off, and that is not worth a word.
+CUT_UNTOLD = 0.08
 
 # The decoder's tiles, by the reference.
 TILE, OVERLAP, TILE_FRAMES, OVERLAP_FRAMES = 768, 64, 80, 24
@@ -195,6 +198,26 @@ def _ratio(request: Request, pictures: Pictures, notes: Notes) -> float:
     if asked:
         notes.warnings.append(f"{asked[0]} was not read: the frame's shape is taken as 16:9")
     return RATIOS["16:9"]
+
+
+def tell_of_cuts(size: Size, pictures: Pictures, used: Collection[str], notes: Notes) -> None:
+    """Warn of those among the `used` pictures that have another shape than the frame: each is
+    scaled to cover it, and what stands over is cut off.
+
+    A frame of the grid is never quite the picture's shape, so little is told of as nothing.
+    """
+    for name in used:
+        if name not in pictures:
+            continue
+        picture = Size(pictures[name].width, pictures[name].height)
+        wider = picture.width * size.height / (picture.height * size.width)
+        lost = 1 - min(wider, 1 / wider)
+        if lost > CUT_UNTOLD:
+            sides = "left and right" if wider > 1 else "top and bottom"
+            notes.warnings.append(
+                f"{name} is {picture} and the frame {size}: {lost:.0%} of the picture is cut off, "
+                f"{sides}; a picture of the frame's shape is kept whole"
+            )
 
 
 def frames_of(request: Request, row: Checkpoint, limits: Limits, notes: Notes) -> int:

@@ -15,6 +15,7 @@ from ltx2.extent import (
     decode_tiles,
     frames_of,
     size_of,
+    tell_of_cuts,
 )
 from ltx2.passes import SEEDS, check_detail, followed, passes_of
 from ltx2.request import Request, asked_pictures
@@ -65,6 +66,7 @@ def plan(
             BadRequest("temporal_upscaler needs a clip of at least 9 frames; this one has one")
         )
     conditions = _conditions(request, row, frames, pictures, notes)
+    tell_of_cuts(size, pictures, [each.image for each in conditions], notes)
     chosen = choose_adapters(request, row, loras)
     notes.refusals += chosen.refusals
     notes.warnings += chosen.warnings

@@ -157,7 +157,7 @@ class Service:
                     # Not chained: the library's error holds the request, and that the key.
                     raise ServiceError(
                         f"{self.name} cannot be reached: {self.masked(str(error)) or 'no answer'}"
-                        f" (after {tried} tries)"
+                        f" (after {tried} {'try' if tried == 1 else 'tries'})"
                     ) from None
                 self._wait_until(time.monotonic() + wait, until)
                 continue

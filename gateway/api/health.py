@@ -81,7 +81,7 @@ def router(
 ) -> APIRouter:
     """The routes. `metrics_key` is the bearer that Prometheus sends; without one only this machine
     may read the numbers. `patience` is the seconds that a caller waits for a look at the parts.
-    `working`: whether this process still does what nobody waits for, such as submitting.
+    `working`: whether what nobody waits for is done, such as submitting.
     """
     api = APIRouter(tags=["health"])
     recent = _Recent(desk.health, clock, patience)
@@ -99,7 +99,9 @@ def router(
         if not desk.ready():
             return JSONResponse({"status": "the database cannot be used"}, 503)
         if not working():
-            return JSONResponse({"status": "a loop has ended; this process must be restarted"}, 503)
+            return JSONResponse(
+                {"status": "the loops do not tell that they run; restart this if it stays so"}, 503
+            )
         return JSONResponse({"status": "ok"})
 
     @api.get(

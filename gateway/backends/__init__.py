@@ -40,11 +40,14 @@ class Health:
 
 
 class NotSubmitted(Exception):
-    """The platform took no job, for sure; it may later. `seconds`: when it says to ask again."""
+    """The platform took no job, for sure; it may later. `seconds`: when it says to ask again.
+    `busy`: it works, and has too many calls just now.
+    """
 
-    def __init__(self, message: str, *, seconds: float | None = None) -> None:
+    def __init__(self, message: str, *, seconds: float | None = None, busy: bool = False) -> None:
         super().__init__(message)
         self.seconds = seconds
+        self.busy = busy
 
 
 class Rejected(Exception):
@@ -76,6 +79,12 @@ class Backend(Protocol):
 
     def enhance(self, prompt: str, image: str | None, *, seconds: float) -> str:
         """A richer prompt. Raises Rejected where the worker cannot, Unreachable."""
+        ...
+
+    def facts(self, *, seconds: float) -> Mapping[str, Any]:
+        """What a worker says of itself, its `model` and `modes` among it; on a platform this may
+        start one. Raises Rejected where it cannot, Unreachable.
+        """
         ...
 
     def health(self) -> Health:

@@ -1,7 +1,7 @@
 """A backend whose calls are counted by what came of them."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from gateway.backends import (
     Backend,
@@ -49,6 +49,10 @@ class ObservedBackend:
         return self._counted(
             "enhance", lambda: self._backend.enhance(prompt, image, seconds=seconds)
         )
+
+    def facts(self, *, seconds: float) -> Mapping[str, Any]:
+        """As `Backend.facts`."""
+        return self._counted("facts", lambda: self._backend.facts(seconds=seconds))
 
     def health(self) -> Health:
         """As `Backend.health`."""

@@ -58,7 +58,7 @@ class RunPod:
         except rest.Unsure as error:
             raise Unsure(str(error)) from error
         except rest.RateLimited as error:
-            raise NotSubmitted(str(error), seconds=error.seconds) from error
+            raise NotSubmitted(str(error), seconds=error.seconds, busy=True) from error
         except rest.RefusedKey as error:
             raise NotSubmitted(str(error), seconds=KEY_REFUSED) from error
         except rest.NotFound as error:
@@ -94,6 +94,17 @@ class RunPod:
     def enhance(self, prompt: str, image: str | None, *, seconds: float) -> str:
         """A richer prompt, by the worker's action `enhance`. Raises Rejected, Unreachable."""
         asked = {"action": "enhance", "prompt": prompt, **({"image": image} if image else {})}
+        found = self._at_once(asked, seconds=seconds).get("prompt")
+        if not isinstance(found, str):
+            raise Unreachable("the worker answered without a prompt")
+        return found
+
+    def facts(self, *, seconds: float) -> Mapping[str, Any]:
+        """What a worker says of itself, by its action `health`. Raises Rejected, Unreachable."""
+        return self._at_once({"action": "health"}, seconds=seconds)
+
+    def _at_once(self, asked: Mapping[str, Any], *, seconds: float) -> Mapping[str, Any]:
+        """The output of a job that is waited for. Raises Rejected, Unreachable."""
         body = {"input": asked, "policy": {"executionTimeout": 60_000, "ttl": 120_000}}
         wait = {"wait": str(round(1000 * min(max(seconds, 1), 300)))}
         try:
@@ -103,9 +114,8 @@ class RunPod:
         except ServiceError as error:
             raise Unreachable(str(error)) from error
         status = read_status(answer)
-        found = None if status.output is None else status.output.get("prompt")
-        if status.state == "completed" and isinstance(found, str):
-            return found
+        if status.state == "completed" and status.output is not None:
+            return status.output
         if status.state == "failed":
             raise Rejected(status.error or "the worker gives no reason")
         raise Unreachable(f"the worker did not answer in {seconds:g} s")

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-THUMBNAIL, PICTURE = "thumbnail.jpg", "picture.jpg"
+THUMBNAIL = "thumbnail.jpg"
+PICTURES: Mapping[str, str] = {"image/jpeg": "picture.jpg", "image/png": "picture.png"}
 
 
 class StoreFailed(Exception):

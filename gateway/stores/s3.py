@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.stores import PICTURE, THUMBNAIL, StoreFailed
+from gateway.stores import PICTURES, THUMBNAIL, StoreFailed
 from ltx2.delivery.attempts import Passing, attempt
 from ltx2.delivery.keys import METADATA, VIDEO, object_key
 from ltx2.delivery.s3 import S3Config
@@ -75,7 +75,7 @@ class S3Store:
 
     def delete(self, folder: str) -> None:
         """A generation's or an upload's files, the record first."""
-        for name in (METADATA, THUMBNAIL, PICTURE, VIDEO):
+        for name in (METADATA, THUMBNAIL, *PICTURES.values(), VIDEO):
             self._do("delete_object", Key=self._key(folder, name))
 
     def check(self) -> None:

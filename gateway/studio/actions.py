@@ -51,7 +51,7 @@ def action_routes(house: House) -> APIRouter:
         account = house.checked(request, data)
         form = board.another(desk.generation(account, generation_id))
         price = desk.estimate(account, form)
-        fair = isinstance(price, Quote) and str(price.credits) == text(data, "quoted")
+        fair = isinstance(price, Quote) and _seen(house, price, data)
         if not fair:  # the form shows what is wrong, or what it costs now
             return RedirectResponse(f"/?from={quoted(generation_id)}&vary=true", 303)
         job = desk.create(account, form, text(data, "key") or None)
@@ -101,9 +101,14 @@ def made(house: House, account: Account, shown: draft.Draft, data: FormData) -> 
         problems += [each for each in price.problems if each.field not in known]
     if problems:
         raise Problems(problems)
-    if isinstance(price, Quote) and str(price.credits) != text(data, "quoted"):
+    if isinstance(price, Quote) and not _seen(house, price, data):
         raise Repriced(price.credits)
     return house.desk.create(account, form, text(data, "key") or None)
+
+
+def _seen(house: House, price: Quote, data: FormData) -> bool:
+    """Whether a form's button showed its price, or there was none to show."""
+    return house.free or str(price.credits) == text(data, "quoted")
 
 
 class Repriced(Problems):
@@ -117,9 +122,10 @@ class Repriced(Problems):
 
 def _not_made(house: House, request: Request, shown: draft.Draft, refusal: Refusal) -> Response:
     """The form again with what is wrong."""
+    asks = isinstance(refusal, Repriced | KeyReused)  # nothing is wrong with it
     if isinstance(refusal, Problems):
         told = draft.with_problems(shown, refusal.problems)
-        status = 409 if isinstance(refusal, Repriced) else 422
+        status = 409 if asks else 422
     elif isinstance(refusal, Unaffordable):
         message = (
             f"This costs {wording.credit_words(refusal.required)}, "
@@ -132,8 +138,9 @@ def _not_made(house: House, request: Request, shown: draft.Draft, refusal: Refus
     else:
         told, status = draft.Draft(shown.values, {"": str(refusal)}), refusal.status
     if wants_json(request):
-        return JSONResponse({"problems": dict(told.problems), "key": new_key()}, status)
-    return compose_page(house, request, told, status=status)
+        body = {"problems": dict(told.problems), "key": new_key(), "asks": asks}
+        return JSONResponse(body, status)
+    return compose_page(house, request, told, status=status, asks=asks, ticket=status >= 500)
 
 
 def _after(house: House, request: Request, job: Generation) -> Response:

@@ -8,6 +8,7 @@ from gateway.states import Generation
 from gateway.studio.copies import Copy, copies
 from gateway.studio.guide import Guide, guide
 from gateway.studio.jobs import JobView, job_view
+from gateway.studio.labels import spoken
 from gateway.studio.visit import House
 
 RECENT = 8
@@ -59,12 +60,16 @@ def stage(house: House, account: Account, job: Generation, origin: str) -> Stage
     """A generation in full."""
     form = another(job)
     quote = house.desk.estimate(account, form) if job.ended else None
-    reason = str(quote) if isinstance(quote, Problems) else ""
+    problems = quote.problems if isinstance(quote, Problems) else ()
     return Stage(
         job=view(house, job),
-        copies=copies({name: v for name, v in job.form.items() if name != "webhook_url"}, origin),
+        copies=copies(
+            {name: v for name, v in job.form.items() if name != "webhook_url"},
+            origin,
+            own=account.id if house.local else None,
+        ),
         vary=None if quote is None or isinstance(quote, Problems) else quote.credits,
-        why_not=reason,
+        why_not=" ".join(spoken(each.message) for each in problems),
     )
 
 
@@ -85,7 +90,7 @@ def view(house: House, job: Generation) -> JobView:
 def views(house: House, jobs: list[Generation]) -> tuple[JobView, ...]:
     """Some generations in words."""
     now, titles, waiting = house.now(), cameras(house), guided(house).waiting
-    return tuple(job_view(job, now, titles, waiting) for job in jobs)
+    return tuple(job_view(job, now, titles, waiting, free=house.free) for job in jobs)
 
 
 def guided(house: House) -> Guide:

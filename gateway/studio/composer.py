@@ -11,6 +11,7 @@ from gateway.states import Done
 from gateway.studio import wording
 from gateway.studio.draft import SWITCHES, Draft, can
 from gateway.studio.guide import Guide, guide
+from gateway.studio.labels import LABELS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,13 +86,6 @@ class Composer:
     matrix: Mapping[str, object]  # what the script needs to rule out the same combinations
 
 
-_SWITCH_NAMES = {
-    "generate_audio": "Sound",
-    "spatial_upscaler": "Two passes",
-    "temporal_upscaler": "Double frame rate",
-    "detailer": "Detailer",
-    "enhance_prompt": "Enrich prompt",
-}
 _SWITCH_NOTES = {
     "spatial_upscaler": "Composes small, then refines: quicker than one full pass.",
     "temporal_upscaler": "Twice the frames for smoother motion; takes longer.",
@@ -99,8 +93,12 @@ _SWITCH_NOTES = {
 }
 
 
-def composer(offer: Offer, draft: Draft, usual: Mapping[str, float]) -> Composer:
-    """The form for a draft. `usual` has the seconds that a mode took lately."""
+def composer(
+    offer: Offer, draft: Draft, usual: Mapping[str, float], *, free: bool = False
+) -> Composer:
+    """The form for a draft. `usual` has the seconds that a mode took lately; where all is `free`,
+    nothing has a price.
+    """
     model = offer.model(draft.value("model")) or offer.models[0]
     mode = model.mode(draft.value("mode")) or model.modes[0]
     size = mode.resolution(draft.value("resolution")) or mode.resolutions[0]
@@ -126,7 +124,7 @@ def composer(offer: Offer, draft: Draft, usual: Mapping[str, float]) -> Composer
                 value=name,
                 label=name,
                 chosen=name == size.id,
-                note=_rate_note(mode, name),
+                note="" if free else _rate_note(mode, name),
             )
             for name in _in_order(each.id for each in sizes)
         ),
@@ -162,9 +160,9 @@ def composer(offer: Offer, draft: Draft, usual: Mapping[str, float]) -> Composer
         switches=tuple(
             Switch(
                 name=name,
-                label=_SWITCH_NAMES[name],
+                label=LABELS[name],
                 note=_note(name, words),
-                price=f"+{offer.surcharges[name]}%" if offer.surcharges.get(name) else "",
+                price="" if free else _surcharge(offer, name),
                 on=draft.on(name) and can(mode, name),
                 only=_only(model.modes, [can(each, name) for each in model.modes]),
             )
@@ -186,16 +184,30 @@ def composer(offer: Offer, draft: Draft, usual: Mapping[str, float]) -> Composer
     )
 
 
-def button(quote: Quote | None, available: int, *, busy: str = "Generate") -> Button:
-    """What the button says; without a quote, only what it does."""
+_DOES = "Generate"
+FREE = "Free on this machine"
+
+
+def button(quote: Quote | None, available: int, *, free: bool = False) -> Button:
+    """What the button says; without a quote, or where all is `free`, only what it does."""
     if quote is None:
         return Button(
-            label=busy,
+            label=_DOES,
             credits=None,
-            after=f"{wording.amount_words(available)} available",
+            after=FREE if free else f"{wording.amount_words(available)} available",
             makes="",
             enough=True,
             notes=(),
+        )
+    makes = f"{quote.width} × {quote.height} · {quote.seconds:.1f} s · {quote.fps} fps"
+    if free:
+        return Button(
+            label=_DOES,
+            credits=quote.credits,
+            after=FREE,
+            makes=makes,
+            enough=True,
+            notes=quote.notes,
         )
     if quote.sufficient:
         after = f"{wording.amount_words(quote.available_after)} left afterwards"
@@ -203,11 +215,10 @@ def button(quote: Quote | None, available: int, *, busy: str = "Generate") -> Bu
         missing = wording.credit_words(-quote.available_after)
         after = f"{missing} short: you have {quote.available:,}"
     return Button(
-        label=f"{busy} · {wording.credit_words(quote.credits)}",
+        label=f"{_DOES} · {wording.credit_words(quote.credits)}",
         credits=quote.credits,
         after=after,
-        makes=f"{quote.width} × {quote.height} · {quote.seconds:.1f} s · "
-        f"{quote.fps} fps · ${quote.usd}",
+        makes=f"{makes} · ${quote.usd}",
         enough=quote.sufficient,
         notes=quote.notes,
     )
@@ -220,6 +231,10 @@ def usual_seconds(page: Page) -> dict[str, float]:
         if isinstance(job.state, Done) and job.execution_ms is not None:
             seen.setdefault(str(job.form.get("mode")), []).append(job.execution_ms / 1000)
     return {mode: median(seconds) for mode, seconds in seen.items()}
+
+
+def _surcharge(offer: Offer, switch: str) -> str:
+    return f"+{offer.surcharges[switch]}%" if offer.surcharges.get(switch) else ""
 
 
 def _note(switch: str, words: Guide) -> str:

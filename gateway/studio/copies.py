@@ -10,6 +10,8 @@ from ltx2.request import PICTURES, Resolution
 
 _KEY = "GATEWAY_KEY"  # no LTX2_ variable: those are settings, and this one is none
 
+_OWN = "LTX2_GATEWAY_FOLDER=ltx2-studio"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
@@ -21,10 +23,15 @@ class Copy:
     note: str | None = None
 
 
-def copies(form: Mapping[str, object], origin: str) -> tuple[Copy, ...]:
-    """The request in three languages. The API key is never in them: they name a variable."""
+def copies(form: Mapping[str, object], origin: str, *, own: str | None = None) -> tuple[Copy, ...]:
+    """The request in three languages. The API key is never in them: they name a variable.
+
+    `own` is the account of a studio of one's own, whose visitor makes the key, too.
+    """
     asked = {name: value for name, value in form.items() if value not in (None, (), [], {}, "")}
-    key = f"{_KEY} holds an API key; “ltx2 gateway key ACCOUNT_ID --name WHY” makes one."
+    asks = "ask who runs this site for one" if own is None else "make one as below"
+    key = f"{_KEY} holds an API key: {asks}."
+    made = () if own is None else (_own_key(own),)
     return (
         Copy(
             id="curl",
@@ -33,6 +40,7 @@ def copies(form: Mapping[str, object], origin: str) -> tuple[Copy, ...]:
             note=f"{key} The answer says where the video will be.",
         ),
         Copy(id="python", label="Python", text=_python(asked, origin), note=key),
+        *made,
         Copy(
             id="cli",
             label="Command line",
@@ -40,6 +48,16 @@ def copies(form: Mapping[str, object], origin: str) -> tuple[Copy, ...]:
             note="Runs on your own machine; the same video needs the same model and hardware."
             + (" Put your own picture in the place of the file." if _pictures(asked) else ""),
         ),
+    )
+
+
+def _own_key(account_id: str) -> Copy:
+    """How to make a key for a studio of one's own, whose data lie where it was started."""
+    return Copy(
+        id="key",
+        label="API key",
+        text=f"export {_KEY}=$({_OWN} ltx2 gateway key {account_id} --name scripts)",
+        note="In the folder in which the studio was started. A key stays good until it is revoked.",
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from gateway.desk import Form
 from gateway.offer_view import ModeOffer, Offer
 from gateway.refusals import Problem
+from gateway.studio.labels import LABELS, spoken
 
 TEXTS = ("prompt", "negative_prompt")
 PICTURES = ("image", "last_image")
@@ -107,14 +108,13 @@ def request_of(draft: Draft, offer: Offer) -> tuple[dict[str, object], list[Prob
         text = draft.value(name)
         if not text:
             continue
-        if not _NUMBER.fullmatch(text):
-            problems.append(Problem(field=name, message=f"{text!r} is not a number."))
-        elif name in DECIMAL:
-            form[name] = float(text)
-        elif "." in text:
-            problems.append(Problem(field=name, message=f"{text} is not a whole number."))
+        whole = name in WHOLE
+        if not _NUMBER.fullmatch(text) or (whole and "." in text):
+            kind = "a whole number" if whole else "a number such as 3.5"
+            told = f"{LABELS[name]} must be {kind}; {text!r} is none."
+            problems.append(Problem(field=name, message=told))
         else:
-            form[name] = int(text)
+            form[name] = int(text) if whole else float(text)
     row = _mode(offer, draft.values)
     for name in SWITCHES:
         if draft.on(name) or (row is not None and can(row, name)):
@@ -127,7 +127,8 @@ def with_problems(draft: Draft, problems: list[Problem] | tuple[Problem, ...]) -
     told: dict[str, str] = {}
     for problem in problems:
         name = problem.field if problem.field in FIELDS else ""
-        told[name] = f"{told[name]} {problem.message}" if name in told else problem.message
+        message = spoken(problem.message)
+        told[name] = f"{told[name]} {message}" if name in told else message
     return Draft(draft.values, told)
 
 

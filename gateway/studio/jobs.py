@@ -22,6 +22,8 @@ from gateway.states import (
 from gateway.studio import wording
 from gateway.studio.guide import WORLD
 
+# Headline and detail of what is asked about in vain.
+_UNANSWERED = ("The worker does not answer", "It is asked again by itself. Nothing is lost.")
 Tone = Literal["waiting", "running", "stopping", "done", "failed", "cancelled"]
 
 
@@ -99,12 +101,14 @@ def job_view(
     now: datetime,
     cameras: dict[str, str],
     waiting: tuple[str, str] = WORLD.waiting,
+    *,
+    free: bool = False,
 ) -> JobView:
     """A generation as it is now. `cameras` has the titles of the moves, `waiting` what is said
-    while the worker has not begun.
+    while the worker has not begun. Where all is `free`, nothing is said of credits.
     """
     prompt = str(job.form.get("prompt", ""))
-    tone, headline, detail = _state(job, waiting)
+    tone, headline, detail = _state(job, waiting, free=free)
     progress, began = _progress(job)
     title, video = _shortened(prompt), _video(job)
     return JobView(
@@ -118,9 +122,9 @@ def job_view(
         percent=_percent(job, progress),
         timing=_timing(job, began, now),
         phases=_phases(job, progress),
-        cost=wording.cost_words(job.credits, job.cost_state),
-        cancel_note=_cancel_note(job),
-        can_cancel=not job.ended and not isinstance(job.state, Cancelling),
+        cost="" if free else wording.cost_words(job.credits, job.cost_state),
+        cancel_note=_cancel_note(job, free=free),
+        can_cancel=_can_cancel(job),
         badge=_badge(job),
         prompt=prompt,
         title=title,
@@ -135,9 +139,13 @@ def job_view(
     )
 
 
-def _state(job: Generation, waiting: tuple[str, str]) -> tuple[Tone, str, str]:
+def _state(job: Generation, waiting: tuple[str, str], *, free: bool) -> tuple[Tone, str, str]:
     """Tone, headline and the sentence under it."""
     match job.state:
+        case Queued() | Submitted() if job.unanswered:
+            return "waiting", *_UNANSWERED
+        case Running() if job.unanswered:
+            return "running", *_UNANSWERED
         case Queued(position=1):
             return "waiting", "Next in the queue", "It starts as soon as a worker is free."
         case Queued(position=position):
@@ -149,20 +157,31 @@ def _state(job: Generation, waiting: tuple[str, str]) -> tuple[Tone, str, str]:
         case Running(progress=progress):
             return "running", wording.phase_words(progress), ""
         case Cancelling():
-            back = f"{come_back(job.credits)} unless the video finishes first."
-            return "stopping", "Stopping…", back
+            return "stopping", "Stopping…", _stopping(job, free=free)
         case Done():
             return "done", "Done", ""
         case Failed(error=error, message=message):
-            return "failed", wording.FAILURES[error], message
+            told = message.removesuffix(were_returned(job.credits)).rstrip() if free else message
+            return "failed", wording.FAILURES[error], told
         case Cancelled():
-            return "cancelled", "Cancelled", were_returned(job.credits)
+            return "cancelled", "Cancelled", "" if free else were_returned(job.credits)
         case _:
             assert_never(job.state)
 
 
+def _stopping(job: Generation, *, free: bool) -> str:
+    """What becomes of what is being cancelled."""
+    if free:
+        told = "The video may still finish first."
+    else:
+        told = f"{come_back(job.credits)} unless the video finishes first."
+    return f"{_UNANSWERED[0]} now. {told}" if job.unanswered else told
+
+
 def _badge(job: Generation) -> str:
     """The state in a word or two, for a card."""
+    if job.unanswered:
+        return "No answer"
     match job.state:
         case Queued(position=position):
             return f"Queued · {position}"
@@ -203,7 +222,8 @@ def _timing(job: Generation, began: datetime | None, now: datetime) -> str:
     if job.ended:
         return ""
     elapsed = wording.clock((now - (began or job.created_at)).total_seconds())
-    if job.eta_seconds is None or isinstance(job.state, Cancelling):
+    # A guess that has run out says nothing any more.
+    if not job.eta_seconds or job.unanswered or isinstance(job.state, Cancelling):
         return elapsed
     return f"{elapsed} · {wording.roughly(job.eta_seconds)} left"
 
@@ -227,9 +247,13 @@ def _phases(job: Generation, progress: Progress | None) -> tuple[PhaseView, ...]
     )
 
 
-def _cancel_note(job: Generation) -> str:
-    unless = "unless the video finishes first" if isinstance(job.state, Cancelling) else ""
-    return f"{come_back(job.credits)} {unless or 'if you cancel'}."
+def _can_cancel(job: Generation) -> bool:
+    return not job.ended and not isinstance(job.state, Cancelling)
+
+
+def _cancel_note(job: Generation, *, free: bool) -> str:
+    """What a cancel brings back, as long as there can be one."""
+    return f"{come_back(job.credits)} if you cancel." if _can_cancel(job) and not free else ""
 
 
 def _shortened(prompt: str, most: int = 60) -> str:

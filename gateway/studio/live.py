@@ -41,12 +41,13 @@ def live_routes(house: House) -> APIRouter:
         available = desk.credits(account, limit=1).available
         if not wants_json(request):
             return compose_page(house, request, shown)
-        body = composer.button(found, available).as_json()
+        body = composer.button(found, available, free=house.free).as_json()
         return JSONResponse(body | {"problems": dict(shown.problems)})
 
     @routes.get("/studio/jobs")
     def jobs(request: Request, id: Annotated[list[str] | None, Query()] = None) -> Response:  # noqa: A002 - the name in the address
-        account = house.account(request)
+        session = house.session(request)
+        account = session.account
         found: list[dict[str, object]] = []
         for each in (id or [])[:MOST_JOBS]:
             try:
@@ -55,7 +56,7 @@ def live_routes(house: House) -> APIRouter:
                 found.append({"id": each, "gone": True, "live": False})
         available = desk.credits(account, limit=1).available
         return JSONResponse(
-            {"jobs": found, "available": wording.amount(available)},
+            {"jobs": found, "available": wording.amount(available), "csrf": session.csrf},
             headers={"cache-control": "no-store"},
         )
 
@@ -106,7 +107,9 @@ def live_routes(house: House) -> APIRouter:
             told = draft.with_problems(
                 shown, [Problem(field="prompt", message=wording.sentence(str(refusal)))]
             )
-            return compose_page(house, request, told, status=refusal.status)
+            return compose_page(
+                house, request, told, status=refusal.status, ticket=refusal.status >= 500
+            )
         if wants_json(request):
             return JSONResponse({"prompt": richer})
         return compose_page(house, request, shown, enhanced=richer)

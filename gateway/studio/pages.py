@@ -54,7 +54,7 @@ def page_routes(house: House) -> APIRouter:
         if source is not None:
             form = desk.generation(account, source).form
             shown = draft.again(offer, form, keep_seed=not vary)
-        return compose_page(house, request, shown)
+        return compose_page(house, request, shown, fresh=source is None and example is None)
 
     @routes.get("/library")
     def library(
@@ -95,6 +95,8 @@ def page_routes(house: House) -> APIRouter:
 
     @routes.get("/credits")
     def credits_page(request: Request, cursor: str | None = None) -> Response:
+        if house.free:
+            raise NotFound("there are no credits where all is free")
         found = desk.credits(house.account(request), cursor=cursor, limit=25)
         return house.page(request, "credits.html", credits=found, cursor=cursor)
 
@@ -111,8 +113,14 @@ def compose_page(
     enhanced: str = "",
     undo: str = "",
     chosen: str | None = None,
+    fresh: bool = False,
+    asks: bool = False,
+    ticket: bool = False,
 ) -> Response:
-    """The create page with a filled form. What is wrong with it is in the draft."""
+    """The create page with a filled form. What is wrong with it is in the draft; a `fresh` one may
+    give way to what the visitor left in it. One that `asks` only wants to be sent again, and one
+    with a `ticket` says its request, for what visitors cannot mend.
+    """
     account = house.account(request)
     offer = house.desk.offer()
     quote = priced(house, request, shown)
@@ -123,12 +131,15 @@ def compose_page(
         "create.html",
         status=status,
         draft=shown,
-        form=composer.composer(offer, shown, composer.usual_seconds(beside.page)),
-        button=composer.button(quote, available),
+        form=composer.composer(offer, shown, composer.usual_seconds(beside.page), free=house.free),
+        button=composer.button(quote, available, free=house.free),
         board=beside,
         notice=notice,
         enhanced=enhanced,
         undo=undo,
+        fresh=fresh,
+        asks=asks,
+        ticket=ticket,
     )
 
 

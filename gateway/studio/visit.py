@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from gateway import cookies
-from gateway.desk import Account, Desk, Session
+from gateway.desk import Account, Credits, Desk, Session
 from gateway.refusals import Limited, NotFound, Refusal, TooLarge, Unauthorised
 from gateway.studio.assets import Assets, load
 from gateway.studio.local_login import LocalLogin, opens_a_page
@@ -53,6 +53,11 @@ class House:
     public_url: str | None = None
     assets: Assets = field(default_factory=load)
     templates: jinja2.Environment = field(default_factory=environment)
+
+    @property
+    def free(self) -> bool:
+        """Whether nobody pays for anything, so that no page speaks of prices."""
+        return self.local is not None
 
     def origin(self, request: Request) -> str:
         """The address of this site, for what is copied from it."""
@@ -105,8 +110,9 @@ class House:
         shown = {
             "session": session,
             "csrf": session.csrf if session else "",
-            "balance": self.desk.credits(session.account, limit=1) if session else None,
+            "balance": self._balance(session),
             "local": self.local is not None,
+            "free": self.free,
             "theme": theme_of(request),
             "themes": THEMES,
             "path": request.url.path,
@@ -117,6 +123,11 @@ class House:
         }
         html = self.templates.get_template(template).render(shown | values)
         return HTMLResponse(html, status, headers={"cache-control": "no-store", "vary": "cookie"})
+
+    def _balance(self, session: Session | None) -> Credits | None:
+        if session is None or self.free:
+            return None
+        return self.desk.credits(session.account, limit=1)
 
     def _visitor(self, request: Request) -> Session | None:
         try:

@@ -9,6 +9,7 @@ from typing import Any
 from gateway import transitions
 from gateway.backends.runpod import RunPod
 from gateway.core import build
+from gateway.parts import Parts
 from gateway.stores.folder import FolderStore
 from ltx2.extent import Limits
 from ltx2.gateway_settings import GatewaySettings
@@ -47,13 +48,14 @@ def after(name: str, owner: Any) -> None:
 def live_until(url: str, folder: str, runpod: str, key: str, moment: str) -> None:
     """The process: one generation, made up to the moment."""
     clock = FakeClock()
-    core = build(
-        GatewaySettings(folder=Path(folder), database=url, modes="all"),
-        backend=RunPod(runpod, key),
-        store=FolderStore(Path(folder) / "store"),
+    parts = Parts(
+        settings=GatewaySettings(folder=Path(folder), database=url, modes="all"),
+        backend=lambda: RunPod(runpod, key),
+        store=lambda: FolderStore(Path(folder) / "store"),
         clock=clock,
         limits=Limits(),
     )
+    core = build(parts)
     account = core.accounts.create("Ada")
     core.accounts.grant(account.id, CREDITS, "welcome")
     match MOMENTS.index(moment):

@@ -91,6 +91,7 @@ class FakeRunPod(Loopback):
         self.expired: set[str] = set()  # generations whose link is answered with 403
         self.held: dict[str, threading.Event] = {}  # generations whose job or link waits for it
         self.enhanced: str | None = None
+        self.checkpoint, self.modes = "ltx-2.3", "all"  # that its workers have loaded
         self.film = Film(clip(), WIDTH, HEIGHT, FRAMES, FPS)
         super().__init__()
 
@@ -141,7 +142,8 @@ class FakeRunPod(Loopback):
             "height": film.height, "fps": film.fps, "num_frames": film.frames,
             "duration": film.frames / film.fps, "has_audio": True,
             "audio_sample_rate": 48000, "seed": asked["seed"], "prompt": asked["prompt"],
-            "mode": asked["mode"], "warnings": [], "snaps": [], "loras": [],
+            "mode": asked["mode"], "checkpoint": self.checkpoint,
+            "warnings": [], "snaps": [], "loras": [],
             "generation_id": job.generation_id,
         }  # fmt: skip
 
@@ -156,7 +158,7 @@ class FakeRunPod(Loopback):
             case ["run"]:
                 return self._take(call)
             case ["runsync"]:
-                return self._enhance(call)
+                return self._at_once(call)
             case ["status", job_id]:
                 return self._look(job_id)
             case ["cancel", job_id]:
@@ -206,8 +208,13 @@ class FakeRunPod(Loopback):
             job.status, job.output = "CANCELLED", None
         return Reply(body={"id": job.id, "status": job.status})
 
-    def _enhance(self, call: Call) -> Reply:
+    def _at_once(self, call: Call) -> Reply:
         given = call.body["input"]
+        if given["action"] == "health":
+            embedded = self.checkpoint == "tiny"
+            model = {"checkpoint": self.checkpoint, "embedded": embedded}
+            output = {"status": "ready", "model": model, "modes": self.modes}
+            return Reply(body={"id": "sync-1", "status": "COMPLETED", "output": output})
         if self.enhanced is None:
             body = {"id": "sync-1", "status": "FAILED", "error": "BAD_REQUEST: no such action"}
         else:

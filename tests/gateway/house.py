@@ -10,6 +10,7 @@ from gateway import ledger
 from gateway.backends.runpod import RunPod
 from gateway.core import Core, build
 from gateway.desk import Account
+from gateway.parts import Parts
 from gateway.states import Generation
 from gateway.stores import Store
 from gateway.stores.folder import FolderStore
@@ -65,13 +66,14 @@ class House:
         self.desk = self.core.front
 
     def _build(self) -> Core:
-        return build(
-            self.settings,
-            backend=RunPod(self.runpod.url, self.runpod.key, timeout=5.0),
-            store=self.store,
+        parts = Parts(
+            settings=self.settings,
+            backend=lambda: RunPod(self.runpod.url, self.runpod.key, timeout=5.0),
+            store=lambda: self.store,
             clock=self.clock,
             limits=Limits(),
         )
+        return build(parts)
 
     def restart(self) -> None:
         """Another process on the same data: nothing of the old one's memory is left."""

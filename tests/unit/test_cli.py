@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from ltx2.request import PICTURES, Request
 from pipelines.models import CHECKPOINTS
 from tests.unit.hub_server import FakeHub, serving
 
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--width", "128", "--height", "128", "--num-frames", "9", "--seed", "7"]
 GEMMA = "google/gemma-3-12b-it-qat-q4_0-unquantized"
 
@@ -208,6 +210,15 @@ def test_every_field_of_the_request_has_an_option_with_its_sentence() -> None:
         assert field.description in text
     assert "{540p,720p,1080p}" in text
     assert "0 to 20" in text
+
+
+def test_the_version_is_that_of_the_project_and_in_the_help() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    command = [sys.executable, "-m", "ltx2"]
+    told = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert told.stdout == f"ltx2 {project['version']}\n"
+    help_text = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+    assert "--version" in help_text.stdout
 
 
 def test_options_become_the_fields_they_name_with_their_types() -> None:

@@ -372,6 +372,28 @@ def test_a_picture_that_was_not_read_is_said_and_another_picture_is_another_plan
     assert first.id != planned(image=URL, pictures=other).id
 
 
+def test_pictures_of_another_shape_than_the_frame_are_said_with_what_is_cut_off():
+    tall = PictureFacts(width=900, height=1600, sha256="1" * 64)
+    both = facts(1600, 900) | {"last_image": tall}
+    made = planned(image=URL, last_image=URL, pictures=both)
+    assert made.warnings == (
+        "last_image is 900x1600 and the frame 1280x704: 69% of the picture is cut off, top and "
+        "bottom; a picture of the frame's shape is kept whole",
+    )
+    square = planned(image=URL, last_image=URL, aspect_ratio="1:1", pictures=both)
+    assert [text.split()[0] for text in square.warnings] == ["image", "last_image"]
+    assert "left and right" in square.warnings[0]
+    ignored = planned(image=URL, last_image=URL, image_strength=0, pictures=both)
+    assert not [text for text in ignored.warnings if "cut off" in text]
+
+
+@pytest.mark.parametrize("resolution", ["540p", "720p", "1080p"])
+@pytest.mark.parametrize("width", [700, 900, 1100, 1300, 1500, 1700, 1900, 2100])
+def test_what_the_grid_alone_cuts_off_is_not_worth_a_word(width, resolution):
+    made = planned(image=URL, resolution=resolution, pictures=facts(width, 1000))
+    assert made.warnings == ()
+
+
 # Camera and LoRAs
 
 

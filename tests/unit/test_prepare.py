@@ -243,7 +243,7 @@ def test_the_public_plan_reads_the_pictures_as_the_command_does(tmp_path):
     import ltx2
 
     path = tmp_path / "tall.png"
-    Image.new("RGB", (60, 90)).save(path)
+    Image.new("RGB", (60, 100)).save(path)
     request = ltx2.Request(prompt="a", seed=1, image=str(path))
     planned = ltx2.plan(request, checkpoint="tiny")
     assert planned.height > planned.width

@@ -1,6 +1,7 @@
 // The form: only what goes together, the price as it changes, one video a click.
 
 import { announce, post } from "./net.js";
+import { restore, sent } from "./draft.js";
 import { present } from "./jobs.js";
 import { pictures } from "./pictures.js";
 
@@ -11,10 +12,13 @@ const radios = (name) => [...form.querySelectorAll(`input[type=radio][name="${na
 const chosen = (name) => form.elements[name]?.value ?? "";
 let asking = null; // the price that is being asked for
 let waiting = 0;
+let priced = Promise.resolve(); // the last question for a price
 let sending = false;
 
 /** Bring the form to life. */
 export function composer() {
+  fit([]);
+  restore();
   pictures(changed);
   prompts();
   seed();
@@ -42,6 +46,7 @@ export function composer() {
     }
   });
   document.addEventListener("balance", ask);
+  document.addEventListener("back", ask);
   // The browser may fill fields in again when a page is loaded, and bring one back as it was.
   window.addEventListener("pageshow", (event) => {
     if (event.persisted) form.elements.key.value = crypto.getRandomValues(new Uint32Array(5)).join("-");
@@ -60,11 +65,21 @@ function settle() {
 function changed() {
   const notes = [];
   fit(notes);
-  const place = field("snap");
-  place.textContent = notes.join(" ");
-  place.hidden = !notes.length;
+  note(notes.join(" "));
   clearTimeout(waiting);
   waiting = setTimeout(ask, 120);
+}
+
+/** The price of the form as it is now, once it is there. */
+function price() {
+  if (waiting) ask();
+  return priced;
+}
+
+function note(words) {
+  const place = field("snap");
+  place.textContent = words;
+  place.hidden = !words;
 }
 
 function fit(notes) {
@@ -126,7 +141,14 @@ function plain() {
   return data;
 }
 
-async function ask() {
+function ask() {
+  clearTimeout(waiting);
+  waiting = 0;
+  priced = answered();
+  return priced;
+}
+
+async function answered() {
   asking?.abort();
   const mine = (asking = new AbortController());
   let answer;
@@ -137,7 +159,8 @@ async function ask() {
   }
   if (answer.status !== 200 || mine !== asking) return;
   const { label, credits, after, makes, enough, notes, problems } = answer.body;
-  if (!sending) field("go-label").textContent = label;
+  if (sending) field("go").dataset.label = label;
+  else field("go-label").textContent = label;
   form.elements.quoted.value = credits ?? "";
   field("after").textContent = after;
   field("after").classList.toggle("short", !enough);
@@ -162,15 +185,23 @@ async function submit(event) {
   if (sending) return;
   if (form.querySelector(".busy")) return announce("Wait until the picture is there.");
   working(true);
+  const seen = form.elements.quoted.value;
+  await price();
+  const now = form.elements.quoted.value;
+  if (form.dataset.free === undefined && now && now !== seen) {
+    working(false);
+    return note("With these settings the price is another: see the button, and press it again.");
+  }
   const { status, body } = await post("/", plain());
   working(false);
   if (body.key) form.elements.key.value = body.key;
   if (status === 202) {
+    sent();
     problems({});
     await present(body.id);
     ask();
   } else {
-    problems(body.problems ?? { "": body.message }, body.problems && body.request);
+    problems(body.problems ?? { "": body.message }, body.problems && body.request, body.asks);
     ask();
   }
 }
@@ -197,11 +228,12 @@ function told(name, words) {
   else owner.removeAttribute("aria-invalid");
 }
 
-function problems(found, request = "") {
+function problems(found, request = "", asks = false) {
   const names = Object.keys(found);
   for (const place of form.querySelectorAll("[data-problem]")) told(place.dataset.problem, found[place.dataset.problem] ?? "");
   const summary = field("summary");
   summary.hidden = !names.length;
+  summary.classList.toggle("asks", asks);
   if (!names.length) return;
   const only = names.length === 1 && names[0] === "";
   summary.querySelector(".alert-title").textContent = only ? found[""] : "This needs another look";

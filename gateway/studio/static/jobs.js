@@ -1,6 +1,6 @@
 // Running videos: their progress, and what is put in their place when they end.
 
-import { announce, complain, get, part, post } from "./net.js";
+import { announce, away, complain, get, part, post } from "./net.js";
 
 const QUICK = 1000; // milliseconds between two looks
 const SLOW = 4000; // while nobody looks, or the studio does not answer
@@ -8,6 +8,8 @@ const board = document.getElementById("board");
 const name = document.title; // of the board; a video's own page is called after its state
 const said = new Map(); // id to the milestone that was last announced
 let timer = 0;
+let looking = false; // one look at a time
+let failed = false; // the last one
 
 const live = () => [...document.querySelectorAll("[data-job][data-live]")];
 
@@ -16,23 +18,37 @@ export function watch() {
   clearTimeout(timer);
   document.body.classList.toggle("rolling", live().length > 0);
   offerNotification();
-  if (live().length) timer = setTimeout(look, document.hidden ? SLOW : QUICK);
+  if (looking) return; // which ends here again
+  if (live().length || away()) timer = setTimeout(look, document.hidden || failed || away() ? SLOW : QUICK);
 }
 
 async function look() {
-  const ids = [...new Set(live().map((each) => each.dataset.job))];
-  const { status, body } = await get(`/studio/jobs?${ids.map((id) => `id=${encodeURIComponent(id)}`).join("&")}`);
-  if (status !== 200) {
-    for (const each of document.querySelectorAll("[data-live] [data-timing]")) each.textContent = "Reconnecting…";
-    timer = setTimeout(look, SLOW);
-    return;
+  if (looking) return;
+  clearTimeout(timer);
+  looking = failed = true;
+  try {
+    const ids = [...new Set(live().map((each) => each.dataset.job))];
+    const { status, body } = await get(`/studio/jobs?${ids.map((id) => `id=${encodeURIComponent(id)}`).join("&")}`);
+    failed = status !== 200;
+    if (!failed) await seen(body);
+    else for (const each of document.querySelectorAll("[data-live] [data-timing]")) each.textContent = "Reconnecting…";
+  } finally {
+    looking = false;
+    watch();
   }
-  showAvailable(body.available);
-  const over = body.jobs.filter((job) => !job.live);
-  for (const job of body.jobs) if (job.live) show(job);
-  if (over.length) await ended(over);
-  watch();
 }
+
+async function seen({ jobs, available, csrf }) {
+  // A studio that was started again has another login for the same visitor.
+  document.body.dataset.csrf = csrf;
+  showAvailable(available);
+  const over = jobs.filter((job) => !job.live);
+  for (const job of jobs) if (job.live) show(job);
+  if (over.length) await ended(over);
+}
+
+// Where nothing runs, a call that failed is what begins to look.
+document.addEventListener("away", watch);
 
 /** The balance at the top; the form is told when it changes. */
 export function showAvailable(words) {
@@ -174,7 +190,7 @@ document.addEventListener("submit", async (event) => {
     event.preventDefault();
     const { status, body } = await post(form.action, new FormData(form));
     if (status !== 200) return complain(body.message);
-    announce(body.live ? `${body.headline} ${body.cancel_note}` : `${body.headline}. ${body.detail}`);
+    announce(`${body.headline}${body.live ? "" : "."} ${body.detail}`.trim());
     if (body.live) show(body);
     else await ended([body]);
     watch();
@@ -203,8 +219,7 @@ export async function present(id) {
 }
 
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && live().length) {
-    clearTimeout(timer);
+  if (!document.hidden && (live().length || away())) {
     look();
   } else if (!document.hidden && board) {
     document.title = name;

@@ -20,12 +20,40 @@ export function complain(words) {
   quiet = setTimeout(() => announcer.classList.remove("shown"), 8000);
 }
 
+// A studio that has ended, or cannot be reached: it is waited for, and people are told after a while.
+
+const PATIENCE = 10_000; // milliseconds
+const banner = document.getElementById("away");
+let telling = 0;
+
+/** Whether the last call got no answer. */
+export const away = () => telling !== 0;
+
+function unheard() {
+  if (away()) return;
+  telling = setTimeout(() => {
+    banner.hidden = false;
+    announce(banner.textContent.trim());
+  }, PATIENCE);
+  document.dispatchEvent(new Event("away"));
+}
+
+function heard() {
+  if (!away()) return;
+  clearTimeout(telling);
+  telling = 0;
+  if (!banner.hidden) announce("The studio is back.");
+  banner.hidden = true;
+  document.dispatchEvent(new Event("back"));
+}
+
 async function call(address, options) {
   let answer;
   try {
     answer = await fetch(address, { credentials: "same-origin", ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
+    unheard();
     return { status: 0, body: { message: "There is no connection to the studio. Try again." } };
   }
   if (answer.status === 401) {
@@ -37,12 +65,14 @@ async function call(address, options) {
     return new Promise(() => {});
   }
   const json = (answer.headers.get("content-type") || "").includes("json");
+  if (answer.status >= 502 && !json) unheard(); // a proxy speaks for a studio that is gone
+  else heard();
   const body = json ? await answer.json() : { message: "Something went wrong. Try again." };
-  if (!answer.ok) named(body, answer.headers.get("x-request-id"));
+  if (answer.status >= 500) named(body, answer.headers.get("x-request-id"));
   return { status: answer.status, body };
 }
 
-/** What was refused says its request, by which the operator finds it in the log. */
+/** What broke says its request, by which the operator finds it in the log. */
 function named(body, request) {
   if (!request) return;
   body.request = `Request ${request}`;

@@ -15,6 +15,8 @@ export function pictures(changed) {
       if (file) take(frame, file, changed);
     };
     input.addEventListener("change", sent);
+    const kept = value(frame).value;
+    if (kept.startsWith(UPLOAD)) show(frame, `/studio/uploads/${encodeURIComponent(kept.slice(UPLOAD.length))}`);
     if (input.files.length) sent(); // chosen before the script was there
     for (const kind of ["dragover", "dragenter"]) {
       frame.addEventListener(kind, (event) => {
@@ -50,6 +52,7 @@ export function pictures(changed) {
   });
 }
 
+const UPLOAD = "upload://";
 const turns = new Map(); // frame to the upload that counts: the last one that was begun
 const value = (frame) => frame.querySelector("input[type=hidden]");
 

@@ -2,6 +2,7 @@
 
 import { announce, complain, post } from "./net.js";
 import { composer } from "./composer.js";
+import { forget } from "./draft.js";
 import { watch } from "./jobs.js";
 
 document.documentElement.classList.add("js");
@@ -47,6 +48,8 @@ document.addEventListener("submit", async (event) => {
   form.querySelector("button").setAttribute("aria-pressed", String(body.favourite));
   announce(body.favourite ? "Marked as a favourite." : "No favourite any more.");
 });
+
+document.querySelector("form[action='/sign-out']")?.addEventListener("submit", forget);
 
 document.addEventListener("click", async (event) => {
   const copy = event.target.closest("[data-copy]");

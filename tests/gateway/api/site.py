@@ -8,6 +8,7 @@ from starlette.testclient import TestClient
 from gateway import cookies, ledger
 from gateway.app import create_app
 from gateway.backends.runpod import RunPod
+from gateway.parts import Parts
 from gateway.stores.folder import FolderStore
 from gateway.webhooks.outgoing.kept_secrets import KeptSecrets
 from ltx2.extent import Limits
@@ -33,18 +34,19 @@ class Site:
 
     def _open(self, folder, settings):
         given = {"modes": "all", "public_url": PUBLIC, "queue": 5, "private_webhooks": True}
-        own = ("local_account", "hook_url")
-        options = {name: settings.pop(name) for name in own if name in settings}
-        keeper = settings.pop("keeper", None)
-        self.app = create_app(
-            GatewaySettings(folder=folder, **{**given, **settings}),
-            backend=RunPod(self.runpod.url, self.runpod.key, timeout=5.0),
-            store=keeper or FolderStore(folder / "store"),
+        local_account, hook_url, keeper = (
+            settings.pop(name, None) for name in ("local_account", "hook_url", "keeper")
+        )
+        parts = Parts(
+            settings=GatewaySettings(folder=folder, **{**given, **settings}),
+            backend=lambda: RunPod(self.runpod.url, self.runpod.key, timeout=5.0),
+            store=lambda: keeper or FolderStore(folder / "store"),
             clock=self.clock,
             limits=Limits(),
+            hook_url=hook_url,
             fake=True,
-            **options,
         )
+        self.app = create_app(parts, local_account=local_account)
         self.core = self.app.state.core
         self.account, self.key = self.newcomer("Ada")
         self.client = self.browser(authorization=f"Bearer {self.key}")

@@ -9,7 +9,7 @@ from PIL import Image
 
 from gateway.studio import draft
 from tests.gateway.api.drawn import draw
-from tests.gateway.api.site import FORM
+from tests.gateway.api.site import COST, FORM
 from tests.rules.tree import ROOT
 
 USUALLY = 7  # drawn for each form
@@ -65,12 +65,29 @@ media_types = st.sampled_from(["image/png", "text/html", "application/octet-stre
 files = st.tuples(file_names, pictures, media_types)
 
 
-@pytest.fixture(scope="module")
-def names(busy_site):
-    """Generations that are done, under way, and not there."""
-    under_way = busy_site.create()["id"]
-    done = busy_site.client.get("/api/generations").json()["data"][-1]["id"]
-    return st.sampled_from([done, under_way, "gen_0", "%00", "é"])
+PLAIN = {
+    "given": {}, "sent": {}, "target": "gen_0", "as_json": False, "left_out": set(),
+    "in_parts": False,
+}  # fmt: skip
+DONE, UNDER_WAY = "a new one that is done", "a new one that is under way"
+targets = st.sampled_from([DONE, UNDER_WAY, "gen_0", "%00", "é"])
+# What each form takes, beside what is usual: drawn values might all be refused.
+TAKEN = {
+    "/": {"given": {"spatial_upscaler": "on", "quoted": str(COST)}},
+    "/g/{id}/cancel": {"target": UNDER_WAY},
+    "/g/{id}/vary": {"target": DONE, "given": {"quoted": str(COST)}, "as_json": True},
+    "/g/{id}/favourite": {"target": DONE},
+    "/g/{id}/delete": {"target": DONE},
+    "/studio/uploads": {"sent": {"file": ("a.png", PNG, "image/png")}},
+}
+
+
+def addressed(path, target, site):
+    """The path of a form; a generation that it may end is made for it."""
+    if "{id}" not in path:
+        return path
+    make = {DONE: site.finished, UNDER_WAY: lambda: site.create()["id"]}
+    return path.replace("{id}", make[target]() if target in make else target)
 
 
 def test_every_form_of_the_studio_is_drawn():
@@ -82,20 +99,26 @@ def test_every_form_of_the_studio_is_drawn():
 
 @pytest.mark.parametrize("path", POSTS)
 def test_a_form_with_whatever_in_its_fields_is_answered_as_it_should(
-    request, busy_site, visitor, names, path
+    request, busy_site, visitor, path
 ):
-    usual = {"csrf": visitor.csrf, "prompt": FORM["prompt"], "mode": "fast", "duration": "5"}
+    usual = {"prompt": FORM["prompt"], "mode": "fast", "duration": "5"}
+    signs_in = path == "/sign-in"
+    # One that signs in is a stranger, or the others would lose their session.
+    browser = busy_site.browser() if signs_in else visitor.browser
+    taken = {"given": {"key": busy_site.key}} if signs_in else TAKEN.get(path, {})
+    seen = set()
 
-    def is_answered(given, sent, name, as_json, left_out, in_parts):
+    def is_answered(given, sent, target, as_json, left_out, in_parts):
         data = {k: v for k, v in {**usual, **given}.items() if k not in left_out}
         data["csrf"] = visitor.csrf
-        answer = visitor.browser.post(
-            path.replace("{id}", name),
+        answer = browser.post(
+            addressed(path, target, busy_site),
             data=data,
             files=sent if sent or in_parts else None,
             headers={"accept": "application/json" if as_json else "text/html"},
         )
         assert answer.status_code in POSTS[path] | REFUSALS, answer.text[:500]
+        seen.add(answer.status_code)
         kind = answer.headers.get("content-type", "")
         if answer.status_code >= 400 and not as_json and path != "/studio/uploads":
             assert kind.startswith("text/html")
@@ -108,25 +131,28 @@ def test_a_form_with_whatever_in_its_fields_is_answered_as_it_should(
         request,
         is_answered,
         usually=USUALLY,
+        first={**PLAIN, **taken},
         given=fields,
         sent=st.dictionaries(st.sampled_from(["file", "image_file", "other"]), files, max_size=2),
-        name=names,
+        target=targets,
         as_json=st.booleans(),
         left_out=st.sets(st.sampled_from(sorted(usual)), max_size=2),
         in_parts=st.booleans(),
     )
+    # What else a form of a variation leads to is the page that asks again.
+    assert any(status < 400 and (status == 202 or "vary" not in path) for status in seen), seen
 
 
 @pytest.mark.parametrize("path", POSTS)
-def test_a_body_that_is_no_form_is_answered_too(request, visitor, names, path):
+def test_a_body_that_is_no_form_is_answered_too(request, busy_site, visitor, path):
     kinds = [
         "application/x-www-form-urlencoded", "multipart/form-data; boundary=x",
         "multipart/form-data", "application/json", "text/plain; charset=\xff", "",
     ]  # fmt: skip
 
-    def is_answered(body, kind, name):
+    def is_answered(body, kind, target):
         answer = visitor.browser.post(
-            path.replace("{id}", name),
+            addressed(path, target, busy_site),
             content=body,
             headers={"content-type": kind.encode("latin-1"), "x-csrf-token": visitor.csrf},
         )
@@ -139,7 +165,7 @@ def test_a_body_that_is_no_form_is_answered_too(request, visitor, names, path):
         body=st.binary(max_size=80)
         | st.sampled_from([b"prompt=%ED%A0%80&on=%FF", b"--x\r\n\r\n", b"&=&;==%", b"--x--"]),
         kind=st.sampled_from(kinds),
-        name=names,
+        target=targets,
     )
 
 

@@ -245,10 +245,10 @@ def test_a_picture_is_sent_and_named_in_a_form(site, client, picture):
     raw = client.post("/api/uploads", content=picture, headers={"content-type": "image/png"})
     assert raw.status_code == 201
     _, job = site.started(image=body["uri"])
-    assert job.input["image"].startswith("data:image/jpeg;base64,")
+    assert job.input["image"].startswith("data:image/png;base64,")
     seen = client.get(f"/api/uploads/{body['id']}/content")
-    assert seen.headers["content-type"] == "image/jpeg"
-    assert seen.content[:2] == b"\xff\xd8"
+    assert seen.headers["content-type"] == "image/png"
+    assert seen.content.startswith(b"\x89PNG")
 
 
 def test_the_names_that_the_contract_has_for_pictures_are_taken(client, picture):

@@ -71,8 +71,9 @@ def test_a_loop_that_has_ended_is_not_ready(site):
 
     assert site.browser().get("/readyz").status_code == 200
     assert numbers(site)["ltx2_gateway_loops_alive"] == 1
-    site.core.loops.start([Loop(name="dying", turn=dies, every=1.0)])
-    eventually(lambda: not site.core.loops.alive)
+    site.core.works.add(Loop(name="dying", turn=dies, every=1.0))
+    site.core.works.start()
+    eventually(lambda: not site.core.works.alive)
     answer = site.browser().get("/readyz")
     assert (answer.status_code, "loop" in answer.json()["status"]) == (503, True)
     assert numbers(site)["ltx2_gateway_loops_alive"] == 0

@@ -1,6 +1,6 @@
 """What costs a GPU's time costs credits, and what is free of charge has an end."""
 
-from gateway.front import ENHANCED_RATE
+from gateway.enhancing import ENHANCED_RATE
 from tests.gateway.api.site import COST, refused
 
 

@@ -42,4 +42,4 @@ def test_a_video_is_made_followed_told_of_and_paid_for(site):
     now = SystemClock().now().timestamp()
     signing.verify(secret, got.headers, got.body, now=now)
     assert json.loads(got.body)["data"]["id"] == made["id"]
-    assert not site.core.loops.alive
+    assert not site.core.works.alive

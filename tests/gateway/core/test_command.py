@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -101,6 +102,29 @@ def test_the_doctor_looks_at_credits_worker_and_store(
         assert "worker: the worker's endpoint answered 401" in told
     finally:
         house.close()
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "modes", "says"),
+    [
+        ("ltx-2", "all", "the worker runs the checkpoint ltx-2, and LTX2_GATEWAY_CHECKPOINT says"),
+        ("ltx-2.3", "fast", "has loaded the modes fast, and LTX2_GATEWAY_MODES says all"),
+    ],
+)
+def test_a_worker_of_ones_own_that_runs_something_else_is_refused(
+    operator, monkeypatch, checkpoint, modes, says
+):
+    with closing(FakeRunPod()) as runpod:
+        runpod.checkpoint, runpod.modes = checkpoint, modes
+        monkeypatch.setenv("LTX2_GATEWAY_WORKER", runpod.url)
+        monkeypatch.setenv("LTX2_GATEWAY_MODES", "all")
+        monkeypatch.setenv("LTX2_SERVE_KEY", runpod.key)
+        code, _, told = operator("serve", "--port", "0")
+        assert (code, says in told) == (1, True)
+        code, _, told = operator("doctor")
+        assert code == 1
+        (line,) = [line for line in told.splitlines() if "worker: " in line]
+        assert says in line
 
 
 def test_a_database_that_is_away_is_a_sentence(operator, monkeypatch):

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections import Counter
 
+import httpx
 import pytest
 from sqlalchemy import select
 
@@ -89,7 +90,8 @@ def test_one_video_outlives_every_kill_of_the_gateway(town):
     receiver = Receiver(200, hold=threading.Event())
     with receiver.serving() as hook:
         # Between the hold and the submission: the platform takes nothing.
-        runpod.faults += [Reply(status=429)] * 1000
+        # It asks for a while, so that the kill does not come in the middle of the next attempt.
+        runpod.faults += [Reply(status=429, headers={"Retry-After": "15"})] * 1000
         server = town.serve()
         answer = server.client.post("/api/generations", json={**FORM, "webhook_url": hook})
         name = answer.json()["id"]
@@ -170,7 +172,19 @@ def test_loops_whose_process_is_killed_begin_again(town_on_postgresql):
     until(lambda: server.see(name)["status"] == "completed")
     assert len(town.runpod.jobs) == 1
     town.check("hold", "capture", available=CREDITS - COST, held=0)
-    assert "the process of the loops ended with -9; it begins again" in server.said()
+    assert "the process of the loops ended with -9; it begins again in 1 s" in server.said()
+
+
+@pytest.mark.slow
+def test_loops_whose_process_stands_still_are_not_ready(town_on_postgresql):
+    server = town_on_postgresql.serve()
+    loops = loops_of(server)
+    loops.suspend()
+    until(lambda: server.client.get("/readyz").status_code == 503)
+    assert "ltx2_gateway_loops_alive 0.0" in server.client.get("/metrics").text
+    loops.resume()
+    until(lambda: server.client.get("/readyz").status_code == 200)
+    assert loops_of(server).pid == loops.pid
 
 
 @pytest.mark.slow
@@ -203,6 +217,44 @@ def test_a_terminal_ends_both_processes_in_order(town_on_postgresql):
     os.killpg(server.process.pid, signal.SIGINT)  # as Ctrl-C does
     assert server.process.wait(60) == 0
     assert "Traceback" not in server.said()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_is_to_end_before_it_runs_ends_in_order(town, sent):
+    server = town.serve()  # its address is known, and it does not answer yet
+    server.process.send_signal(sent)
+    assert server.process.wait(60) == 0
+    assert "Traceback" not in server.said()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_open_stream_of_events_is_ended_quietly(town, times):
+    town.runpod.faults += [Reply(status=429)] * 1000
+    server = town.serve()
+    name = server.client.post("/api/generations", json=FORM).json()["id"]
+    with server.client.stream("GET", f"/api/generations/{name}/events") as stream:
+        lines = stream.iter_lines()
+        assert next(lines).startswith("retry:")
+        server.process.send_signal(signal.SIGINT)
+        if times == 2:
+            until(lambda: not answers(server))  # so that the first is known to have come
+            server.process.send_signal(signal.SIGINT)
+        with pytest.raises(httpx.HTTPError):
+            list(lines)
+        assert server.process.wait(60) == 0
+    assert '"level": "ERROR"' not in server.said()
+    assert "Traceback" not in server.said()
+
+
+def answers(server):
+    """Whether the server takes new connections."""
+    try:
+        httpx.get(server.client.base_url.join("/livez"), trust_env=False, timeout=60)
+    except httpx.ConnectError:
+        return False
+    return True
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The short form of the load: nothing is lost or doubled or slow, and what would be is seen."""
 
+import os
 from collections import Counter
 
 import pytest
@@ -9,8 +10,13 @@ from benchmarks.gateway_load import ACCOUNTS, CREDITS, Load, carry_out, disagree
 from gateway.tables import AccountRow
 
 SHORT = Load(clients=12, seconds=8, think=2.4, most_ms=None)  # five creations a second
-MOST_MS = 1000.0  # for creating, of nineteen in twenty; it takes a twentieth of that
+MOST_MS = 300.0  # for creating, of nineteen in twenty, where no other work waits for the cores
 TRIES = 3  # the machine may have been at something else
+
+
+def most_ms():
+    """As many times longer as there are processes for each core."""
+    return MOST_MS * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +48,12 @@ def test_clients_platform_receivers_and_ledger_agree_after_a_load(loaded):
 
 
 @pytest.mark.slow
-def test_creating_does_not_come_to_take_seconds(loaded, load):
-    took = [loaded["create_p95_ms"]]
-    while took[-1] > MOST_MS and len(took) < TRIES:
+def test_creating_does_not_come_to_take_long(loaded, load):
+    took, most = [loaded["create_p95_ms"]], [most_ms()]
+    while took[-1] > most[-1] and len(took) < TRIES:
         took.append(load()["create_p95_ms"])
-    assert took[-1] <= MOST_MS, took
+        most.append(most_ms())
+    assert took[-1] <= most[-1], (took, most)
 
 
 def told(house, **changes):

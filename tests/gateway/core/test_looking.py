@@ -111,6 +111,44 @@ def test_a_job_that_never_heard_of_its_own_end_is_found_in_the_store(house):
     assert house.see(name).status == "completed"
 
 
+def test_a_platform_that_stays_silent_is_told_of_until_it_answers(house):
+    name, job = house.submit()
+    house.runpod.run(job)
+    house.later()
+    known = house.see(name)
+    assert not known.unanswered
+    house.runpod.faults += [Reply(status=500)] * 3
+    for silent in (False, False, True):
+        house.later()
+        seen = house.see(name)
+        assert (seen.state, seen.unanswered) == (known.state, silent)
+    assert seen.eta_seconds is None
+    house.later()  # no news, but an answer
+    assert not house.see(name).unanswered
+
+
+def test_a_job_that_nobody_takes_is_told_of_as_one_that_nobody_answers_for(house):
+    made = house.create()
+    house.runpod.faults += [Reply(status=401)] * 3
+    for silent in (False, False, True):
+        house.later()
+        seen = house.see(made.id)
+        assert (seen.state, seen.unanswered) == (Queued(position=1), silent)
+    house.later()
+    seen = house.see(made.id)
+    assert (type(seen.state), seen.unanswered) == (Submitted, False)
+
+
+def test_a_platform_that_is_busy_is_no_silent_one(house):
+    made = house.create()
+    house.runpod.faults += [Reply(status=429)] * 5
+    for _ in range(5):
+        house.later()
+        house.turn(60)
+        assert not house.see(made.id).unanswered
+    assert house.row(made.id).attempts >= 3
+
+
 def test_a_job_of_a_silent_platform_ends_after_its_deadline(house):
     name, job = house.submit()
     house.runpod.run(job)

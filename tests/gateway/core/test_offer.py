@@ -108,6 +108,36 @@ def test_all_problems_are_found_at_once_each_at_its_field():
     assert "choose a resolution" in found["width"].message
 
 
+def test_each_problem_is_told_with_what_the_chosen_model_takes_however_many_there_are():
+    found = problems(
+        "tiny", prompt="", mode="turbo", resolution="720p", fps=240, duration=400,
+        aspect_ratio="2:1", seed=-1, detailer=1, guidance_scale=3.0,
+        loras=[{"source": "nope"}],
+    )  # fmt: skip
+    assert {name: problem.allowed for name, problem in found.items()} == {
+        "mode": ("fast", "pro"),
+        "resolution": ("192p",),
+        "fps": (24, 25),
+        "duration": (1, 2, 3, 4, 5),
+        "aspect_ratio": ("auto", "16:9", "9:16", "1:1", "4:3", "3:4", "21:9"),
+        "prompt": None,
+        "seed": None,
+        "detailer": None,
+        "loras": None,  # `guidance_scale` is no fault where the mode may be meant to be pro
+    }
+    assert "not available at 192p; choose one of 1, 2, 3" in found["duration"].message
+    assert "those for tiny are dolly_in" in found["loras"].message
+
+
+def test_what_a_field_may_be_is_told_by_the_others_that_are_right():
+    at_1080p = problems(prompt="a", mode="turbo", resolution="1080p", duration=20)
+    assert max(at_1080p["duration"].allowed) == 10
+    unknown = problems(prompt="a", mode="fast", resolution="8k", fps=30, duration=21)
+    assert max(unknown["duration"].allowed) == 20
+    assert unknown["fps"].allowed == (24, 25)
+    assert set(problems(prompt="a", fps=60, duration=20)) == {"fps"}
+
+
 @pytest.mark.parametrize(
     ("form", "field"),
     [
@@ -166,6 +196,29 @@ def test_a_picture_decides_the_shape_of_a_size_that_the_worker_has_no_name_for()
     asked = order("tiny", prompt="a", image=UPLOAD, facts=facts)
     assert asked.form["aspect_ratio"] == "9:16"
     assert order(prompt="a", image=UPLOAD, facts=facts).form["aspect_ratio"] == "auto"
+
+
+@pytest.mark.parametrize("checkpoint", ["tiny", "ltx-2.3"])
+def test_a_shape_that_is_left_to_the_model_stays_what_was_asked_for(checkpoint):
+    asked = order(checkpoint, prompt="a", aspect_ratio="auto")
+    assert asked.form["aspect_ratio"] == "auto"
+    again = order(checkpoint, **asked.form)
+    assert (again.form, again.actual) == (asked.form, asked.actual)
+
+
+@pytest.mark.parametrize("checkpoint", ["ltx-2.3", "tiny"])
+def test_a_picture_that_would_be_cut_is_told_of_in_the_estimate(checkpoint):
+    sizes = {UPLOAD: (1600, 900), "upload://upl_2": (900, 1600)}
+    facts = {
+        name: PictureFacts(width=wide, height=high, sha256="0" * 64)
+        for name, (wide, high) in sizes.items()
+    }
+    both = {"prompt": "a", "image": UPLOAD, "last_image": "upload://upl_2", "facts": facts}
+    (note,) = order(checkpoint, **both).actual.notes
+    assert note.startswith("last_image is 900x1600 and the frame")
+    tall = order(checkpoint, aspect_ratio="9:16", **both).actual.notes
+    assert [each.split()[0] for each in tall] == ["image"]
+    assert order(checkpoint, **both | {"last_image": UPLOAD}).actual.notes == ()
 
 
 def test_pictures_go_by_all_their_names():

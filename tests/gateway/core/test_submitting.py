@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from PIL import Image
 
+from gateway.backends import Rejected
 from gateway.ids import digest
 from gateway.states import Failed, Queued, Submitted
 from gateway.tables import TokenRow
@@ -102,6 +103,31 @@ def test_an_attempt_that_was_held_for_lost_while_its_pictures_were_read_asks_for
     monkeypatch.setattr(house.store, "get", get)
     house.core.submitter.turn()
     assert (len(house.runpod.jobs), house.row(made.id).attempts) == (1, 2)
+
+
+def test_a_late_refusal_of_an_attempt_that_was_held_for_lost_leaves_the_next_one_alone(
+    house, monkeypatch
+):
+    house.settings = replace(house.settings, public_url=None)
+    house.restart()
+    made = house.create()
+
+    def submit(_job):
+        monkeypatch.undo()
+        house.clock.move(100)
+        house.core.reconciler.turn()  # back into the queue
+        house.core.submitter.turn()  # as another process does
+        assert house.row(made.id).attempts == 2
+        raise Rejected("this worker takes no such job")
+
+    monkeypatch.setattr(house.core.backend, "submit", submit)
+    house.core.submitter.turn()
+    house.check()
+    assert (house.row(made.id).state, house.balance()) == ("submitted", (CREDITS - COST, COST))
+    house.runpod.complete(house.runpod.job(made.id))
+    house.later()
+    assert house.see(made.id).status == "completed"
+    assert house.kinds(made.id) == ["hold", "capture"]
 
 
 def test_a_submission_of_unknown_outcome_is_found_in_the_store(house):

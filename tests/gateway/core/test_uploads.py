@@ -2,18 +2,22 @@
 
 import base64
 import io
+import json
+import random
 from contextlib import ExitStack
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 from sqlalchemy import select
 
+from gateway.backends.runpod import MOST_BYTES as MOST_OF_A_JOB
+from gateway.enhancing import ENHANCED_AT_ONCE
 from gateway.forms import UPLOAD
-from gateway.front import ENHANCED_AT_ONCE
 from gateway.refusals import Limited, NotFound, Problems, TooLarge, Unavailable
-from gateway.stores import PICTURE, StoreFailed
+from gateway.stores import PICTURES, StoreFailed
 from gateway.tables import UploadRow
-from gateway.uploads import MOST_KEPT, READ_AT_ONCE
+from gateway.uploads import MOST_BYTES, MOST_KEPT, READ_AT_ONCE
 
 
 def picture(kind="PNG", size=(300, 500), **options):
@@ -22,14 +26,59 @@ def picture(kind="PNG", size=(300, 500), **options):
     return written.getvalue()
 
 
+def noise(size, seed=0):
+    """Pixels that no PNG makes smaller."""
+    return Image.frombytes("RGB", size, random.Random(seed).randbytes(3 * size[0] * size[1]))
+
+
+def file_of(image, **options):
+    written = io.BytesIO()
+    image.save(written, "PNG", **options)
+    return written.getvalue()
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_a_picture_is_taken_by_its_bytes_whatever_its_name(house, kind):
     made = house.desk.upload(house.account, "holiday.exe", picture(kind))
-    assert (made.width, made.height, made.content_type) == (300, 500, "image/jpeg")
+    kept = "image/png" if kind == "PNG" else "image/jpeg"
+    assert (made.width, made.height, made.content_type) == (300, 500, kept)
     content, media_type = house.desk.picture(house.account, made.id)
     assert Image.open(io.BytesIO(content)).size == (300, 500)
-    assert media_type == "image/jpeg"
+    assert media_type == kept
     assert made.bytes == len(content)
+
+
+def test_a_png_reaches_the_worker_without_loss_and_without_what_it_tells(house):
+    image, told = noise((120, 80)), PngInfo()
+    told.add_text("Author", "Ada of SecretStreet")
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    given = file_of(image, pnginfo=told, icc_profile=profile, dpi=(300, 300))
+    made = house.desk.upload(house.account, "a.png", given)
+    _, job = house.submit(image=made.uri)
+    head, _, data = job.input["image"].partition(",")
+    assert head == "data:image/png;base64"
+    content = base64.b64decode(data)
+    sent = Image.open(io.BytesIO(content))
+    assert sent.tobytes() == image.tobytes()
+    assert sent.info == {}
+    assert b"SecretStreet" not in content
+
+
+def test_two_pictures_fit_into_a_job_however_little_they_can_be_compressed(house):
+    large = noise((1536, 1536))
+    whole = noise((1240, 936), 1)  # just within what stays a PNG
+    made = [house.desk.upload(house.account, "a.png", file_of(each)) for each in (large, whole)]
+    assert [each.content_type for each in made] == ["image/jpeg", "image/png"]
+    assert made[1].bytes > 0.99 * MOST_BYTES
+    assert made[0].bytes <= MOST_BYTES
+    last = house.desk.upload(house.account, "b.png", file_of(noise((936, 1240), 2)))
+    assert last.content_type == "image/png"
+    text = "\U0001f600" * 10_000
+    form = {"prompt": text, "negative_prompt": text}
+    for first in (made[0], made[1]):
+        _, job = house.submit(image=first.uri, last_image=last.uri, **form)
+        assert len(json.dumps(job.input)) < MOST_OF_A_JOB - 1000
+        assert job.input["prompt"] == text
 
 
 def test_place_and_camera_are_not_kept_and_the_picture_stands_upright(house):
@@ -107,7 +156,7 @@ def test_a_picture_goes_to_the_worker_inside_its_job(house):
     made = house.desk.upload(house.account, "a.png", picture())
     _, job = house.submit(image=made.uri, last_image="https://example.com/last.png")
     head, _, data = job.input["image"].partition(",")
-    assert head == "data:image/jpeg;base64"
+    assert head == "data:image/png;base64"
     assert base64.b64decode(data) == house.desk.picture(house.account, made.id)[0]
     assert job.input["last_image"] == "https://example.com/last.png"
 
@@ -196,14 +245,14 @@ def test_what_a_crash_leaves_of_a_picture_is_seen_by_nobody_and_swept(house, mon
             house.desk.upload(house.account, "a.png", picture())
     with house.core.database.read() as session:
         (name,) = session.scalars(select(UploadRow.id))
-    assert house.store.get(name, PICTURE) is not None
+    assert house.store.get(name, PICTURES["image/png"]) is not None
     with pytest.raises(Problems, match="there is no upload"):
         house.create(image=UPLOAD + name)
     house.core.sweep()
-    assert house.store.get(name, PICTURE) is not None  # it may be on its way still
+    assert house.store.get(name, PICTURES["image/png"]) is not None  # it may be on its way still
     house.clock.move(3601)
     house.core.sweep()
-    assert house.store.get(name, PICTURE) is None
+    assert house.store.get(name, PICTURES["image/png"]) is None
 
 
 def test_a_picture_that_is_gone_when_its_turn_comes_gives_the_credits_back(house):
@@ -227,7 +276,8 @@ def test_a_store_that_is_away_is_no_broken_form(house, monkeypatch):
 
 def test_prompts_that_wait_for_a_worker_leave_room_for_other_calls(house):
     house.runpod.enhanced = "{prompt}, at dawn"
-    everyone, one = house.desk._enhanced, house.desk._enhanced_by_one
+    enhancing = house.desk._enhancing
+    everyone, one = enhancing.everyone, enhancing.each
     mine = one.seat(house.account.id), one.seat(house.account.id)
     with mine[0], mine[1], pytest.raises(Limited, match="2 prompts are being enriched"):
         house.desk.enhance(house.account, "a heron")

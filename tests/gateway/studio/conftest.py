@@ -1,5 +1,6 @@
 """A sample desk under a clock that tests advance, the studio over it, and a browser before it."""
 
+import re
 import shutil
 import threading
 
@@ -7,6 +8,7 @@ import pytest
 import uvicorn
 from starlette.testclient import TestClient
 
+from gateway import cookies
 from tests.gateway.studio.hand_clock import HandClock
 from tests.gateway.studio.sample_app import create_app, with_history
 from tests.gateway.studio.sample_desk import KEY, SampleDesk
@@ -85,9 +87,9 @@ def served():
 
 @pytest.fixture
 def site(served, desk):
-    """The address of the studio, where who comes is signed in."""
+    """The address of a studio whose visitors pay."""
     server, lent = served
-    lent.app = create_app(desk, local=True)
+    lent.app = create_app(desk)
     return server.url
 
 
@@ -109,13 +111,28 @@ def chromium():
 
 
 @pytest.fixture
-def visit(chromium, site):
-    """Opens pages, each as a new visitor. Anything a page complains of fails the test."""
+def visit(chromium, site, desk):
+    """Opens pages, each as a new visitor who is signed in. Anything a page complains of fails the
+    test.
+    """
+    yield from visitor_of(chromium, site, token=desk.login(KEY).token)
+
+
+@pytest.fixture
+def strangers(chromium, site):
+    """The same for visitors whom nobody knows."""
     yield from visitor_of(chromium, site)
 
 
-def visitor_of(chromium, site):
-    """What `visit` is, for another address."""
+@pytest.fixture
+def at_home(chromium, site, served, desk):
+    """The same for a studio on one's own machine, where nobody pays."""
+    served[1].app = create_app(desk, local=True)
+    yield from visitor_of(chromium, site)
+
+
+def visitor_of(chromium, site, token=None):
+    """What `visit` is, for another address; `token` is of a login."""
     opened, complaints = [], []
 
     def open_page(path="/", *, width=1280, height=900, **settings):
@@ -123,6 +140,8 @@ def visitor_of(chromium, site):
             viewport={"width": width, "height": height}, base_url=site, **settings
         )
         context.set_default_timeout(PATIENCE)
+        if token is not None:
+            context.add_cookies([{"name": cookies.LOGIN, "value": token, "url": site}])
         opened.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -139,6 +158,6 @@ def visitor_of(chromium, site):
 def serious(said):
     """What a console says against a page; what is refused and shown is none of it."""
     refused = "Failed to load resource" in said.text and (
-        "status of 4" in said.text or "net::ERR_FAILED" in said.text
+        re.search("status of (4|503)", said.text) or "net::ERR_FAILED" in said.text
     )
     return [said.text] if said.type == "error" and not refused else []

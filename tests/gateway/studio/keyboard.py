@@ -50,10 +50,12 @@ LOOK = (
     };
     const near = [it, face, ...(unseen ? [it.nextElementSibling, ...face.children] : [])];
     const ringed = near.find((each) => each && ring(each) && (each !== it || !unseen));
-    // The browser's own buttons inside of a player have the browser's own ring.
+    // The browser's own buttons inside of a player have the browser's own ring; a walk asks for the
+    // player's, too.
     if (it.matches("video:not(:focus-visible)")) return {stop: true, wrong: []};
     if (!ringed) wrong.push("has no ring");
     else {
+        (window.ringed ??= new Set()).add(it);
         const style = getComputedStyle(ringed);
         const beyond = parseFloat(style.outlineOffset) + parseFloat(style.outlineWidth);
         const at = ringed.getBoundingClientRect();
@@ -74,7 +76,14 @@ LOOK = (
     return {stop: true, wrong: wrong.map((each) => `${short(it)} ${each}`)};
 }"""
 )
-UNREACHED = "() => {" + STOPS + "return stops().filter((each) => !reached?.has(each)).map(short); }"
+UNREACHED = (
+    "() => {"
+    + STOPS
+    + """
+    const seen = (each) => (each.matches("video") ? window.ringed : window.reached)?.has(each);
+    return stops().filter((each) => !seen(each)).map(short);
+}"""
+)
 
 
 class Keyboard:
@@ -133,9 +142,9 @@ class Keyboard:
 
     def walk(self):
         """From the beginning to the end of the page, opening what opens: what is no stop on the
-        way, in words.
+        way, or a player without a ring of its own, in words.
         """
-        self.page.evaluate("() => { window.reached = new Set(); }")
+        self.page.evaluate("() => { window.reached = new Set(); window.ringed = new Set(); }")
         for _ in range(MOST):
             if not self.tab():
                 return self.page.evaluate(UNREACHED)

@@ -240,10 +240,15 @@ def test_the_systems_theme_is_followed(visit):
 
 
 @pytest.mark.parametrize(
-    ("status", "body"),
-    [(429, {"message": "Too many videos."}), (400, {"problems": {"prompt": "Say more."}})],
+    ("status", "body", "ticket"),
+    [
+        (429, {"message": "Too many videos."}, False),
+        (400, {"problems": {"prompt": "Say more."}}, False),
+        (503, {"message": "It broke."}, True),
+        (503, {"problems": {"": "It is away."}}, True),
+    ],
 )
-def test_what_is_refused_says_by_which_request(visit, status, body):
+def test_what_nobody_who_asks_can_mend_says_by_which_request(visit, status, body, ticket):
     page = visit()
 
     def answered(route):
@@ -256,4 +261,31 @@ def test_what_is_refused_says_by_which_request(visit, status, body):
     page.route(lambda address: urlsplit(address).path == "/", answered)
     page.get_by_label("Prompt", exact=True).fill("A kite.")
     page.locator("#go").click()
-    expect(page.locator("#summary")).to_contain_text("Request req_0123456789abcdef")
+    expect(page.locator("#summary")).to_be_visible()
+    told = expect(page.locator("#summary"))
+    number = "Request req_0123456789abcdef"
+    if ticket:
+        told.to_contain_text(number)
+    else:
+        told.not_to_contain_text(number)
+
+
+def test_a_price_that_is_on_its_way_is_waited_for_and_no_error(visit, desk):
+    page = visit()
+    expect(go(page)).to_have_text("Generate · 10 credits")
+    page.get_by_label("Prompt", exact=True).fill("A kite.")
+    held = []
+    page.route("**/studio/quote", lambda route: held.append(route))
+    with page.expect_request("**/studio/quote"):
+        pick(page, "duration", "8")
+    page.locator("#go").click()
+    expect(page.locator("#go-label")).to_have_text("Sending…")
+    held.pop().continue_()
+    expect(page.locator("#snap")).to_contain_text("press it again")
+    expect(page.locator("#summary")).to_be_hidden()
+    expect(go(page)).to_have_text("Generate · 16 credits")
+    assert desk.jobs == []
+    page.unroute("**/studio/quote")
+    go(page).click()
+    expect(page.get_by_role("heading", name="A kite.")).to_be_visible()
+    assert desk.jobs[0].quote.credits == 16

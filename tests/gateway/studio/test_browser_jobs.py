@@ -1,6 +1,7 @@
 """Running videos in a real browser: progress, reload, cancel, and a file that plays."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from playwright.sync_api import expect
@@ -122,7 +123,8 @@ def test_cancel_from_the_queue_and_on_the_stage(visit, desk, clock, job):
     expect(page.locator("#after")).to_have_text("488 credits left afterwards")
     page.get_by_role("button", name="Cancel", exact=True).click()
     expect(page.locator("[data-headline]")).to_have_text("Stopping…")
-    expect(page.locator("[data-cancel-note]")).to_have_text(
+    expect(page.locator("[data-cancel-note]")).to_have_text("")
+    expect(page.locator("[data-detail]")).to_have_text(
         "Your 2 credits come back unless the video finishes first."
     )
     clock.advance(2)
@@ -150,6 +152,59 @@ def test_a_studio_that_is_away_for_a_while_is_waited_for(visit, clock, job):
     page.unroute("**/studio/jobs?*")
     clock.advance(WORK)
     expect(page.locator("#stage video")).to_be_visible()
+
+
+def test_a_studio_that_has_ended_is_told_of_and_the_page_goes_on_when_it_is_back(visit, clock, job):
+    page = visit()
+    told = page.locator("#away")
+    expect(page.locator("[data-headline]")).to_have_text(re.compile("Generating"))
+    expect(told).to_be_hidden()
+    page.route("**/studio/*", lambda route: route.abort())
+    expect(page.locator("[data-timing]")).to_have_text("Reconnecting…")
+    expect(told).to_be_hidden()  # a slip of the line is nothing to tell
+    expect(told).to_be_in_viewport()
+    expect(page.locator("#announcer")).to_contain_text("The studio does not answer.")
+    page.unroute("**/studio/*")
+    clock.advance(WORK)
+    expect(page.locator("#stage video")).to_be_visible()
+    expect(told).to_be_hidden()
+
+
+def test_where_nothing_runs_a_call_that_fails_is_told_of_and_made_again(visit):
+    page = visit()
+    expect(page.locator("#go-label")).to_have_text("Generate · 10 credits")
+    page.route("**/studio/*", lambda route: route.abort())
+    page.locator('label:has(input[name="duration"][value="8"])').click()
+    expect(page.locator("#away")).to_be_visible()
+    page.unroute("**/studio/*")
+    expect(page.locator("#go-label")).to_have_text("Generate · 16 credits")
+    expect(page.locator("#away")).to_be_hidden()
+
+
+def test_a_studio_that_was_started_again_takes_what_its_pages_send(visit, desk, clock, job):
+    page = visit()
+    expect(page.locator("[data-headline]")).to_have_text(re.compile("Generating"))
+    for token, session in desk.sessions.items():
+        desk.sessions[token] = replace(session, csrf="another")
+    clock.advance(WORK)
+    expect(page.locator("#stage video")).to_be_visible()
+    page.locator("#stage").get_by_role("button", name="Favourite").click()
+    expect(page.locator("#stage .star")).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_look_that_breaks_the_page_is_not_the_last_one(visit, clock, job):
+    page = visit()
+    broken = [{"jobs": None}, {"jobs": [{"id": job.id, "live": True}]}]
+
+    def answered(route):
+        route.fulfill(json=broken.pop(0)) if broken else route.fallback()
+
+    page.evaluate("addEventListener('unhandledrejection', (event) => event.preventDefault())")
+    page.route("**/studio/jobs?*", answered)
+    expect(page.locator("[data-progress]")).to_have_attribute("value", "40")
+    clock.advance(WORK)
+    expect(page.locator("#stage video")).to_be_visible()
+    assert broken == []
 
 
 def test_favourites_and_vary_in_place(visit, desk, clock, job):

@@ -8,7 +8,6 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.gateway.studio.keyboard import Keyboard
-from tests.gateway.studio.sample_app import create_app
 from tests.gateway.studio.sample_desk import KEY
 from tests.gateway.studio.sample_timeline import WAIT, WORK
 from tests.gateway.studio.sample_videos import Clip, jpeg
@@ -232,9 +231,10 @@ def test_a_video_is_played_saved_copied_varied_reused_and_deleted(come, desk, cl
     assert made.id not in [job.id for job in desk.jobs]
 
 
-def test_one_signs_in_and_out(come, served, desk):
-    served[1].app = create_app(desk)  # where one has to sign in
-    page, keys = come("/sign-in")
+def test_one_signs_in_and_out(come):
+    page, keys = come()
+    page.context.clear_cookies()
+    page.goto("/sign-in")
     expect(page.get_by_label("API key")).to_be_focused()
     keys.type("ltx2_wrong")
     keys.press("Enter")

@@ -6,7 +6,6 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tests.gateway.studio.sample_app import create_app
 from tests.gateway.studio.sample_timeline import WAIT, WORK
 from tests.gateway.studio.sample_videos import Clip, jpeg
 from tests.gateway.studio.until import until
@@ -117,9 +116,8 @@ def test_axe_finds_nothing_while_one_works(visit, desk, clock, tmp_path, width, 
 
 
 @pytest.mark.parametrize(("width", "theme"), [(320, "dark"), (768, "light")])
-def test_axe_finds_nothing_on_the_way_in(visit, served, desk, width, theme):
-    served[1].app = create_app(desk)  # where one has to sign in
-    page = visit("/sign-in", width=width, color_scheme=theme, reduced_motion="reduce")
+def test_axe_finds_nothing_on_the_way_in(strangers, width, theme):
+    page = strangers("/sign-in", width=width, color_scheme=theme, reduced_motion="reduce")
     assert violations(page) == [], "signing in"
     page.get_by_label(re.compile("key", re.IGNORECASE)).fill("ltx2_wrong")
     page.get_by_role("button", name="Sign in").click()

@@ -12,6 +12,7 @@ from tests.gateway.fake_runpod import Film
 from tests.gateway.studio.conftest import visitor_of
 from tests.gateway.studio.sample_videos import Clip, mp4
 from tests.gateway.studio.until import until
+from tests.worker.loopback import Reply
 
 PLAYER = "document.querySelector('#stage video, #single video')"
 PAINTED = Clip(13, 320, 192, 49, 24)
@@ -32,7 +33,7 @@ class Gateway(Site):
         )
         film = (PAINTED.width, PAINTED.height, PAINTED.frames, PAINTED.fps)
         self.runpod.film = Film(mp4(PAINTED), *film)
-        self.core.start()
+        self.core.works.start()
 
     def made(self):
         """The generations there are."""
@@ -165,7 +166,7 @@ def test_a_cancel_that_comes_too_late_says_what_it_may_cost_and_it_costs_that(vi
     job = started(page, gateway)
     gateway.runpod.run(job, percent=95)
     page.get_by_role("button", name="Cancel", exact=True).click()
-    expect(page.locator("[data-cancel-note]")).to_have_text(
+    expect(page.locator("[data-detail]")).to_have_text(
         "Your 10 credits come back unless the video finishes first."
     )
     gateway.runpod.complete(job)
@@ -189,6 +190,25 @@ def test_a_webhook_that_nobody_heard_keeps_no_page_waiting(visit, gateway):
     gateway.runpod.complete(gateway.runpod.jobs[-1])
     assert plays(page) == [PAINTED.width, PAINTED.height]
     assert gateway.kinds() == ["hold", "release", "hold", "capture"]
+
+
+def test_a_worker_that_does_not_answer_is_no_few_seconds_from_the_end(visit, gateway):
+    page = visit()
+    ask(page).click()
+    job = started(page, gateway)
+    gateway.runpod.run(job, percent=40)
+    bar = page.get_by_role("progressbar", name="Progress")
+    expect(bar).to_have_attribute("value", "40")
+    gateway.runpod.faults += [Reply(drop=True)] * 500
+    expect(page.locator("[data-headline]")).to_have_text("The worker does not answer")
+    expect(page.locator("[data-detail]")).to_contain_text("Nothing is lost.")
+    expect(page.locator("[data-timing]")).to_have_text(re.compile(r"^\d+:\d\d$"))
+    gateway.runpod.faults.clear()
+    gateway.runpod.run(job, seq=1, percent=65)
+    expect(bar).to_have_attribute("value", "65")
+    expect(page.locator("[data-headline]")).to_have_text(re.compile("^Generating"))
+    gateway.runpod.complete(job)
+    assert plays(page) == [PAINTED.width, PAINTED.height]
 
 
 def test_without_script_forms_make_a_video_and_take_one_back(visit, gateway):

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from gateway.studio import draft
 from gateway.studio.composer import composer
 from gateway.studio.guide import guide
@@ -62,7 +64,22 @@ def test_problems_stand_at_their_fields_and_the_rest_at_the_form():
     _, problems = draft.request_of(draft.filled({"seed": "lucky"}), OFFER)
     unknown = draft.Problem(field="webhook_url", message="No.")
     told = draft.with_problems(draft.fresh(OFFER), [*problems, unknown])
-    assert told.problems == {"seed": "'lucky' is not a number.", "": "No."}
+    assert told.problems == {"seed": "Seed must be a whole number; 'lucky' is none.", "": "No."}
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("duration 7 is not available for fast", "Length 7 is not available for fast."),
+        ("num_inference_steps must be from 1 to 100", "Steps must be from 1 to 100."),
+        ("image: there is no such image", "First frame: there is no such image."),
+        ("image_strength is 2", "Image_strength is 2."),
+        ("a seed that guidance_scale has.", "A seed that Scale has."),
+    ],
+)
+def test_what_is_wrong_is_told_with_the_names_that_the_form_shows(told, shown):
+    problem = draft.Problem(field="seed", message=told)
+    assert draft.with_problems(draft.fresh(OFFER), [problem]).problems == {"seed": shown}
 
 
 def test_the_form_says_which_mode_has_what_not_all_have():

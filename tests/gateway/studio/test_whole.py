@@ -131,11 +131,15 @@ def test_pages_of_other_sites_do_not_log_in(opened):
     assert sessions(site) == 1
 
 
-def test_a_form_with_problems_says_by_which_request(visitor):
+def test_only_a_form_that_nobody_can_mend_says_by_which_request(site, visitor):
     page = submit(visitor, prompt="")
     assert page.status_code == 422
+    assert "data-request hidden" in page.text
+    site.runpod.enhanced = None  # the worker has no language model
+    sent = fields(visitor.get("/")) | {"prompt": "A kite."}
+    page = multipart(visitor, "/studio/enhance", sent)
+    assert page.status_code == 503
     assert f"Request {page.headers['x-request-id']}" in page.text
-    assert "data-request hidden" in visitor.get("/").text
 
 
 def test_what_is_copied_names_the_public_address(site, visitor):
@@ -143,6 +147,8 @@ def test_what_is_copied_names_the_public_address(site, visitor):
     page = html.unescape(visitor.get(address, headers={"host": "10.0.0.7:8080"}).text)
     assert f"{PUBLIC}/api/generations" in page
     assert "10.0.0.7" not in page
+    assert "ask who runs this site for one" in page
+    assert "ltx2 gateway key" not in page
 
 
 def test_a_cancelled_video_costs_nothing(site, visitor):
@@ -249,3 +255,6 @@ def test_what_the_form_refuses_the_core_refuses_with_words_at_the_field(site, vi
     told = multipart(visitor, "/studio/quote", fields(page) | {"seed": "-1"})
     assert 'data-problem="seed">' in told.text
     assert not re.search(r'data-problem="seed" hidden', told.text)
+    for name in ("guidance_scale ", "duration "):
+        assert name not in re.sub(r"<[^>]*>", "", answer.text)
+    assert "Length 7 is not available for fast at 720p" in answer.text
