@@ -78,7 +78,12 @@ class Bench:
 
     @cached_property
     def engine(self) -> "ltx2.Engine":
-        """The engine, on weights that are drawn or read."""
+        """The engine, on weights that are drawn or read, in a process that is its own."""
+        engine = self._opened()
+        engine.own_process()
+        return engine
+
+    def _opened(self) -> "ltx2.Engine":
         mode = getattr(self.arguments, "mode", None) or "fast"
         if self.random:
             from ltx2.drawn import drawn_engine

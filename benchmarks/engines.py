@@ -130,6 +130,7 @@ def _engine(weights: str, mode: Mode, device: str, target: Path) -> Callable[[Or
     from ltx2.settings import Settings
 
     engine = ltx2.Engine.load(weights, mode=mode, device=device, settings=Settings.from_env())
+    engine.own_process()
     engine.preload((mode,))
 
     def make(order: Order) -> None:

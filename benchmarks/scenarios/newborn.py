@@ -24,6 +24,7 @@ def main() -> None:
 
     phase("import")
     engine = Engine.load(asked["weights"], mode=asked["mode"], device=asked["device"])
+    engine.own_process()
     phase("find")
     parts = engine.preload((asked["mode"],))
     phase("weights")
