@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ltx2.engine import chosen_levers
 from ltx2.errors import ConfigError
+from ltx2.levers import levers_for
 from ltx2.settings import Settings, process_environment
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _levers(named: Mapping[str, str], engine: "Engine") -> Any:  # noqa: ANN401 
     own = {f"LTX2_{name.upper()}": value for name, value in named.items()}
     try:
         settings = Settings.from_env({**process_environment(), **own})
-        return chosen_levers(settings, engine.components.device)
+        return levers_for(settings, engine.components.device)
     except ConfigError as error:
         raise ValueError(str(error)) from error
 
