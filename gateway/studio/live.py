@@ -55,10 +55,12 @@ def live_routes(house: House) -> APIRouter:
             except NotFound:
                 found.append({"id": each, "gone": True, "live": False})
         available = desk.credits(account, limit=1).available
-        return JSONResponse(
-            {"jobs": found, "available": wording.amount(available), "csrf": session.csrf},
-            headers={"cache-control": "no-store"},
-        )
+        seen: dict[str, object] = {"jobs": found, "available": wording.amount(available)}
+        if house.local is not None:
+            # There it is the same visitor's always. Elsewhere a page from before a sign-in, whoever
+            # it was that signed in, is to be loaded again before it may send anything.
+            seen["csrf"] = session.csrf
+        return JSONResponse(seen, headers={"cache-control": "no-store"})
 
     @routes.get("/studio/board")
     def beside(request: Request, stage: str | None = None) -> Response:

@@ -5,12 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from gateway.refusals import NotFound
 from gateway.states import Status
 from gateway.studio import board, composer, draft
 from gateway.studio.guide import guide
 from gateway.studio.routing import studio_router
-from gateway.studio.visit import House
+from gateway.studio.visit import House, NoSuchPage
 
 # The filters of the library: what each is called, and what it asks of the desk.
 FILTERS: dict[str, tuple[str, Status | None, bool]] = {
@@ -61,7 +60,7 @@ def page_routes(house: House) -> APIRouter:
         request: Request, show: str = "all", cursor: str | None = None, deleted: bool = False
     ) -> Response:
         if show not in FILTERS:
-            raise NotFound(f"there is no list {show}")
+            raise NoSuchPage
         _, status, favourites = FILTERS[show]
         found = desk.generations(
             house.account(request), cursor=cursor, status=status, favourites=favourites
@@ -96,7 +95,7 @@ def page_routes(house: House) -> APIRouter:
     @routes.get("/credits")
     def credits_page(request: Request, cursor: str | None = None) -> Response:
         if house.free:
-            raise NotFound("there are no credits where all is free")
+            raise NoSuchPage  # there are no credits where all is free
         found = desk.credits(house.account(request), cursor=cursor, limit=25)
         return house.page(request, "credits.html", credits=found, cursor=cursor)
 

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from gateway import cookies
 from gateway.database import AWAY, unavailable
 from gateway.refusals import Limited, NotFound, Refusal, Unauthorised
-from gateway.studio.visit import House, SignInFirst, here, wants_json
+from gateway.studio.visit import House, NoSuchPage, SignInFirst, here, wants_json
 from gateway.studio.wording import sentence
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -67,9 +67,8 @@ def refused(
 ) -> Response:
     """What a refusal looks like; `anonymous` as in `House.page`."""
     headers = {"retry-after": str(refusal.retry_after)} if isinstance(refusal, Limited) else None
-    message = (
-        "It may have been deleted." if isinstance(refusal, NotFound) else sentence(str(refusal))
-    )
+    deleted = isinstance(refusal, NotFound) and not isinstance(refusal, NoSuchPage)
+    message = "It may have been deleted." if deleted else sentence(str(refusal))
     if wants_json(request):
         return JSONResponse({"message": message}, refusal.status, headers=headers)
     response = house.page(

@@ -38,6 +38,13 @@ class NotOurs(Refusal):
     status = 403
 
 
+class NoSuchPage(NotFound):
+    """An address that this studio has no page at, and never had."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such page.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class House:
     """What every page needs. `local` logs in whoever comes, for a studio of one's own; the others

@@ -1,7 +1,7 @@
 // The form: only what goes together, the price as it changes, one video a click.
 
 import { announce, post } from "./net.js";
-import { restore, sent } from "./draft.js";
+import { restore, sent, unsent, values } from "./draft.js";
 import { present } from "./jobs.js";
 import { pictures } from "./pictures.js";
 
@@ -18,7 +18,7 @@ let sending = false;
 /** Bring the form to life. */
 export function composer() {
   fit([]);
-  restore();
+  const lost = restore();
   pictures(changed);
   prompts();
   seed();
@@ -47,13 +47,17 @@ export function composer() {
   });
   document.addEventListener("balance", ask);
   document.addEventListener("back", ask);
+  document.addEventListener("leaving", () => sending && unsent());
   // The browser may fill fields in again when a page is loaded, and bring one back as it was.
   window.addEventListener("pageshow", (event) => {
     if (event.persisted) form.elements.key.value = crypto.getRandomValues(new Uint32Array(5)).join("-");
     settle();
   });
   settle();
+  if (lost) problems({ "": `${ended()}; nothing was sent. Press Generate again.` }, "", true);
 }
+
+const ended = () => (form.dataset.free === undefined ? "Your sign-in had ended" : "The studio was started again");
 
 function settle() {
   fit([]);
@@ -192,11 +196,12 @@ async function submit(event) {
     working(false);
     return note("With these settings the price is another: see the button, and press it again.");
   }
+  const asked = values(); // what is written while it is sent is the next one's
   const { status, body } = await post("/", plain());
   working(false);
   if (body.key) form.elements.key.value = body.key;
   if (status === 202) {
-    sent();
+    sent(asked);
     problems({});
     await present(body.id);
     ask();

@@ -10,6 +10,7 @@ const said = new Map(); // id to the milestone that was last announced
 let timer = 0;
 let looking = false; // one look at a time
 let failed = false; // the last one
+let returned = false; // the studio answers again, and was not looked at since
 
 const live = () => [...document.querySelectorAll("[data-job][data-live]")];
 
@@ -19,7 +20,7 @@ export function watch() {
   document.body.classList.toggle("rolling", live().length > 0);
   offerNotification();
   if (looking) return; // which ends here again
-  if (live().length || away()) timer = setTimeout(look, document.hidden || failed || away() ? SLOW : QUICK);
+  if (live().length || away() || returned) timer = setTimeout(look, document.hidden || failed || away() ? SLOW : QUICK);
 }
 
 async function look() {
@@ -39,8 +40,12 @@ async function look() {
 }
 
 async function seen({ jobs, available, csrf }) {
-  // A studio that was started again has another login for the same visitor.
-  document.body.dataset.csrf = csrf;
+  // A studio of one's own that was started again has another login for the same visitor.
+  if (csrf) document.body.dataset.csrf = csrf;
+  if (returned) {
+    returned = false;
+    document.dispatchEvent(new Event("back"));
+  }
   showAvailable(available);
   const over = jobs.filter((job) => !job.live);
   for (const job of jobs) if (job.live) show(job);
@@ -49,6 +54,11 @@ async function seen({ jobs, available, csrf }) {
 
 // Where nothing runs, a call that failed is what begins to look.
 document.addEventListener("away", watch);
+// What is sent by those who hear "back" needs the login that the next look tells of.
+document.addEventListener("heard", () => {
+  returned = true;
+  look();
+});
 
 /** The balance at the top; the form is told when it changes. */
 export function showAvailable(words) {

@@ -44,7 +44,7 @@ function heard() {
   telling = 0;
   if (!banner.hidden) announce("The studio is back.");
   banner.hidden = true;
-  document.dispatchEvent(new Event("back"));
+  document.dispatchEvent(new Event("heard"));
 }
 
 async function call(address, options) {
@@ -57,6 +57,7 @@ async function call(address, options) {
     return { status: 0, body: { message: "There is no connection to the studio. Try again." } };
   }
   if (answer.status === 401) {
+    document.dispatchEvent(new Event("leaving"));
     location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
     return new Promise(() => {}); // the page is being left
   }

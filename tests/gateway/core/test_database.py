@@ -5,14 +5,17 @@ from datetime import UTC, datetime
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import text, update
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import MetaData, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import QueuePool
 
 from gateway import ledger
 from gateway.database import AWAY, Database
-from gateway.migrations import migrate
+from gateway.migrations import FOLDER, migrate
 from gateway.refusals import NotFound, Unaffordable
 from gateway.tables import AccountRow, GenerationRow, LedgerRow, Moment, Table
 from ltx2.errors import ConfigError
@@ -34,6 +37,69 @@ def test_migrations_make_exactly_the_tables_of_the_code(house):
 
 def test_migrating_twice_changes_nothing_the_second_time(house):
     assert migrate(house.core.database) == ("0003", "0003")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def bare(request, tmp_path):
+    """A database of each kind that nothing was ever made in."""
+    if request.param == "sqlite":
+        made = Database(f"sqlite:///{tmp_path / 'bare.db'}")
+    else:
+        server, _ = request.getfixturevalue("postgres")
+        made = Database(server.url(server.create()))
+    yield made
+    made.close()
+
+
+def bring_to(revision, connection):
+    """The tables as an earlier version left them."""
+    script = ScriptDirectory(str(FOLDER))
+    steps = {"fn": lambda at, _: script._upgrade_revs(revision, at), "destination_rev": revision}
+    with EnvironmentContext(Config(), script, **steps) as environment:
+        environment.configure(connection=connection, transactional_ddl=False)
+        environment.run_migrations()
+
+
+def first_generation(name, **values):
+    """A row as the first version wrote it."""
+    return {
+        "id": name,
+        "account_id": "acc_1",
+        "form": {"prompt": "A kite."},
+        "mode": "fast",
+        "resolution": "720p",
+        "credits": COST,
+        "price_version": "1",
+        "favourite": False,
+        "version": 1,
+        "created_at": NOW,
+        "surplus_jobs": [],
+        "attempts": 1,
+        "next_check_at": NOW,
+        "checks": 0,
+        **values,
+    }
+
+
+def test_generations_of_the_first_version_are_read_by_this_one(bare):
+    account = {"id": "acc_1", "name": "A", "available": 0, "held": COST, "webhook_secret": "s"}
+    done = {"state": "done", "ended_at": NOW, "output": {"seed": 7}}
+    with bare.write() as session:
+        bring_to("0001", session.connection())
+        first = MetaData()
+        first.reflect(session.connection(), only=["accounts", "generations"])
+        session.execute(first.tables["accounts"].insert().values(**account, created_at=NOW))
+        for row in (first_generation("gen_1", **done), first_generation("gen_2", state="queued")):
+            session.execute(first.tables["generations"].insert().values(**row))
+    assert migrate(bare) == ("0001", "0003")
+    with bare.read() as session:
+        rows = session.query(GenerationRow).order_by(GenerationRow.id).all()
+    assert [(row.id, row.state, row.output) for row in rows] == [
+        ("gen_1", "done", {"seed": 7}),
+        ("gen_2", "queued", None),
+    ]
+    assert [(row.cut_off, row.checkpoint) for row in rows] == [(0, None)] * 2
+    assert {row.created_at for row in rows} == {NOW}
 
 
 @pytest.fixture

@@ -92,6 +92,7 @@ class SampleDesk:
         self.now = now
         self.account = Account(id="acc_sample", name="Sample")
         self.jobs: list[Job] = []
+        self.accounts = {KEY: self.account}
         self.keys: dict[str, tuple[dict, str]] = {}
         self.sessions: dict[str, Session] = {}
         self.pictures: dict[str, tuple[bytes, str, int, int]] = {}
@@ -398,10 +399,10 @@ class SampleDesk:
         return richer(prompt)
 
     def login(self, key):
-        if key != KEY:
+        if key not in self.accounts:
             raise Unauthorised("unknown key")
         session = Session(
-            account=self.account,
+            account=self.accounts[key],
             token=secrets.token_urlsafe(24),
             csrf=secrets.token_urlsafe(24),
             expires_at=self.now() + timedelta(days=30),

@@ -50,7 +50,10 @@ def test_no_page_speaks_of_money(home, desk, clock):
 
 
 def test_there_is_no_page_of_credits(home):
-    assert home.get("/credits").status_code == 404
+    page = home.get("/credits")
+    assert page.status_code == 404
+    assert "There is no such page." in words(page)
+    assert "deleted" not in words(page)
     assert 'href="/credits"' not in home.get("/").text
 
 

@@ -1,8 +1,12 @@
 """What was typed outlives a reload and a look at another page, until a video is asked for."""
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
+from gateway.desk import Account
+from tests.gateway.studio.sample_desk import KEY
 from tests.gateway.studio.sample_videos import Clip, jpeg
 from tests.gateway.studio.test_browser_create import go, pick
 
@@ -106,3 +110,96 @@ def test_another_tab_has_a_form_of_its_own(visit):
     other = page.context.new_page()
     other.goto("/")
     expect(prompt(other)).to_have_value("")
+
+
+def sign_in(page, key):
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator("#composer")).to_be_visible()
+
+
+def test_who_signs_out_leaves_no_draft(visit):
+    page = visit()
+    written(page)
+    page.reload()  # which keeps it
+    page.get_by_label("Account and theme").click()
+    page.get_by_role("button", name="Sign out").click()
+    sign_in(page, KEY)
+    expect(prompt(page)).to_have_value("")
+    expect(go(page)).to_have_text("Generate · 10 credits")
+
+
+def test_who_signs_in_next_gets_no_draft_of_another(visit, desk):
+    desk.accounts["another-key"] = Account(id="acc_another", name="Another")
+    page = visit()
+    written(page)
+    for key, words in (("another-key", ""), (KEY, "A kite\nover dunes.")):
+        desk.sessions.clear()  # the login ends by itself
+        page.reload()
+        sign_in(page, key)
+        expect(prompt(page)).to_have_value(words)
+
+
+def test_what_is_written_while_a_video_is_asked_for_is_kept(visit, desk):
+    page = visit()
+    written(page)
+
+    def meanwhile(route):
+        if route.request.method == "POST":
+            prompt(page).fill("A kite over the sea.")
+        route.fallback()
+
+    page.route(re.compile(r"//[^/]+/$"), meanwhile)
+    go(page).click()
+    expect(page.locator("#stage-title")).to_have_text("A kite over dunes.")
+    page.reload()
+    expect(prompt(page)).to_have_value("A kite over the sea.")
+    assert len(desk.jobs) == 1
+
+
+@pytest.mark.parametrize("path", ["/", "/?example=0"])
+def test_a_studio_that_was_started_again_says_that_nothing_was_sent(at_home, desk, path):
+    page = at_home(path)
+    prompt(page).fill("A kite over dunes.")
+    desk.sessions.clear()
+    page.locator("#go").click()
+    told = page.locator("#summary")
+    expect(told).to_contain_text(
+        "The studio was started again; nothing was sent. Press Generate again."
+    )
+    expect(told).to_be_focused()
+    expect(prompt(page)).to_have_value("A kite over dunes.")
+    assert desk.jobs == []
+    page.reload()
+    expect(prompt(page)).to_have_value("A kite over dunes.")
+    expect(told).to_be_hidden()  # said once
+    page.locator("#go").click()
+    expect(page.locator("#stage-title")).to_have_text("A kite over dunes.")
+    assert len(desk.jobs) == 1
+
+
+def test_a_login_that_ended_says_that_nothing_was_sent_to_its_own_account(visit, desk):
+    desk.accounts["another-key"] = Account(id="acc_another", name="Another")
+    page = visit()
+    written(page)
+    desk.sessions.clear()
+    go(page).click()
+    sign_in(page, "another-key")
+    told = page.locator("#summary")
+    expect(told).to_be_hidden()
+    desk.sessions.clear()
+    page.reload()
+    sign_in(page, KEY)
+    expect(told).to_contain_text("Your sign-in had ended; nothing was sent. Press Generate again.")
+    shown(page)
+    assert desk.jobs == []
+
+
+def test_a_price_that_leads_to_another_login_says_nothing(at_home, desk):
+    page = at_home()
+    prompt(page).fill("A kite over dunes.")
+    desk.sessions.clear()
+    with page.expect_navigation():
+        page.locator('label:has(input[name="duration"][value="8"])').click()
+    expect(page.locator("#makes")).to_have_text("1280 × 704 · 8.0 s · 24 fps")
+    expect(page.locator("#summary")).to_be_hidden()

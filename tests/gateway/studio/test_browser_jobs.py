@@ -181,15 +181,42 @@ def test_where_nothing_runs_a_call_that_fails_is_told_of_and_made_again(visit):
     expect(page.locator("#away")).to_be_hidden()
 
 
-def test_a_studio_that_was_started_again_takes_what_its_pages_send(visit, desk, clock, job):
-    page = visit()
-    expect(page.locator("[data-headline]")).to_have_text(re.compile("Generating"))
+def started_again(desk):
+    """As if the studio had been: its visitor has another login."""
     for token, session in desk.sessions.items():
         desk.sessions[token] = replace(session, csrf="another")
+
+
+def test_a_studio_that_was_started_again_takes_what_its_pages_send(at_home, desk, clock, job):
+    page = at_home()
+    expect(page.locator("[data-headline]")).to_have_text(re.compile("Generating"))
+    started_again(desk)
     clock.advance(WORK)
     expect(page.locator("#stage video")).to_be_visible()
     page.locator("#stage").get_by_role("button", name="Favourite").click()
     expect(page.locator("#stage .star")).to_have_attribute("aria-pressed", "true")
+
+
+def test_settings_that_changed_while_the_studio_was_started_again_are_priced(at_home, desk, job):
+    page = at_home()
+    expect(page.locator("#makes")).to_have_text("1280 × 704 · 5.0 s · 24 fps")
+    page.route("**/studio/*", lambda route: route.abort())
+    page.locator('label:has(input[name="duration"][value="8"])').click()
+    expect(page.locator("[data-timing]")).to_have_text("Reconnecting…")
+    started_again(desk)
+    page.unroute("**/studio/*")
+    expect(page.locator("#makes")).to_have_text("1280 × 704 · 8.0 s · 24 fps")
+
+
+def test_a_page_from_before_a_sign_in_sends_nothing_however_long_it_looks(visit, desk, clock, job):
+    page = visit()
+    expect(page.locator("[data-headline]")).to_have_text(re.compile("Generating"))
+    started_again(desk)
+    clock.advance(WORK)
+    expect(page.locator("#stage video")).to_be_visible()
+    page.locator("#stage").get_by_role("button", name="Favourite").click()
+    expect(page.locator("#announcer")).to_contain_text("This page is from before your last sign-in")
+    assert not desk.jobs[0].favourite
 
 
 def test_a_look_that_breaks_the_page_is_not_the_last_one(visit, clock, job):
