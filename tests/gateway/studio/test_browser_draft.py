@@ -10,6 +10,8 @@ from tests.gateway.studio.sample_desk import KEY
 from tests.gateway.studio.sample_videos import Clip, jpeg
 from tests.gateway.studio.test_browser_create import go, pick
 
+FORM = re.compile(r"//[^/]+/$")  # the address that a video is asked for at
+
 
 def prompt(page):
     return page.get_by_label("Prompt", exact=True)
@@ -118,6 +120,27 @@ def sign_in(page, key):
     expect(page.locator("#composer")).to_be_visible()
 
 
+def login_ends(page, desk):
+    """By itself, and the page is opened again; from a page that asks for no prices meanwhile."""
+    page.goto("/library")
+    desk.sessions.clear()
+    page.goto("/")
+
+
+def login_ends_at(page, desk, address, sent=""):
+    """With the first form that goes there and says what is `sent`; what is added to then."""
+    ends = []
+
+    def meanwhile(route):
+        if not ends and sent in (route.request.post_data or "") and route.request.method == "POST":
+            ends.append(address)
+            desk.sessions.clear()
+        route.fallback()
+
+    page.route(address, meanwhile)
+    return ends
+
+
 def test_who_signs_out_leaves_no_draft(visit):
     page = visit()
     written(page)
@@ -134,8 +157,7 @@ def test_who_signs_in_next_gets_no_draft_of_another(visit, desk):
     page = visit()
     written(page)
     for key, words in (("another-key", ""), (KEY, "A kite\nover dunes.")):
-        desk.sessions.clear()  # the login ends by itself
-        page.reload()
+        login_ends(page, desk)
         sign_in(page, key)
         expect(prompt(page)).to_have_value(words)
 
@@ -149,7 +171,7 @@ def test_what_is_written_while_a_video_is_asked_for_is_kept(visit, desk):
             prompt(page).fill("A kite over the sea.")
         route.fallback()
 
-    page.route(re.compile(r"//[^/]+/$"), meanwhile)
+    page.route(FORM, meanwhile)
     go(page).click()
     expect(page.locator("#stage-title")).to_have_text("A kite over dunes.")
     page.reload()
@@ -161,7 +183,7 @@ def test_what_is_written_while_a_video_is_asked_for_is_kept(visit, desk):
 def test_a_studio_that_was_started_again_says_that_nothing_was_sent(at_home, desk, path):
     page = at_home(path)
     prompt(page).fill("A kite over dunes.")
-    desk.sessions.clear()
+    login_ends_at(page, desk, FORM)
     page.locator("#go").click()
     told = page.locator("#summary")
     expect(told).to_contain_text(
@@ -182,13 +204,12 @@ def test_a_login_that_ended_says_that_nothing_was_sent_to_its_own_account(visit,
     desk.accounts["another-key"] = Account(id="acc_another", name="Another")
     page = visit()
     written(page)
-    desk.sessions.clear()
+    login_ends_at(page, desk, FORM)
     go(page).click()
     sign_in(page, "another-key")
     told = page.locator("#summary")
     expect(told).to_be_hidden()
-    desk.sessions.clear()
-    page.reload()
+    login_ends(page, desk)
     sign_in(page, KEY)
     expect(told).to_contain_text("Your sign-in had ended; nothing was sent. Press Generate again.")
     shown(page)
@@ -198,8 +219,9 @@ def test_a_login_that_ended_says_that_nothing_was_sent_to_its_own_account(visit,
 def test_a_price_that_leads_to_another_login_says_nothing(at_home, desk):
     page = at_home()
     prompt(page).fill("A kite over dunes.")
-    desk.sessions.clear()
+    ends = login_ends_at(page, desk, "**/studio/quote", 'name="duration"\r\n\r\n8\r\n')
     with page.expect_navigation():
         page.locator('label:has(input[name="duration"][value="8"])').click()
     expect(page.locator("#makes")).to_have_text("1280 × 704 · 8.0 s · 24 fps")
     expect(page.locator("#summary")).to_be_hidden()
+    assert ends
