@@ -77,7 +77,7 @@ def commit() -> str:
         return done.stdout.strip()
 
     changed = told("status", "--porcelain", "--untracked-files=no", "--", "ltx2", "pipelines",
-                   "loras", "benchmarks")  # fmt: skip
+                   "loras", "benchmarks", ":(exclude)benchmarks/results")  # fmt: skip
     return f"{told('rev-parse', '--short', 'HEAD') or 'unknown'}{'+' if changed else ''}"
 
 
