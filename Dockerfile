@@ -10,8 +10,8 @@
 # The base is Python and no CUDA image: torch's wheels bring every CUDA library and the container
 # runtime brings the driver, so a CUDA base would be a second copy of both. Another base may be given
 # by its digest (--build-arg PYTHON_IMAGE=...): a Debian or Ubuntu with this Python and pip, glibc
-# 2.28 or newer. Nothing is installed with apt: ffmpeg comes in a wheel, and there is no C compiler,
-# because nothing is compiled when a clip is made (start.sh keeps torch from compiling).
+# 2.28 or newer. ffmpeg comes in a wheel. The C compiler is for Triton, which builds the callers of
+# our kernels with it and with the base's Python headers, once for each cache (LTX2_CACHE).
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 # Which model the baked targets hold, and 1 to add its camera and detail LoRAs where it has some.
 ARG CHECKPOINT=ltx-2.3
@@ -31,6 +31,11 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
 RUN useradd --uid 1000 --create-home --home-dir /var/lib/ltx2 ltx2 \
     && mkdir -p /models /out \
     && chmod 1777 /models /out
+# Not pinned: Debian's mirrors keep only the newest of a release's security updates.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
 COPY requirements-cuda.lock ./
 RUN pip install --no-cache-dir --no-deps -r requirements-cuda.lock

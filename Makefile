@@ -5,7 +5,7 @@
 #   make test    every test that needs no GPU                     make gpu     the tests that do
 #   make golden  rewrite the golden plans                         make sizes   what is getting long
 #   make lock    resolve pyproject.toml into the locks            make setup   only install
-#   make bench   SCENARIO=lora_switch, soak or gateway_load        make image   the image's steps, proved
+#   make bench   a benchmark, SCENARIO=fast, ARGS="--runs 5"      make image   the image's steps, proved
 #   make tiny-eval   what the tiny checkpoint can do, measured on CLIPS=200 prompts, SHOTS=50 a camera
 
 PYTHON ?= $(firstword $(foreach name,python$(shell cat .python-version) python3.12 python3.13 \
@@ -28,9 +28,11 @@ LTX2 := $(VENV)/bin/ltx2
 READY := $(VENV)/ready
 endif
 
+# The driver's device or program; empty on a machine without an NVIDIA GPU.
+GPU := $(wildcard /dev/nvidia0)$(shell command -v nvidia-smi 2>/dev/null)
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' requirements.lock)
 VIDEO ?= out.mp4
-SCENARIO ?= lora_switch
+SCENARIO ?= fast
 CLIPS ?= 200
 SHOTS ?= 50
 PROMPT ?= a large red square moving left on a gray checked ground
@@ -77,9 +79,11 @@ check: $(READY)
 	$(PY) -m ruff format --check .
 	$(PY) -m pyright --pythonpath $(PY)
 
-# One thread: on a machine that does other work, more would be slower and vary more.
+# SCENARIO=--help lists them; ARGS are its own, as ARGS="--weights random --runs 5".
+# Without a GPU one thread: on a machine that does other work, more would be slower and vary more.
+# With one, all cores: the baselines convert their frames on them, and one thread would flatter ours.
 bench: $(READY)
-	OMP_NUM_THREADS=1 $(PY) -m benchmarks.$(SCENARIO)
+	$(if $(GPU),,OMP_NUM_THREADS=1 )$(PY) -m benchmarks.run $(SCENARIO) $(ARGS)
 
 # Every step of the Dockerfile in a clean root folder, without Docker. Needs Linux and root.
 image: $(READY)

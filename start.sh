@@ -55,8 +55,8 @@ if [ -z "${PYTORCH_ALLOC_CONF:-}${PYTORCH_CUDA_ALLOC_CONF:-}" ]; then
     export PYTORCH_ALLOC_CONF=expandable_segments:True
 fi
 # From 2.13 on, torch compiles a Triton kernel for the outer product in every rotary embedding, also
-# in a program that compiles nothing itself: it needs a C compiler, which the image lacks, and takes
-# time in each cold start. 1 keeps the kernel of cuBLAS.
+# in a program that compiles nothing itself, which takes time in each cold start. 1 keeps the kernel
+# of cuBLAS.
 export TORCH_DISABLE_NATIVE_JIT="${TORCH_DISABLE_NATIVE_JIT:-1}"
 export HF_HOME="${HF_HOME:-/models/huggingface}"
 if [ -z "${LTX2_CACHE:-}" ]; then

@@ -1,26 +1,19 @@
 """Many clients of one gateway on PostgreSQL: is a job lost or doubled, and how long does it take?
 
-    python -m benchmarks.gateway_load [--clients 200] [--seconds 60] [--think 20] [--database URL]
+    python -m benchmarks.run gateway_load [--clients 200] [--seconds 60] [--think 20]
 
 Clients create generations, some of them twice under one key, look at them, cancel some and list.
 The platform fails some jobs, loses some webhooks and sends the others twice; the receiver of the
 accounts' webhooks refuses some at first. When all has ended, what clients were told, what the
 platform ran, what receivers got and what the ledger says must agree. Gateway and platform are
-processes of their own. Exits with 1 where anything disagrees, or where creating takes longer than
-`--most-ms` for one call in twenty. The last line is JSON.
+processes of their own. A problem is also where creating takes longer than `--most-ms` for one call
+in twenty.
 """
 
-import argparse
 import asyncio
-import contextlib
-import json
 import multiprocessing
-import os
-import platform as machine
 import random
 import statistics
-import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -35,7 +28,6 @@ import httpx
 from sqlalchemy import func, select
 
 from benchmarks import gateway_platform
-from benchmarks.postgres import serving_postgres
 from gateway import ledger
 from gateway.apart import live
 from gateway.app import create_app
@@ -46,7 +38,6 @@ from gateway.parts import Parts
 from gateway.server import run, server_of
 from gateway.stores.folder import FolderStore
 from gateway.tables import LIVE, AccountRow, EventRow, GenerationRow, LedgerRow
-from ltx2.cli import terminated_as_interrupted
 from ltx2.extent import Limits
 from ltx2.gateway_settings import GatewaySettings
 from ltx2.serve.server import listen
@@ -81,47 +72,6 @@ class Seen:
     problems: list[str] = field(default_factory=list)
 
 
-def main() -> int:
-    """Load and judge."""
-    load, url = _arguments()
-    with (
-        terminated_as_interrupted(),  # or processes would be left behind
-        _database(url) as database_url,
-        tempfile.TemporaryDirectory() as folder,
-    ):
-        found = carry_out(load, database_url, Path(folder))
-    for name, value in found.items():
-        if name != "problems":
-            print(f"{name:<16} {value}")
-    problems: Sequence[str] = found["problems"]
-    print(*(f"problem: {each}" for each in problems), sep="\n")
-    print(json.dumps({**found, "problems": len(problems)}, separators=(",", ":")))
-    return 1 if problems else 0
-
-
-def _arguments() -> tuple[Load, str | None]:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gateway_load")
-    parser.add_argument("--clients", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--think", type=float, default=20, help="seconds between a client's calls")
-    parser.add_argument("--most-ms", type=float, default=100, help="for creating, one call in 20")
-    parser.add_argument("--database", help="an empty one; default a PostgreSQL of its own")
-    given = parser.parse_args()
-    load = Load(
-        clients=given.clients, seconds=given.seconds, think=given.think, most_ms=given.most_ms
-    )
-    return load, given.database
-
-
-@contextmanager
-def _database(url: str | None) -> Iterator[str]:
-    if url is not None:
-        yield url
-        return
-    with serving_postgres(options=()) as server:
-        yield server.url(server.create())
-
-
 def carry_out(load: Load, database_url: str, folder: Path) -> dict[str, Any]:
     """What came of it; `problems` is empty where everything agrees."""
     with (
@@ -146,12 +96,7 @@ def carry_out(load: Load, database_url: str, folder: Path) -> dict[str, Any]:
     if load.most_ms is not None and p95 > load.most_ms:
         problems.append(f"one creation in 20 took {p95:.0f} ms or more; {load.most_ms:g} may be")
     return {
-        "benchmark": "gateway_load",
-        "machine": f"{machine.processor() or machine.machine()}, {os.cpu_count()} cores",
         "database": database_url.partition(":")[0],
-        "clients": load.clients,
-        "seconds": load.seconds,
-        "think": load.think,
         "created": len(seen.created),
         "states": states,
         "create_p50_ms": round(_share(seen.create_ms, 50), 1),
@@ -359,8 +304,3 @@ def _share(values: Sequence[float], per_cent: int) -> float:
     if len(values) < 2:
         return values[0] if values else 0.0
     return statistics.quantiles(values, n=100, method="inclusive")[per_cent - 1]
-
-
-if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        sys.exit(main())

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 
 NOBODY = "nobody"
 QUICK = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")
@@ -33,7 +34,8 @@ class Postgres:
         self._count += 1
         name = f"test_{self._count}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+            made = SQL("CREATE DATABASE {} TEMPLATE {}")
+            connection.execute(made.format(Identifier(name), Identifier(template)))
         return name
 
     def empty(self, name: str, but: Sequence[str] = ()) -> None:
@@ -46,13 +48,15 @@ class Postgres:
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
             found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname='public'")
-            tables = ", ".join(f'"{table}"' for (table,) in found if table not in but)
-            connection.execute(f"TRUNCATE {tables} RESTART IDENTITY")
+            tables = [Identifier(table) for (table,) in found if table not in but]
+            emptied = SQL("TRUNCATE {} RESTART IDENTITY").format(SQL(", ").join(tables))
+            connection.execute(emptied)
 
     def drop(self, name: str) -> None:
         """Away with it, whoever is connected."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+            gone = SQL("DROP DATABASE {} WITH (FORCE)")
+            connection.execute(gone.format(Identifier(name)))
 
 
 @contextmanager

@@ -20,10 +20,12 @@ from ltx2.terminal import say, show
 from ltx2.version import VERSION
 
 if TYPE_CHECKING:
+    from ltx2.delivery.file import ToFile
     from ltx2.fit import Decision
+    from ltx2.prepare import Prepared
     from ltx2.request import Request
     from ltx2.results import Receipt
-    from ltx2.settings import Settings
+    from ltx2.settings import Launch, Settings
     from ltx2.weights import Resolved
     from pipelines.plan import Plan, RestorePlan
 
@@ -50,11 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = False
     try:
         with terminated_as_interrupted():
+            from ltx2.batch.command import run_batch
             from ltx2.settings import Settings
             from ltx2.video_command import run_restore
 
             arguments, rest = build_parser().parse_known_args(argv)
-            reporting = (run_generate, run_plan, run_restore)  # they tell all problems at once
+            # These tell all problems at once.
+            reporting = (run_generate, run_plan, run_restore, run_batch)
             arguments.unknown = unknown_problems(rest, getattr(arguments, "options", None))
             if arguments.unknown and arguments.run not in reporting:
                 raise BadRequest(arguments.unknown)
@@ -85,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> Parser:
     """The command line. Options of a request come from its schema."""
     from ltx2 import gateway_entry, inventory, video_command
+    from ltx2.batch import command as batch_command
     from ltx2.deploy import command as deploy_command
     from ltx2.examples import epilog
     from ltx2.flags import add_request_flags, add_run_flags
@@ -100,6 +105,11 @@ def build_parser() -> Parser:
     generate = commands.add_parser("generate", help="write an MP4")
     add_request_flags(generate)
     add_run_flags(generate)
+    generate.add_argument(
+        "--parallel",
+        action="store_true",
+        help="share the clip between the processes that torchrun or accelerate started, one a GPU",
+    )
     generate.set_defaults(run=run_generate)
 
     plan = commands.add_parser("plan", help="show what would be run, as JSON, without weights")
@@ -123,6 +133,7 @@ def build_parser() -> Parser:
     download = commands.add_parser("download", help="fetch or bake weights, resumable and verified")
     inventory.add_download_flags(download)
     download.set_defaults(run=inventory.run_download)
+    batch_command.add_command(commands)
     serve_command.add_command(commands)
     deploy_command.add_command(commands)
     gateway_entry.add_command(commands)
@@ -145,12 +156,15 @@ def run_generate(arguments: argparse.Namespace, settings: "Settings") -> int:
     from ltx2.lora_files import LoraFiles
     from ltx2.prepare import prepare, with_loras
     from ltx2.session import execute
+    from ltx2.settings import Launch
     from ltx2.weights import resolve, row_of
 
+    launch = Launch.from_env()
     known = [
         *arguments.unknown,
         *output_problems(arguments.output),
         *device_problems(arguments.device),
+        *launch.problems(parallel=arguments.parallel),
     ]
     request = read_request(arguments, known)
     settings = chosen_settings(arguments, settings)
@@ -172,10 +186,19 @@ def run_generate(arguments: argparse.Namespace, settings: "Settings") -> int:
             files=LoraFiles.at(resolved, settings),
             sources=sources,
         )
-        introduce(resolved, wanted)
-        explain(prepared.plan)
-        run = partial(execute, prepared, deliver=ToFile(arguments.output))
-        receipt = render(run, resolved, settings, arguments.device)
+        if launch.rank == 0:
+            introduce(resolved, wanted)
+            explain(prepared.plan)
+        deliver = ToFile(arguments.output)
+        if arguments.parallel:
+            receipt = render_together(
+                prepared, deliver, resolved, settings, arguments.device, launch
+            )
+            if receipt is None:  # the first process has it
+                return DONE
+        else:
+            run = partial(execute, prepared, deliver=deliver)
+            receipt = render(run, resolved, settings, arguments.device)
     return conclude(receipt, arguments, said=prepared.plan.warnings)
 
 
@@ -188,9 +211,39 @@ def render(
     from ltx2.progress_bar import ProgressBar
 
     engine = Engine.open(resolved, settings, device=device)
+    engine.own_process()
     with interruptible() as stopped, ProgressBar(sys.stderr) as bar:
         engine.on_decision = _teller(bar.say, is_set=settings.residency is not None)
         return run(engine=engine, progress=Progress(bar, cancelled=stopped))
+
+
+def render_together(
+    prepared: "Prepared",
+    deliver: "ToFile",
+    resolved: "Resolved",
+    settings: "Settings",
+    device: str | None,
+    launch: "Launch",
+) -> "Receipt | None":
+    """The same for one process of several, of which the first shows how far they are and answers;
+    None for the others.
+    """
+    from ltx2.engine import Engine
+    from ltx2.parallel import team
+    from ltx2.processes import own_device
+    from ltx2.progress import Progress
+    from ltx2.progress_bar import ProgressBar
+
+    own = own_device(device or settings.device, launch)
+    engine = Engine.open(resolved, settings, device=own)
+    engine.own_process()
+    with team(launch, own) as together, interruptible() as stopped:
+        run = partial(together.execute, prepared, engine=engine, deliver=deliver)
+        if not together.leads:
+            return run(progress=Progress(cancelled=stopped))
+        with ProgressBar(sys.stderr) as bar:
+            engine.on_decision = _teller(bar.say, is_set=settings.residency is not None)
+            return run(progress=Progress(bar, cancelled=stopped))
 
 
 def _teller(tell: Callable[[str], object], *, is_set: bool) -> "Callable[[Decision], None]":

@@ -12,6 +12,7 @@ from loras.adapters import LoraMismatch
 from ltx2.errors import ConfigError, GenerationFailed
 from ltx2.faults import faults
 from ltx2.fit import RESIDENCIES, Decision, Fit, find_residency, fit_for, make_room, room_for
+from ltx2.levers import levers_for
 from ltx2.lora_files import LoraFiles, adapter_file, refusal_of
 from ltx2.lora_sources import LoraSources
 from ltx2.prepare import prepare
@@ -28,11 +29,13 @@ from pipelines.checkpoints.files import find
 from pipelines.checkpoints.headers import CheckpointError
 from pipelines.checkpoints.load import refuse_twice
 from pipelines.components import Components
+from pipelines.memory import heap
 from pipelines.models import Checkpoint
 from pipelines.plan import Mode, Plan, RestorePlan
 from pipelines.prompts import DEFAULT_NEGATIVE
 from pipelines.recipes import RECIPES
 from pipelines.residency import home
+from pipelines.speed.choice import said, said_of
 from pipelines.values import Clip, Inputs, NonFinite
 
 if TYPE_CHECKING:
@@ -147,7 +150,9 @@ class Engine:
                 "transformer": settings.transformer_quantisation,
                 "text_encoder": settings.text_encoder_quantisation,
             },
+            levers=levers_for(settings, target),
         )
+        logger.info("passes are computed by %s", said_of(components.levers, target))
         told = settings.residency
         fit = fit_for(components, resolved.row, RESIDENCIES if told is None else (told,))
         room = room_for(components, settings.device_memory)
@@ -170,6 +175,23 @@ class Engine:
     def pipe(self) -> "LTX2ConditionPipeline":
         """The distilled transformer and all else as a diffusers pipeline, for researchers."""
         return self.components.pipe("distilled")
+
+    @property
+    def levers(self) -> dict[str, str | int]:
+        """How passes are computed on this device, as settled: for cards and reports."""
+        return said(self.components.levers, self.components.device)
+
+    def own_process(self) -> bool:
+        """Let what passes free stay with this process, which must be there for this engine alone:
+        it changes how everything in the process is given memory, to its end. Whether it does.
+
+        For programs like `ltx2` itself and its workers; in others only `LTX2_FREED_MEMORY=kept`
+        does it. Nothing changes on a GPU or where the setting is `returned`.
+        """
+        wanted = heap.settled(self.components.levers.freed_memory, self.components.device)
+        kept = wanted == "kept" and heap.keep_freed_memory()
+        logger.info("memory that passes free is %s", "kept" if kept else "returned")
+        return kept
 
     @property
     def encoder_options(self) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from pipelines.memory.rehearsal import Rehearsal, Rehearsed
 from pipelines.models import Checkpoint
 from pipelines.plan import Adapter, DenoisePlan, Mode, Plan, RestorePlan
 from pipelines.residency import Residency, home
+from pipelines.speed.levers import USUAL, Levers
 from pipelines.stages.decode import halved, smaller_tiles
 
 # What libraries take beside the tensors, and what is lost between tensors, as a share of these.
@@ -89,8 +90,10 @@ class Fit:
         *,
         find_adapter: Callable[[Adapter], Path] = lambda adapter: Path(adapter.source),
         residencies: Sequence[Residency] = RESIDENCIES,
+        levers: Levers = USUAL,
     ) -> None:
         self._weights = weights
+        self._levers = levers
         self._outlines = outlines
         self._row = row
         self._find_adapter = find_adapter
@@ -110,7 +113,9 @@ class Fit:
         return self._known[key]
 
     def _rehearse(self, plan: AnyPlan) -> Rehearsed:
-        rehearsal = Rehearsal(self._weights, self._outlines, find_adapter=self._find_adapter)
+        rehearsal = Rehearsal(
+            self._weights, self._outlines, find_adapter=self._find_adapter, levers=self._levers
+        )
         return rehearsal.rehearse(plan)
 
     def forecasts(self, plan: AnyPlan, room: Room) -> list[Forecast]:
@@ -353,6 +358,7 @@ def fit_for(
         row,
         find_adapter=components.find_adapter,
         residencies=residencies,
+        levers=components.levers,
     )
 
 

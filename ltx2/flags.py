@@ -66,8 +66,6 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
     """The options of every command that makes a clip: where it goes and how it is made."""
-    from ltx2.settings import Quantisation
-
     parser.add_argument(
         "-o",
         "--output",
@@ -75,6 +73,13 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         help="the MP4 to write, over one that is there; default ltx2-PLAN.mp4 under a new name in "
         "this folder",
     )
+    add_weight_flags(parser)
+
+
+def add_weight_flags(parser: argparse.ArgumentParser) -> None:
+    """Where the model runs and how its weights are kept."""
+    from ltx2.settings import Quantisation
+
     parser.add_argument("--device", help="cuda, cuda:1 or cpu; default the GPU where there is one")
     parser.add_argument(
         "--quantise",

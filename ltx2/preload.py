@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 # The largest first: what is read beside it then costs no time of its own.
 LARGE = ("transformer", "text_encoder")
 WARM_STEPS = 2  # of a guided pass
+SMALLEST = {"width": 128, "height": 128, "num_frames": 9}
 
 
 def preload(engine: "Engine", modes: Sequence[Mode] = ("fast",)) -> dict[str, float]:
@@ -60,37 +61,32 @@ def preload(engine: "Engine", modes: Sequence[Mode] = ("fast",)) -> dict[str, fl
 
 
 def warm(engine: "Engine", mode: Mode = "fast") -> float:
-    """Make the smallest clip of a mode without keeping or writing it; seconds.
+    """Make a clip of a mode without keeping or writing it; seconds.
 
-    Parts stay where they are: how so small a clip would run best says nothing of the next one.
+    The smallest one, with parts where they are: how it would run best says nothing of the next one.
+    Where blocks are compiled for each shape, one of the usual size, placed as such a clip is.
     """
     began = time.monotonic()
-    row = engine.checkpoint
-    upscaled = engine.components.weights.has("spatial_upscaler")
-    request = Request.parse(
-        {
-            "prompt": "warm up",
-            "seed": 0,
-            "mode": mode,
-            "width": 128,
-            "height": 128,
-            "num_frames": 9,
-            "spatial_upscaler": upscaled,
-            **({"num_inference_steps": WARM_STEPS} if mode == "pro" else {}),
-        }
-    )
-    plan = decide(request, checkpoint=row)
+    usual = engine.components.levers.blocks == "compiled"
+    plan = _warming(engine, mode, {} if usual else SMALLEST)
     decision = Decision(
         plan=plan,
         residency=engine.components.residency,
         reason="it warms up where parts are",
         forecast=None,
     )
-    clip = engine.run(plan, Inputs(), Progress(), decision)
+    clip = engine.run(plan, Inputs(), Progress(), None if usual else decision)
     with closing(clip.frames):
         for _ in clip.frames:
             pass
     return time.monotonic() - began
+
+
+def _warming(engine: "Engine", mode: Mode, size: Mapping[str, int]) -> Plan:
+    steps = {"num_inference_steps": WARM_STEPS} if mode == "pro" else {}
+    upscaled = engine.components.weights.has("spatial_upscaler")
+    wanted = {"prompt": "warm up", "seed": 0, "mode": mode, "spatial_upscaler": upscaled}
+    return decide(Request.parse({**wanted, **size, **steps}), checkpoint=engine.checkpoint)
 
 
 def _usual(engine: "Engine", mode: Mode) -> Plan:

@@ -7,7 +7,7 @@ for is then still the clip that is made, by slower means.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ltx2.errors import OutOfMemory
 from ltx2.progress import Progress
@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 Made = TypeVar("Made")
+
+
+class Attempts(Protocol[Made]):
+    """How a clip is tried to be made: what `make` makes of a plan, and warnings of what it took."""
+
+    def __call__(
+        self,
+        engine: "Engine",
+        plan: Plan,
+        progress: Progress,
+        make: "Callable[[Plan, Decision | None], Made]",
+        /,
+    ) -> tuple[Made, tuple[str, ...]]:
+        """Raises OutOfMemory where no try was of use."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +93,16 @@ def tried_twice(
     logger.warning("%s: %s", second, second.told)
     engine.let_go()
     raise _refusal(engine, decision.plan, f"{first}, and again {second}", second)
+
+
+def tried_once(
+    _engine: "Engine",
+    plan: Plan,
+    _progress: Progress,
+    make: "Callable[[Plan, Decision | None], Made]",
+) -> tuple[Made, tuple[str, ...]]:
+    """The same without another try: of several processes, one cannot begin anew alone."""
+    return make(plan, None), ()
 
 
 def _refusal(engine: "Engine", plan: Plan, what: str, shortage: Shortage) -> OutOfMemory:

@@ -13,7 +13,7 @@ from ltx2.prepare import Prepared, planned_again, prepare
 from ltx2.progress import Progress, counted, expected_work
 from ltx2.request import Request
 from ltx2.results import Receipt, mp4_metadata
-from ltx2.second_try import once_more_with_room, tried_twice
+from ltx2.second_try import Attempts, once_more_with_room, tried_twice
 from ltx2.words import MIN_SECONDS, asks_no_length, needs_words, predicted_frames, settle
 from ltx2.words import refusals as words_refused
 from pipelines.plan import Plan
@@ -126,6 +126,18 @@ def execute(
     warnings tell.
     """
     prepared = complete(prepared, engine=engine, progress=progress)
+    return made(prepared, engine=engine, deliver=deliver, progress=progress)
+
+
+def made(
+    prepared: Prepared,
+    *,
+    engine: "Engine",
+    deliver: Delivery,
+    progress: Progress,
+    attempts: Attempts[tuple[Plan, Clip, Encoded]] = tried_twice,
+) -> Receipt:
+    """A completed request's clip, delivered; `attempts` is what is tried where memory runs out."""
     progress.expect(expected_work(prepared.plan))
     weights = engine.components.rounded(prepared.plan.base.variant)
 
@@ -142,7 +154,7 @@ def execute(
             )
         return plan, clip, encoded
 
-    (decided, clip, encoded), retold = tried_twice(engine, prepared.plan, progress, make)
+    (decided, clip, encoded), retold = attempts(engine, prepared.plan, progress, make)
     return Receipt(
         plan=decided,
         encoded=encoded,

@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     from ltx2.extent import Limits
     from ltx2.lora_sources import LoraSources
     from ltx2.media.fetch import MediaLimits
+    from pipelines.speed.levers import Levers
 
 Dtype = Literal["float32", "bfloat16"]
 Residency = Literal["resident", "staged", "freed", "offload", "stream"]
 Quantisation = Literal["none", "fp8", "int8"]
+Attention = Literal["auto", "default", "cudnn", "flash", "efficient", "math"]
+Blocks = Literal["auto", "stock", "plain", "triton", "compiled"]
+Layout = Literal["auto", "contiguous", "channels_last"]
+Freed = Literal["auto", "kept", "returned"]
 Preset = Literal[
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
 ]
@@ -112,6 +117,52 @@ class Settings:
         choice(Quantisation),
         "The same for the text encoder's layers.",
         default="none",
+    )
+    attention: Attention = row(
+        "LTX2_ATTENTION",
+        choice(Attention),
+        "Attention kernel that is tried first: `cudnn`, `flash`, `efficient` or `math`; `default` "
+        "leaves the order to torch, `auto` is `cudnn` on Hopper and datacenter Blackwell from "
+        "cuDNN 9.15.1 on, which is torch's own order there too, and else `default`.",
+        default="auto",
+    )
+    blocks: Blocks = row(
+        "LTX2_BLOCKS",
+        choice(Blocks),
+        "Who computes a transformer block: `triton`, fused kernels; `plain`, torch's own; "
+        "`compiled`, by torch.compile, a graph a shape; `stock`, diffusers' blocks, with a "
+        "timestep for each token. `auto` is `triton` on a GPU that can, else `plain`.",
+        default="auto",
+    )
+    batched_tokens: int = row(
+        "LTX2_BATCHED_TOKENS",
+        whole(0, 10_000_000),
+        "Video tokens of all rows up to which prompt and negative prompt go as one batch; 0 sends "
+        "each alone.",
+        default=16_384,
+    )
+    vae_layout: Layout = row(
+        "LTX2_VAE_LAYOUT",
+        choice(Layout),
+        "How the video decoder's tensors lie: `channels_last` or `contiguous`; `auto` is the "
+        "first.",
+        default="auto",
+    )
+    freed_memory: Freed = row(
+        "LTX2_FREED_MEMORY",
+        choice(Freed),
+        "What becomes of memory that a pass on a CPU has freed: `kept` for the next one, up to 1 "
+        "GiB, or `returned` to the system. `auto` is `kept` on a CPU in the processes of `ltx2` "
+        "and its workers; a program of yours that uses the engine is left alone.",
+        default="auto",
+    )
+    fp8_products: bool = row(
+        "LTX2_FP8_PRODUCTS",
+        flag,
+        "1 multiplies layers that `LTX2_TRANSFORMER_QUANTISATION=fp8` has rounded in fp8, too, "
+        "which rounds what goes in: another clip, on GPUs from Ada and Hopper on, and not known to "
+        "be faster.",
+        default=False,
     )
     preset: Preset = row(
         "LTX2_X264_PRESET", choice(Preset), "Speed of the H.264 encoder.", default="veryfast"
@@ -233,6 +284,29 @@ class Settings:
             max_video_seconds=self.max_video_seconds,
         )
 
+    def levers(self) -> "Levers":
+        """How passes are computed."""
+        from pipelines.speed.levers import Levers
+
+        return Levers(
+            attention=self.attention,
+            blocks=self.blocks,
+            batched_tokens=self.batched_tokens,
+            vae_layout=self.vae_layout,
+            freed_memory=self.freed_memory,
+            fp8_products=self.fp8_products,
+        )
+
+    def keep_kernels(self) -> None:
+        """What torch and Triton compile stays in `LTX2_CACHE` between processes, so that a worker's
+        cold start finds it there. Their own variables win, where they are set.
+        """
+        for variable, name in (
+            ("TORCHINDUCTOR_CACHE_DIR", "graphs"),
+            ("TRITON_CACHE_DIR", "triton"),
+        ):
+            os.environ.setdefault(variable, str(self.cache / "kernels" / name))
+
     def media_limits(self) -> "MediaLimits":
         """What is taken of a picture on this worker."""
         from ltx2.media.fetch import MediaLimits
@@ -281,3 +355,45 @@ def known_variables() -> list[str]:
         for each in (Settings, WorkerSettings, GatewaySettings)
         for variable, _, _ in setting_rows.rows(each)
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """Which process this is of those that `accelerate launch` or `torchrun` started together."""
+
+    rank: int = 0  # from 0, over all machines
+    local_rank: int = 0  # from 0, on this machine
+    processes: int = 1
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """What the launcher says; one process where there was none.
+
+        Raises ConfigError for what makes no sense.
+        """
+        environ = process_environment() if environ is None else environ
+        names = {"rank": "RANK", "local_rank": "LOCAL_RANK", "processes": "WORLD_SIZE"}
+        texts = {field: environ.get(name, "").strip() for field, name in names.items()}
+        given = {field: text for field, text in texts.items() if text}
+        wrong = [names[field] for field, text in given.items() if not text.isdecimal()]
+        if not wrong:
+            launch = cls(**{field: int(text) for field, text in given.items()})
+            if launch.rank < launch.processes:
+                return launch
+            wrong = ["RANK", "WORLD_SIZE"]
+        told = ", ".join(f"{name}={environ.get(name)!r}" for name in wrong)
+        raise ConfigError(f"the launcher's {told} cannot be; start with torchrun, or unset them")
+
+    def problems(self, *, parallel: bool) -> list[str]:
+        """What is wrong with how this process was started, for a command that makes one clip."""
+        if parallel and self.processes == 1:
+            return [
+                "--parallel shares a clip between processes, and this is the only one; start it "
+                "with: torchrun --nproc-per-node N -m ltx2 generate ... --parallel"
+            ]
+        if self.processes > 1 and not parallel:
+            return [
+                f"{self.processes} processes were started, and each would make the same clip; add "
+                "--parallel to share it, or use ltx2 batch for many clips"
+            ]
+        return []

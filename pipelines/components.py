@@ -6,7 +6,7 @@ Parts come when a stage first uses them and stay as the residency says.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +25,8 @@ from pipelines.checkpoints.quantise import Quantisation
 from pipelines.plan import Adapter, Variant
 from pipelines.prompt_cache import PromptCache
 from pipelines.residency import Residency, free_memory, home, on_device
+from pipelines.speed.levers import USUAL, Levers
+from pipelines.speed.vae_layout import turn_weights
 from pipelines.values import Text
 
 GIB = 2**30
@@ -40,7 +42,8 @@ class Components:
     for the prompt and drops them after it; "offload" moves every part there only while a stage uses
     it; so does "stream", the transformer and the text encoder block by block. Parts that differ by
     variant are held for one variant at a time unless `keep_variants`. `find_adapter` gives the file
-    of a plan's adapter. `quantise` says by component what is rounded as it loads.
+    of a plan's adapter. `quantise` says by component what is rounded as it loads. `levers` say how
+    passes are computed.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Components:
         keep_variants: bool = False,
         find_adapter: Callable[[Adapter], Path] = lambda adapter: Path(adapter.source),
         quantise: Mapping[str, Quantisation] = MappingProxyType({}),
+        levers: Levers = USUAL,
     ) -> None:
         self.weights = weights
         self.device = torch.device(device)
@@ -62,6 +66,9 @@ class Components:
         self._keep_variants = keep_variants
         self.find_adapter = find_adapter
         self.quantise = dict(quantise)
+        self.levers = levers
+        # How several processes share a transformer's passes.
+        self.shared: Callable[[nn.Module], AbstractContextManager[object]] = nullcontext
         self._adapters = AdapterStore(max_bytes=adapter_bytes(self.device))
         self._parts: dict[str, Any] = {}
         self._in_use: set[str] = set()
@@ -98,7 +105,7 @@ class Components:
 
     def _begin(self, name: str) -> Callable[[], Any]:
         component, _, variant = name.partition(":")
-        return begin(
+        read = begin(
             self.weights,
             component,
             variant=_VARIANTS[variant],
@@ -106,6 +113,13 @@ class Components:
             dtype=self.dtype,
             quantise=self.quantise.get(component, "none"),
         )
+        return lambda: self._laid_out(component, read())
+
+    def _laid_out(self, component: str, part: Any) -> Any:  # noqa: ANN401
+        """The part with its weights as what computes on the device wants them."""
+        if component == "vae":
+            turn_weights(part, self.levers.vae_layout, self.device)
+        return part
 
     def _home(self, component: str) -> torch.device:
         """The device on which a part is loaded."""
@@ -113,7 +127,7 @@ class Components:
         return torch.device("cpu") if waits else self.device
 
     def _load(self, component: str, variant: Variant, device: torch.device) -> Any:  # noqa: ANN401
-        return load(
+        part = load(
             self.weights,
             component,
             variant=variant,
@@ -121,6 +135,7 @@ class Components:
             dtype=self.dtype,
             quantise=self.quantise.get(component, "none"),
         )
+        return self._laid_out(component, part)
 
     def rounding(self, variant: Variant) -> tuple[str, ...]:
         """A sentence for each part whose weights are not those of the released model."""
@@ -231,9 +246,12 @@ class Components:
 
     @contextmanager
     def using_transformer(
-        self, variant: Variant, adapters: tuple[Adapter, ...]
+        self,
+        variant: Variant,
+        adapters: tuple[Adapter, ...],
+        prepared: Callable[[nn.Module], AbstractContextManager[object]] = nullcontext,
     ) -> Iterator[nn.Module]:
-        """A transformer with exactly these adapters active.
+        """A transformer with exactly these adapters active, and what `prepared` does to it.
 
         Its state is put back afterwards, also on an error.
         """
@@ -242,8 +260,14 @@ class Components:
         applied = self._adapters.applied(
             {"transformer": transformer}, self._files(adapters), elsewhere=("connectors",)
         )
-        # Adapters first: they come to the device with the layers they lie on.
-        with applied, self._on_device(name, transformer):
+        # Adapters first: they come to the device with the layers they lie on. Then what is
+        # prepared: hooks that bring blocks to the device go around it.
+        with (
+            applied,
+            prepared(transformer),
+            self._on_device(name, transformer),
+            self.shared(transformer),
+        ):
             yield transformer
 
     @contextmanager

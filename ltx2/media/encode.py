@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -75,11 +76,12 @@ def write_mp4(
 ) -> Encoded:
     """Write `clip` to `path` as H.264 and AAC. The file appears there whole or not at all.
 
-    One chunk of frames is in memory at a time. The sound is cut or padded with silence to exactly
-    num_frames / fps seconds; `sound` instead takes over every track of another file as it is, at
-    its length. `metadata` goes into the file's comment as one JSON object and its
-    "prompt" into the title; None writes neither. Equal clips give equal bytes. `clip.frames` is
-    used up, and closed on every way out; what it raises passes through unchanged.
+    Two chunks of frames are in memory at a time: one is encoded while the next is decoded. The
+    sound is cut or padded with silence to exactly num_frames / fps seconds; `sound` instead takes
+    over every track of another file as it is, at its length. `metadata` goes into the file's
+    comment as one JSON object and its "prompt" into the title; None writes neither. Equal clips
+    give equal bytes. `clip.frames` is used up, and closed on every way out; what it raises passes
+    through unchanged.
     Raises BadRequest for odd edges, GenerationFailed for frames or sound that are not what the
     clip says, DeliveryFailed where the file cannot be written, ConfigError without ffmpeg.
     """
@@ -190,7 +192,7 @@ def _encode(
             process_group=0,
         )
         try:
-            alive = _feed(clip, process.stdin)
+            alive = _feed(clip, process)
             status = process.wait()
         except BaseException:
             process.kill()
@@ -206,34 +208,60 @@ def _encode(
     return target
 
 
-def _feed(clip: Clip, pipe: IO[bytes] | None) -> bool:
-    """Send every frame down the pipe and close it; False where ffmpeg stopped reading."""
-    import numpy as np
+def _feed(clip: Clip, process: "subprocess.Popen[bytes]") -> bool:
+    """Send every frame down the pipe and close it; False where ffmpeg stopped reading.
 
+    A thread writes one chunk while the next is decoded: the pipe holds a fraction of a frame, and
+    whoever writes waits for the encoder. Two chunks are in memory at most.
+    """
+    pipe = process.stdin
     assert pipe is not None  # Popen was asked for one
-    shape = (clip.height, clip.width, 3)
     sent = 0
-    for chunk in clip.frames:
-        if chunk.dtype != np.uint8 or chunk.ndim != 4 or chunk.shape[1:] != shape:
-            raise GenerationFailed(
-                f"frames must be uint8 (n, {clip.height}, {clip.width}, 3); "
-                f"these are {chunk.dtype} {chunk.shape}"
-            )
-        sent += len(chunk)
-        if sent > clip.num_frames:
-            break
+    with ThreadPoolExecutor(1, thread_name_prefix="frames") as writer:
+        writing: Future[bool] | None = None
         try:
-            pipe.write(np.ascontiguousarray(chunk).data)
-        except BrokenPipeError:
-            return False
-    if sent != clip.num_frames:
-        more = "more than " if sent > clip.num_frames else ""
-        raise GenerationFailed(
-            f"the decoder gave {more}{min(sent, clip.num_frames)} frames "
-            f"for a clip of {clip.num_frames}"
-        )
+            for chunk in clip.frames:
+                _check_chunk(clip, chunk)
+                sent += len(chunk)
+                if sent > clip.num_frames:
+                    break
+                if writing is not None and not writing.result():
+                    return False
+                writing = writer.submit(_write, pipe, chunk)
+                del chunk  # not beside the one that is decoded while it is written
+            if sent != clip.num_frames:
+                more = "more than " if sent > clip.num_frames else ""
+                raise GenerationFailed(
+                    f"the decoder gave {more}{min(sent, clip.num_frames)} frames "
+                    f"for a clip of {clip.num_frames}"
+                )
+            if writing is not None and not writing.result():
+                return False
+        except BaseException:
+            process.kill()  # or the thread would go on until its chunk is encoded
+            raise
     try:
         pipe.close()
+    except BrokenPipeError:
+        return False
+    return True
+
+
+def _check_chunk(clip: Clip, chunk: "np.ndarray") -> None:
+    shape = (clip.height, clip.width, 3)
+    if chunk.dtype != "uint8" or chunk.ndim != 4 or chunk.shape[1:] != shape:
+        raise GenerationFailed(
+            f"frames must be uint8 (n, {clip.height}, {clip.width}, 3); "
+            f"these are {chunk.dtype} {chunk.shape}"
+        )
+
+
+def _write(pipe: IO[bytes], chunk: "np.ndarray") -> bool:
+    """Whether ffmpeg read the whole chunk."""
+    import numpy as np
+
+    try:
+        pipe.write(np.ascontiguousarray(chunk).data)
     except BrokenPipeError:
         return False
     return True

@@ -86,6 +86,7 @@ def start(
     modes: tuple[Mode, ...] = ("fast", "pro") if worker.modes == "all" else (worker.modes,)
     with phases.phase("open"):
         engine = Engine.open(resolved, settings)
+        engine.own_process()
         require_memory(engine, modes)
     with phases.phase("load"):
         loaded = engine.preload(modes)

@@ -69,10 +69,27 @@ def tensor_bytes(module: nn.Module) -> int:
 
 
 def _pieces(module: nn.Module) -> Iterator[Tensor]:
-    """The plain tensors of a module, each once."""
-    held = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    """The plain tensors of a module, each once.
+
+    Read from the modules' own tables: torch's iterators make a name for each, and every job asks.
+    """
+    held: dict[int, Tensor] = {}
+    seen: set[int] = set()
+    waiting = [module]
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        for tensor in (*each._parameters.values(), *each._buffers.values()):
+            if tensor is not None:
+                held[id(tensor)] = tensor
+        waiting += [child for child in each._modules.values() if child is not None]
     for tensor in held.values():
-        yield from pieces(tensor)
+        if type(tensor) in (Tensor, nn.Parameter):  # nothing in it: most are
+            yield tensor
+        else:
+            yield from pieces(tensor)
 
 
 @dataclass(frozen=True, slots=True)

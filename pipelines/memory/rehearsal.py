@@ -18,6 +18,7 @@ from pipelines.memory.ledger import ALL
 from pipelines.memory.outline import BLOCKS, Outlines, Size
 from pipelines.plan import Adapter, DenoisePlan, Plan, RestorePlan, Variant
 from pipelines.recipes import RECIPES, video_to_video
+from pipelines.speed.levers import USUAL, Levers
 from pipelines.values import Clip, Inputs
 
 STEPS = 2  # of a pass: the second one shows what the first leaves behind
@@ -56,6 +57,7 @@ class Rehearsal(Components):
         outlines: Outlines,
         *,
         find_adapter: Callable[[Adapter], Path],
+        levers: Levers = USUAL,
     ) -> None:
         super().__init__(
             weights,
@@ -63,6 +65,12 @@ class Rehearsal(Components):
             dtype=outlines.dtype,
             keep_variants=True,
             find_adapter=find_adapter,
+            # What fuses operations holds less than what does not, and runs on the device alone.
+            levers=replace(
+                levers,
+                blocks="stock" if levers.blocks == "stock" else "plain",
+                fp8_products=False,
+            ),
         )
         self.ledger = Hollow(outlines.operations)
         self.moments: list[Moment] = []

@@ -16,6 +16,8 @@ from pipelines.components import Components
 from pipelines.geometry import SPATIAL, TEMPORAL, latent_frames, snap_down, tile_spans
 from pipelines.plan import DecodePlan, Plan
 from pipelines.residency import free_memory
+from pipelines.speed.transfer import to_host
+from pipelines.speed.vae_layout import laid_out
 from pipelines.tokens import denormalise_audio, denormalise_video
 from pipelines.upstream.spatial_tiling import DecodeTile, decode_in_space
 from pipelines.upstream.temporal_tiling import decode_in_time
@@ -85,7 +87,8 @@ def decode_video(
     """
     cells = (plan.tile_height // SPATIAL, plan.tile_width // SPATIAL)
     lowest, highest = 255, 0
-    with model.using("vae") as vae, untiled(vae):
+    layout = model.levers.vae_layout
+    with model.using("vae") as vae, untiled(vae), laid_out(vae, layout, model.device):
 
         def decode_cells(cell: Tensor) -> Tensor:
             return vae.decode(cell.to(model.device, vae.dtype), return_dict=False)[0]
@@ -98,14 +101,16 @@ def decode_video(
 
         latent = denormalise_video(vae, video)
         for pixels in decode_in_time(decode_tile, latent, *_tile_latents(plan)):
-            if not all_finite(pixels):
-                raise NonFinite("decode: the frames are not finite")
             frames = to_uint8(pixels)
-            low, high = (int(value) for value in torch.aminmax(frames))
+            chunk, extremes, finite = to_host(
+                frames, torch.stack(torch.aminmax(frames)), all_finite(pixels)
+            )
+            if not bool(finite):
+                raise NonFinite("decode: the frames are not finite")
+            low, high = (int(value) for value in extremes)
             lowest, highest = min(lowest, low), max(highest, high)
-            chunk = frames.cpu().numpy()
             del pixels, frames  # not beside the next tile
-            yield chunk
+            yield chunk.numpy()
     if warnings is not None and lowest == highest:
         warnings.append("every pixel of the clip has the same value: the decoder made no picture")
 
@@ -165,10 +170,14 @@ def to_uint8(pixels: Tensor) -> Tensor:
     return frames
 
 
-def all_finite(pixels: Tensor) -> bool:
-    """Whether (1, 3, n, height, width) has neither NaN nor infinity, a few frames at a time."""
-    parts = [torch.isfinite(part).all() for part in pixels.split(_AT_ONCE, dim=2)]
-    return bool(torch.stack(parts).all())
+def all_finite(pixels: Tensor) -> Tensor:
+    """Whether (1, 3, n, height, width) has neither NaN nor infinity, a few frames at a time.
+
+    A tensor on the same device: nothing is waited for.
+    """
+    # The extremes in one reading, and NaN where there is one: isfinite would write its answers.
+    extremes = [torch.stack(torch.aminmax(part)) for part in pixels.split(_AT_ONCE, dim=2)]
+    return torch.isfinite(torch.stack(extremes)).all()
 
 
 @contextmanager

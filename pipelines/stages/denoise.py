@@ -1,7 +1,8 @@
 """One pass of the sampler over video and audio together."""
 
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,11 @@ from torch import Tensor, nn
 from pipelines.components import Components
 from pipelines.geometry import SPATIAL, latent_frames
 from pipelines.plan import DenoisePlan
-from pipelines.stages.guidance import Call, Estimate, guided
+from pipelines.speed.attention import attention_order
+from pipelines.speed.blocks import FastBlocks, fast_blocks
+from pipelines.speed.levers import Levers
+from pipelines.speed.runs import Levels, levels_of
+from pipelines.stages.guidance import Call, Estimate, calls_of, combined
 from pipelines.tokens import pack_audio, pack_video, unpack_audio, unpack_video
 from pipelines.upstream.conditioned_tokens import hold, start, to_x0
 from pipelines.upstream.cross_modal_gate import cross_modal_gate
@@ -35,6 +40,8 @@ class Canvas:
     audio_positions: Tensor  # (1, 1, audio latents, 2)
     clean: Tensor  # (1, tokens, 128) what conditioned tokens are held at, zeros elsewhere
     mask: Tensor | None  # (1, tokens, 1), 1 - strength; None where nothing is held
+    levels: Levels | None  # the same by stretches of tokens
+    shares: Tensor | None  # (1, levels)
     marker: Tensor | None  # (1, tokens, 1), latents that hold one frame and are to be made
     slots: slice  # tokens of the invented pictures; empty without any
 
@@ -66,19 +73,33 @@ def denoise(
     was in `init`.
     """
     with ExitStack() as stack:
-        transformer = stack.enter_context(model.using_transformer(plan.variant, plan.adapters))
+        fast = fast_blocks(model.levers.blocks, model.device)
+        transformer = stack.enter_context(
+            model.using_transformer(plan.variant, plan.adapters, _prepared(model.levers, fast))
+        )
         stack.enter_context(cross_modal_gate(transformer))
+        stack.enter_context(attention_order(model.levers.attention, model.device))
         canvas = _canvas(transformer, plan, placed, model.device)
+        # Processes that share a pass hold other tokens each: theirs keep a timestep for each.
+        if fast is not None and model.shared is nullcontext:
+            fast.levels = canvas.levels
         video, audio = _start(canvas, plan, init, noise, transformer.config.audio_in_channels)
         schedules = [static_schedule(plan, model.device) for _ in range(2)]
+        batches = batched(calls_of(plan, prompts), video.shape[1], model.levers.batched_tokens)
+        forward = Forward(
+            transformer=transformer,
+            dtype=transformer.dtype,
+            canvas=canvas,
+            plan=plan,
+            fast=fast,
+        )
         for sigma, step in zip(plan.sigmas[:-1], schedules[0].timesteps, strict=False):
-
-            def predict(
-                call: Call, sigma: float = sigma, state: tuple[Tensor, Tensor] = (video, audio)
-            ) -> Estimate:
-                return _predict(transformer, canvas, plan, sigma, *state, call)
-
-            x0 = guided(predict, plan, prompts)
+            found = [
+                estimate
+                for calls in batches
+                for estimate in forward.estimates(sigma, video, audio, calls)
+            ]
+            x0 = combined(found, plan)
             held = hold(x0.video, canvas.clean, canvas.mask)
             options = {"generator": step_noise, "return_dict": False}
             velocity = (video - held) / sigma
@@ -97,6 +118,25 @@ def denoise(
             else None,
         )
     return finite(latents, stage)
+
+
+def _prepared(
+    levers: Levers, fast: FastBlocks | None
+) -> Callable[[nn.Module], AbstractContextManager[None]]:
+    """What is done to a transformer for the length of a pass."""
+
+    @contextmanager
+    def prepare(transformer: nn.Module) -> Iterator[None]:
+        with ExitStack() as stack:
+            if levers.fp8_products:
+                from pipelines.speed.fp8 import products_in_fp8
+
+                stack.enter_context(products_in_fp8(transformer))
+            if fast is not None:
+                stack.enter_context(fast.installed(transformer))
+            yield
+
+    return prepare
 
 
 def _sound_of(plan: DenoisePlan, init: Latents | None, audio: Tensor) -> Tensor:
@@ -132,6 +172,7 @@ def _canvas(
         transformer.rope.prepare_video_coords(1, frames, height, width, device, fps=plan.fps)
     ]
     clean = torch.zeros(1, base, channels, device=device)
+    stretches: list[tuple[int, int, float]] = []
     mask = torch.ones(1, base, 1, device=device)
     empty = torch.zeros(1, channels, 1, height, width, device=device)
     invented = [
@@ -145,11 +186,15 @@ def _canvas(
             if invented and item is invented[0]:
                 slots = slice(clean.shape[1], clean.shape[1] + len(invented) * tokens.shape[1])
             positions.append(appended_positions(transformer, item, plan.fps).to(device))
+            end = clean.shape[1] + tokens.shape[1]
+            stretches.append((clean.shape[1], end, 1 - item.strength))
             clean = torch.cat((clean, tokens), dim=1)
             mask = torch.cat((mask, torch.full_like(tokens[..., :1], 1 - item.strength)), dim=1)
         else:
             clean[:, : tokens.shape[1]] = tokens
             mask[:, : tokens.shape[1]] = 1 - item.strength
+            stretches.append((0, tokens.shape[1], 1 - item.strength))
+    levels = levels_of(stretches, clean.shape[1]) if placed else None
     return Canvas(
         frames=frames,
         height=height,
@@ -160,6 +205,8 @@ def _canvas(
         audio_positions=transformer.audio_rope.prepare_audio_coords(1, plan.audio_latents, device),
         clean=clean,
         mask=mask if placed else None,
+        levels=levels,
+        shares=None if levels is None else torch.tensor([levels.shares], device=device),
         marker=first_frame_marker(transformer, clean, height * width, slots),
         slots=slots,
     )
@@ -211,54 +258,114 @@ def stretched(audio: Tensor, length: int) -> Tensor:
     ).transpose(1, 2)
 
 
-def _predict(
-    transformer: nn.Module,
-    canvas: Canvas,
-    plan: DenoisePlan,
-    sigma: float,
-    video: Tensor,
-    audio: Tensor,
-    call: Call,
-) -> Estimate:
-    """One forward pass.
+def batched(calls: Sequence[Call], tokens: int, most: int) -> list[list[Call]]:
+    """The forward passes of a step, those as rows of one batch that differ in their text alone.
 
-    Unconditioned streams send one timestep for all tokens; no text mask: registers fill the
-    padding.
+    `tokens` are a row's, and `most` those that a batch may have; a row alone may have more.
     """
-    dtype = transformer.dtype
-    level = torch.full(
-        (1, 1), sigma * transformer.config.timestep_scale_multiplier, device=video.device
-    )
-    audio_level = level if plan.sound == "joint" else torch.zeros_like(level)
-    with ExitStack() as stack:
-        blocks = None
-        if call.perturb_video or call.perturb_audio:
-            streams = perturbed_streams(
-                transformer, plan.stg_blocks, video=call.perturb_video, audio=call.perturb_audio
-            )
-            blocks = stack.enter_context(streams)
-        video_velocity, audio_velocity = transformer(
-            hidden_states=video.to(dtype),
-            audio_hidden_states=audio.to(dtype),
-            encoder_hidden_states=call.text.video.to(video.device, dtype),
-            audio_encoder_hidden_states=call.text.audio.to(video.device, dtype),
-            timestep=level if canvas.mask is None else level * canvas.mask[..., 0],
-            audio_timestep=audio_level,
-            sigma=level[:, 0],
-            audio_sigma=audio_level[:, 0],
-            num_frames=canvas.frames,
-            height=canvas.height,
-            width=canvas.width,
-            fps=canvas.fps,
-            audio_num_frames=canvas.audio,
-            video_coords=canvas.video_positions,
-            audio_coords=canvas.audio_positions,
-            isolate_modalities=call.isolate or plan.sound == "absent",
-            spatio_temporal_guidance_blocks=blocks,
-            video_keyframes_mask=canvas.marker,
-            return_dict=False,
+    batches: list[list[Call]] = []
+    for call in calls:
+        last = batches[-1] if batches else []
+        fits = (len(last) + 1) * tokens <= most
+        if last and fits and _goes_with(call, last[0]):
+            last.append(call)
+        else:
+            batches.append([call])
+    return batches
+
+
+def _goes_with(call: Call, other: Call) -> bool:
+    same_pass = replace(call, text=other.text) == other
+    shapes = [(text.video.shape, text.audio.shape) for text in (call.text, other.text)]
+    return same_pass and shapes[0] == shapes[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forward:
+    """Forward passes of one pass of the sampler."""
+
+    transformer: nn.Module
+    dtype: torch.dtype  # of its inputs; to ask the module looks through its weights
+    canvas: Canvas
+    plan: DenoisePlan
+    fast: FastBlocks | None  # None where diffusers' own blocks compute
+
+    def estimates(
+        self, sigma: float, video: Tensor, audio: Tensor, calls: Sequence[Call]
+    ) -> list[Estimate]:
+        """One forward pass with a row for each call; these differ in their text alone.
+
+        Unconditioned streams send one timestep for all tokens; no text mask: registers fill the
+        padding.
+        """
+        transformer, canvas, plan, rows = self.transformer, self.canvas, self.plan, len(calls)
+        dtype, device = self.dtype, video.device
+        level = torch.full(
+            (rows, 1), sigma * transformer.config.timestep_scale_multiplier, device=device
         )
-    return Estimate(
-        to_x0(video, video_velocity.float(), sigma, canvas.mask),
-        to_x0(audio, audio_velocity.float(), sigma, None),
-    )
+        audio_level = level if plan.sound == "joint" else torch.zeros_like(level)
+        with ExitStack() as stack:
+            blocks = None
+            if calls[0].perturb_video or calls[0].perturb_audio:
+                blocks = stack.enter_context(self._perturbing(calls[0]))
+            velocities = transformer(
+                hidden_states=_rows(video, rows).to(dtype),
+                audio_hidden_states=_rows(audio, rows).to(dtype),
+                encoder_hidden_states=_texts([call.text.video for call in calls], device, dtype),
+                audio_encoder_hidden_states=_texts(
+                    [call.text.audio for call in calls], device, dtype
+                ),
+                timestep=self._timesteps(level),
+                audio_timestep=audio_level,
+                sigma=level[:, 0],
+                audio_sigma=audio_level[:, 0],
+                num_frames=canvas.frames,
+                height=canvas.height,
+                width=canvas.width,
+                fps=canvas.fps,
+                audio_num_frames=canvas.audio,
+                video_coords=self._positions(canvas.video_positions, rows),
+                audio_coords=self._positions(canvas.audio_positions, rows),
+                isolate_modalities=calls[0].isolate or plan.sound == "absent",
+                spatio_temporal_guidance_blocks=blocks,
+                video_keyframes_mask=canvas.marker,
+                return_dict=False,
+            )
+        return [
+            Estimate(
+                to_x0(video, video_velocity.float(), sigma, canvas.mask),
+                to_x0(audio, audio_velocity.float(), sigma, None),
+            )
+            for video_velocity, audio_velocity in zip(
+                *(velocity.split(1) for velocity in velocities), strict=True
+            )
+        ]
+
+    def _timesteps(self, level: Tensor) -> Tensor:
+        """Of the video: one for all tokens, one for each level, or one for each token."""
+        canvas, fast = self.canvas, self.fast
+        if canvas.mask is None or canvas.shares is None:
+            return level
+        by_level = fast is not None and fast.levels is not None
+        return level * (canvas.shares if by_level else canvas.mask[..., 0])
+
+    def _positions(self, positions: Tensor, rows: int) -> Tensor:
+        """One row for all where our blocks compute; diffusers' want one for each."""
+        return positions if self.fast is not None else positions.expand(rows, -1, -1, -1)
+
+    def _perturbing(self, call: Call) -> AbstractContextManager[list[int]]:
+        streams = {"video": call.perturb_video, "audio": call.perturb_audio}
+        blocks = self.plan.stg_blocks
+        if self.fast is None:
+            return perturbed_streams(self.transformer, blocks, **streams)
+        return self.fast.perturbing(self.transformer, blocks, **streams)
+
+
+def _rows(state: Tensor, rows: int) -> Tensor:
+    """The same state in each row of a batch."""
+    return state if rows == 1 else state.expand(rows, -1, -1)
+
+
+def _texts(texts: Sequence[Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
+    moved = [text.to(device, dtype) for text in texts]
+    return moved[0] if len(moved) == 1 else torch.cat(moved)

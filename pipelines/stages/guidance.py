@@ -1,6 +1,6 @@
 """One guided estimate: which forward passes a step needs and how they add up, in x0 space."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -30,25 +30,31 @@ class Call:
     isolate: bool = False
 
 
-Predict = Callable[[Call], Estimate]
-
-
-def guided(predict: Predict, plan: DenoisePlan, prompts: Prompts) -> Estimate:
-    """The guided estimate of one step. A term that is off in both streams costs no pass."""
+def calls_of(plan: DenoisePlan, prompts: Prompts) -> list[Call]:
+    """The forward passes of one step. A term that is off in both streams costs none."""
     video, audio = plan.video_guidance, plan.audio_guidance
-    cond = predict(Call(text=prompts.positive))
-    negative = perturbed = isolated = None
+    calls = [Call(text=prompts.positive)]
     if video.cfg != 1 or audio.cfg != 1:
         if prompts.negative is None:
             raise ValueError("the plan guides by a negative prompt, but none was encoded")
-        negative = predict(Call(text=prompts.negative))
+        calls.append(Call(text=prompts.negative))
     if video.stg != 0 or audio.stg != 0:
-        call = Call(
-            text=prompts.positive, perturb_video=video.stg != 0, perturb_audio=audio.stg != 0
+        calls.append(
+            Call(text=prompts.positive, perturb_video=video.stg != 0, perturb_audio=audio.stg != 0)
         )
-        perturbed = predict(call)
     if video.modality != 1 or audio.modality != 1:
-        isolated = predict(Call(text=prompts.positive, isolate=True))
+        calls.append(Call(text=prompts.positive, isolate=True))
+    return calls
+
+
+def combined(estimates: Sequence[Estimate], plan: DenoisePlan) -> Estimate:
+    """The guided estimate from those of `calls_of`, in its order."""
+    video, audio = plan.video_guidance, plan.audio_guidance
+    cond, *others = estimates
+    terms = iter(others)
+    negative = next(terms) if video.cfg != 1 or audio.cfg != 1 else None
+    perturbed = next(terms) if video.stg != 0 or audio.stg != 0 else None
+    isolated = next(terms) if video.modality != 1 or audio.modality != 1 else None
     return Estimate(
         *(
             _combine(

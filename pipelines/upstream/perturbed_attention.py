@@ -24,13 +24,7 @@ def perturbed_streams(
     Only the named streams are perturbed inside. Raises ValueError for blocks the model does not
     have, RuntimeError where STG would be a no-op.
     """
-    if not transformer.config.perturbed_attn:
-        raise RuntimeError(
-            "the transformer was built with perturbed_attn=False, so STG would do nothing"
-        )
-    count = len(transformer.transformer_blocks)
-    if beyond := [block for block in blocks if not 0 <= block < count]:
-        raise ValueError(f"STG blocks {beyond} do not exist: the model has blocks 0 to {count - 1}")
+    check_blocks(transformer, blocks)
 
     def leave_alone(
         _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -48,3 +42,14 @@ def perturbed_streams(
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def check_blocks(transformer: nn.Module, blocks: tuple[int, ...]) -> None:
+    """Raises ValueError for blocks the model does not have, RuntimeError for a no-op."""
+    if not transformer.config.perturbed_attn:
+        raise RuntimeError(
+            "the transformer was built with perturbed_attn=False, so STG would do nothing"
+        )
+    count = len(transformer.transformer_blocks)
+    if beyond := [block for block in blocks if not 0 <= block < count]:
+        raise ValueError(f"STG blocks {beyond} do not exist: the model has blocks 0 to {count - 1}")

@@ -39,6 +39,11 @@ LEFT_OUT = {
          "LTX2_SERVE_KEY", "RUNPOD_API_KEY", "LTX2_MAX_VIDEO_SECONDS"),
         "for development, the command and the local job API",
     ),
+    **dict.fromkeys(
+        ("LTX2_ATTENTION", "LTX2_BLOCKS", "LTX2_BATCHED_TOKENS", "LTX2_VAE_LAYOUT",
+         "LTX2_FREED_MEMORY", "LTX2_FP8_PRODUCTS"),
+        "how passes are computed: by itself right for every GPU, and otherwise for who measures",
+    ),
 }  # fmt: skip
 
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+$")]

@@ -14,6 +14,7 @@ from pipelines.checkpoints.files import find
 from pipelines.components import Components
 from pipelines.models import CHECKPOINTS
 from pipelines.recipes import video_to_video
+from pipelines.speed.levers import STOCK
 from pipelines.stages.prompt import connect
 from pipelines.values import Text
 from tests.media.videos import pictures
@@ -70,8 +71,9 @@ def test_every_upscaler_of_a_generation_is_found_by_its_file(model, version):
     assert has("spatial_upscaler_x1.5") == (version == "2.3") == (1.5 in upscalers_of(version))
 
 
-def test_a_video_is_upscaled_and_refined_in_windows(model, version):
+def test_a_video_is_upscaled_and_refined_in_windows(model, version, monkeypatch):
     """Two windows: the later one holds what both have, at no noise, in the place of its own."""
+    monkeypatch.setattr(model, "levers", STOCK)  # whose blocks take a timestep a token
     source = facts(width=64, height=64, frames=41, audio=())
     seen = []
     hook = model.part("transformer:dev").register_forward_pre_hook(

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
+from pipelines.speed.levers import USUAL
 from tiny.sizes import VIDEO_CHANNELS
 
 FRAMES = 8  # of a latent; the first has one, which it holds eight times
@@ -81,6 +82,7 @@ class BlockModel:
     """The parts of such a model, as recipes use them."""
 
     device = torch.device("cpu")
+    levers = USUAL
 
     def __init__(self):
         self.parts = {

@@ -38,7 +38,9 @@ def test_one_tile_is_the_decoder_alone(untrained_model):
     with torch.inference_mode():
         plain = to_uint8(vae.decode(denormalise_video(vae, video), return_dict=False)[0]).numpy()
     (chunk,) = decode_video(untrained_model, video, WHOLE)
-    assert np.array_equal(chunk, plain)
+    off = np.abs(chunk.astype(int) - plain)
+    assert off.max() <= 1  # of 255: another layout sums in another order
+    assert (off > 0).mean() < 1e-3
     assert chunk.shape == (25, 64, 96, 3)
 
 

@@ -5,7 +5,7 @@ import torch
 
 from pipelines.models import PRO_AUDIO, PRO_VIDEO
 from pipelines.plan import GUIDANCE_OFF, DenoisePlan, Guidance
-from pipelines.stages.guidance import Call, Estimate, guided
+from pipelines.stages.guidance import Call, Estimate, calls_of, combined
 from pipelines.values import Prompts, Text
 
 EMPTY = torch.zeros(1, 0, 0)
@@ -43,6 +43,10 @@ class Model:
         return Estimate(
             torch.randn(1, 6, 4, generator=noise), torch.randn(1, 5, 4, generator=noise)
         )
+
+
+def guided(predict, plan, prompts):
+    return combined([predict(call) for call in calls_of(plan, prompts)], plan)
 
 
 def test_an_unguided_step_is_one_forward_pass():

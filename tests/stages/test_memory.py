@@ -17,6 +17,7 @@ from pipelines.memory.recall import recalled
 from pipelines.memory.rehearsal import Rehearsal, shortened
 from pipelines.memory.released import released_outlines
 from pipelines.models import CHECKPOINTS, GENERATIONS
+from pipelines.speed.levers import USUAL
 from tests.stages.measured import Counted, measured
 from tests.stages.plans import small_plan
 
@@ -74,7 +75,11 @@ def test_the_foretold_peak_is_within_15_percent_of_the_measured_one(
     run = rehearse(plan)
     # On the CPU the device's tensors and the host's lie in one memory.
     foretold = max(weights_there(run, m.parts, residency) + m.both for m in run.moments)
-    model = Counted(weights, residency=residency, find_adapter=adapters, keep_variants=False)
+    # A CPU's own convolutions hold copies of their weights, which no device has.
+    levers = replace(USUAL, vae_layout="contiguous")
+    model = Counted(
+        weights, residency=residency, find_adapter=adapters, keep_variants=False, levers=levers
+    )
     peak = measured(plan, model, PICTURE)
     assert foretold == pytest.approx(peak, rel=TOLERANCE)
 
@@ -227,7 +232,10 @@ def test_what_shares_memory_with_its_input_is_not_recalled():
 
 
 def test_full_size_passes_take_what_counting_by_hand_gives(tmp_path):
-    """LTX-2.3 at 1280x704 for 5 s: about 2.0 GiB for one row, by count of shapes."""
+    """LTX-2.3 at 1280x704 for 5 s: about 1.9 GiB for one row, by count of shapes.
+
+    diffusers' own blocks hold a tensor of the stream more at their fullest, 2.0 GiB.
+    """
     from ltx2.memory_table import released_fit
     from ltx2.planner import plan
     from ltx2.request import Request
@@ -236,6 +244,6 @@ def test_full_size_passes_take_what_counting_by_hand_gives(tmp_path):
     request = Request(prompt="x", seed=0, resolution="720p", duration=5, generate_audio=False)
     run = released_fit(row).rehearsed(plan(request, checkpoint=row))
     passes = [m.device / GIB for m in run.moments if m.parts == ("transformer:distilled",)]
-    assert passes[-1] == pytest.approx(2.0, rel=0.05)
+    assert passes[-1] == pytest.approx(1.9, rel=0.03)
     held = replace(run, moments=tuple(m for m in run.moments if "vae" not in m.parts))
     assert forecast(held, "offload").fullest == ("transformer:distilled",)

@@ -10,6 +10,7 @@ from ltx2.progress import Progress
 from pipelines.geometry import Size
 from pipelines.models import CHECKPOINTS
 from pipelines.plan import WindowPlan
+from pipelines.speed.levers import STOCK
 from pipelines.stages.denoise import denoise
 from pipelines.stages.prompt import encode_texts
 from pipelines.stages.windows import in_windows
@@ -82,7 +83,10 @@ def test_windows_cover_a_long_clip_and_keep_what_comes_before_their_overlap(tiny
     assert torch.equal(made.video, run(tiny_model, plan, latents, prompts).video)
 
 
-def test_a_later_window_sees_what_was_made_half_held_and_follows_the_rest(tiny_model, prompts):
+def test_a_later_window_sees_what_was_made_half_held_and_follows_the_rest(
+    tiny_model, prompts, monkeypatch
+):
+    monkeypatch.setattr(tiny_model, "levers", STOCK)  # whose blocks take a timestep a token
     plan, latents = window_plan(11), clip(11)
     transformer = tiny_model.part("transformer:distilled")
     seen = []

@@ -6,7 +6,7 @@ import torch
 
 from pipelines.models import PRO_VIDEO
 from pipelines.plan import DenoisePlan
-from pipelines.stages.guidance import Call, Estimate, guided
+from pipelines.stages.guidance import Call, Estimate, calls_of, combined
 from pipelines.values import Prompts, Text
 from tiny import distilled
 
@@ -29,7 +29,8 @@ def test_the_teacher_is_guided_as_pro_is_but_for_the_skipped_attention():
         sigmas=(1.0, 0.0), sampler="euler", eta=0.0, noise_scale=1.0, video_guidance=guidance,
         audio_guidance=replace(guidance, rescale=0.0), stg_blocks=(), adapters=(), conditions=(),
     )  # fmt: skip
-    wanted = guided(predict, plan, Prompts(positive=PROMPT, negative=NONE)).video
+    calls = calls_of(plan, Prompts(positive=PROMPT, negative=NONE))
+    wanted = combined([predict(call) for call in calls], plan).video
     found = now - level * distilled.guided_way(level, now, *ways)
     assert torch.allclose(found, wanted, atol=1e-5)
     assert not torch.allclose(found, now - level * ways[0], atol=0.1)

@@ -1,10 +1,9 @@
 """The short form of the soak: many kinds of jobs leave nothing behind, and what does is seen."""
 
-import sys
-
 import pytest
 
-from benchmarks.soak import Sample, floor_slope, judged, main
+from benchmarks.run import main
+from benchmarks.scenarios.soak import Sample, floor_slope, judged
 from tests.worker.logged import loggers_as_before
 
 
@@ -15,9 +14,8 @@ def still(**changes):
 @pytest.mark.slow
 def test_a_handful_of_jobs_of_every_kind_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LTX2_CACHE", str(tmp_path))
-    monkeypatch.setattr(sys, "argv", ["benchmarks.soak", "--jobs", "12", "--device", "cpu"])
     with loggers_as_before():
-        main()
+        main(["soak", "--jobs", "12", "--device", "cpu", "--no-keep"])
     said, log = capsys.readouterr()
     # Memory is judged over the long form: so few jobs only fill caches.
     problems = [

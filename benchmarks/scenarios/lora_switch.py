@@ -1,7 +1,5 @@
 """What it costs to switch a LoRA, to load it anew, and to fuse it instead of computing beside it.
 
-    python -m benchmarks.lora_switch [--checkpoint tiny] [--device cpu] [--runs 5]
-
 Three questions, each answered in one process with what is compared taking turns:
 
 switch   a job with another LoRA: both stay loaded and only strengths change, against taking it off
@@ -13,10 +11,6 @@ fuse     what fusing and undoing it cost by themselves: a new weight for every l
 """
 
 import argparse
-import json
-import platform
-import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,56 +21,35 @@ from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.lora import LoraLayer
 
 import ltx2
+from benchmarks.bench import Bench, Unmeasurable
+from benchmarks.results import Findings
+from benchmarks.timing import Sample, wait
 from ltx2.planner import plan
 from ltx2.prepare import prepare
 from ltx2.progress import Progress
 
 
-def main() -> int:
-    """Measure and print."""
-    arguments = _arguments()
-    engine = ltx2.Engine.load(arguments.checkpoint, mode="pro", device=arguments.device)
-    card = _card(engine, arguments)
-    print(*(f"{name:<12} {value}" for name, value in card.items()), sep="\n")
-    results = {**_switching(engine, arguments.runs), **_fusing(engine, arguments.runs)}
-    print()
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Its engine has what `pro` needs."""
+    parser.set_defaults(mode="pro")
+
+
+def measure(bench: Bench) -> Findings:
+    """Seconds of each, and how they compare."""
+    if bench.random:
+        raise Unmeasurable("drawn weights have no LoRA files to switch between")
+    found = bench.found
+    runs = bench.arguments.runs
+    results = {**_switching(bench.engine, runs), **_fusing(bench.engine, runs)}
     for name, seconds in results.items():
-        middle, low, high = statistics.median(seconds), min(seconds), max(seconds)
-        print(f"{name:<28} {middle * 1e3:10.2f} ms   {low * 1e3:.2f} to {high * 1e3:.2f}")
-    medians = {name: statistics.median(seconds) for name, seconds in results.items()}
-    print(f"\nloading anew / switching      {medians['load anew'] / medians['switch']:.1f}")
-    beside = medians["refine, beside"] / medians["refine, without"] - 1
-    fused = medians["refine, fused"] / medians["refine, without"] - 1
-    print(f"refine pass: beside {beside:+.1%}, fused {fused:+.1%}, fusing and undoing not counted")
-    print(json.dumps({**card, "seconds": medians}, separators=(",", ":")))
-    return 0
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.lora_switch")
-    parser.add_argument("--checkpoint", default="tiny")
-    parser.add_argument("--device", help="default the GPU where there is one")
-    parser.add_argument(
-        "--runs", type=int, default=5, help="of each, after one that is not counted"
-    )
-    return parser.parse_args()
-
-
-def _card(engine: "ltx2.Engine", arguments: argparse.Namespace) -> dict[str, Any]:
-    device = engine.components.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
-    return {
-        "benchmark": "lora_switch",
-        "checkpoint": engine.checkpoint.name,
-        "embedded": engine.checkpoint.embedded,
-        "device": f"{device} {name}".strip(),
-        "dtype": str(engine.components.dtype).removeprefix("torch."),
-        "residency": engine.components.residency,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "runs": arguments.runs,
-    }
+        found.add(name, [Sample(seconds=each) for each in seconds])
+    for name, other in (
+        ("load anew", "switch"),
+        ("refine, beside", "refine, without"),
+        ("refine, fused", "refine, without"),
+    ):
+        found.compare(name, other)
+    return found
 
 
 def _request(engine: "ltx2.Engine", **fields: Any) -> "ltx2.Request":  # noqa: ANN401 - its fields
@@ -104,7 +77,7 @@ def _switching(engine: "ltx2.Engine", runs: int) -> dict[str, list[float]]:
     def switch(turn: int) -> None:
         part = passes[turn % 2]
         with components.using_transformer(part.variant, part.adapters):
-            _wait(components.device)
+            wait(components.device)
 
     for turn in range(2):  # both are loaded, and the transformer with them
         switch(turn)
@@ -157,13 +130,13 @@ def _fused_seconds(
         changed = [_fused(each) for each in layers]
     try:
         _put(layers, changed)
-        _wait(components.device)
+        wait(components.device)
         fuse = time.perf_counter() - started
         fused = _refine_seconds(engine, without, inputs)
     finally:
         started = time.perf_counter()
         _put(layers, kept)
-        _wait(components.device)
+        wait(components.device)
         undo = time.perf_counter() - started
     return fused, fuse, undo
 
@@ -194,16 +167,7 @@ def _refine_seconds(
 
 
 def _timed(device: torch.device, work: Callable[[], None]) -> float:
-    _wait(device)
+    wait(device)
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

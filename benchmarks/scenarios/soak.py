@@ -1,12 +1,10 @@
 """Many jobs through one worker: does anything grow, and is every job answered exactly once?
 
-    python -m benchmarks.soak [--jobs 200] [--seed 1] [--device cpu]
-
 One process takes jobs as the RunPod worker does, one at a time: both modes, pictures, LoRAs, the
 detailer, doubled frame rates, refused requests of each kind, clips too large to answer, memory
 that runs out, faults of the program, deadlines that pass and cancels at random moments. After each
-job memory, open files, threads and files left behind are counted. Exits with 1 where a floor rises,
-a file stays, or a job has not one answer; the worker's log is then printed.
+job memory, open files, threads and files left behind are counted. It is a problem where a floor
+rises, a file stays, or a job has not one answer; the worker's log is then printed.
 """
 
 import argparse
@@ -14,17 +12,14 @@ import asyncio
 import base64
 import gc
 import io
-import json
-import platform
 import random
 import shutil
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +31,8 @@ from diffusers import LTX2VideoTransformer3DModel
 from PIL import Image
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from benchmarks.bench import Bench, Unmeasurable
+from benchmarks.results import Findings
 from ltx2.settings import Settings
 from ltx2.worker.gate import Gate
 from ltx2.worker.log import configure
@@ -70,26 +67,37 @@ class Sample:
     files: int  # in the folders that jobs work in
 
 
-def main() -> int:
-    """Run the jobs, print the table, and judge."""
-    arguments = _arguments()
-    folder = Path(tempfile.mkdtemp(prefix="ltx2-soak-"))
-    try:
-        return asyncio.run(soak(arguments.jobs, arguments.seed, arguments.device, folder))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of this scenario."""
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1, help="of the order and the moments")
-    parser.add_argument("--device", help="default the GPU where there is one")
-    return parser.parse_args()
 
 
-async def soak(jobs: int, seed: int, device: str | None, folder: Path) -> int:
-    """The exit status of that many jobs."""
+def card(bench: Bench) -> dict[str, Any]:
+    """Which jobs there are."""
+    given = bench.arguments
+    if given.weights != "tiny":
+        raise Unmeasurable("its jobs are made for the tiny checkpoint")
+    return {"weights": "tiny", "jobs": given.jobs, "seed": given.seed}
+
+
+def measure(bench: Bench) -> Findings:
+    """Run the jobs and judge."""
+    given, found = bench.arguments, bench.found
+    seconds, verdict = asyncio.run(
+        soak(given.jobs, given.seed, str(bench.device), bench.scratch, bench.tell)
+    )
+    found.problems = verdict.pop("problems")
+    found.facts = {"jobs": given.jobs, "seconds": round(seconds, 1), **verdict}
+    if not found.problems:
+        found.notes.append("nothing grew, and every job had the answer it should")
+    return found
+
+
+async def soak(
+    jobs: int, seed: int, device: str, folder: Path, tell: Callable[[str], object]
+) -> tuple[float, dict[str, Any]]:
+    """Seconds of that many jobs, and what is to be said of them."""
     settings = replace(Settings.from_env(), checkpoint="tiny", device=device, max_seconds=4.0)
     worker_settings = replace(
         WorkerSettings.from_env(),
@@ -110,11 +118,6 @@ async def soak(jobs: int, seed: int, device: str | None, folder: Path) -> int:
     weights = worker.ensure_loaded().source
     camera = next(weights.rglob("*amera*.safetensors"))
     shutil.copy(camera, folder / "inputs" / "own.safetensors")
-    card = {"jobs": jobs, "seed": seed, "device": str(worker.engine.components.device),
-            "threads": torch.get_num_threads(), "python": platform.python_version(),
-            "torch": torch.__version__}  # fmt: skip
-    print(*(f"{name:<12} {value}" for name, value in card.items()), sep="\n")
-    print()
     outcomes, wrong, samples = Counter[str](), list[str](), list[Sample]()
     began = time.monotonic()
     for number, case in enumerate(cases(jobs, random.Random(seed))):
@@ -127,17 +130,13 @@ async def soak(jobs: int, seed: int, device: str | None, folder: Path) -> int:
     seconds = time.monotonic() - began
     gate.close()
     for line, count in sorted(outcomes.items()):
-        print(f"{count:>5}  {line}")
+        tell(f"{count:>5}  {line}")
     verdict = judged(samples, wrong)
     if verdict["problems"]:
         log.seek(0)
         shutil.copyfileobj(log, sys.stderr)
     log.close()
-    print(
-        *verdict["problems"] or ["nothing grew, and every job had the answer it should"], sep="\n"
-    )
-    print(json.dumps({**card, "seconds": round(seconds, 1), **verdict}, separators=(",", ":")))
-    return 1 if verdict["problems"] else 0
+    return seconds, verdict
 
 
 async def answered(gate: Gate, number: int, case: Case) -> str:
@@ -208,7 +207,7 @@ def cases(count: int, dice: random.Random) -> Iterator[Case]:
         ({"loras": [{"source": "not_there"}]}, "BAD_REQUEST", None),
         ({"num_frames": 57}, "DEADLINE", {"policy": {"executionTimeout": 100}}),
         ({"upload_url": "http://127.0.0.1/put"}, "BAD_REQUEST", None),
-        ({"width": 256, "height": 256, "num_frames": 49}, "DELIVERY_FAILED", None),
+        ({"width": 256, "height": 256, "num_frames": 97}, "DELIVERY_FAILED", None),
     ]
     faults = {"OUT_OF_MEMORY": torch.OutOfMemoryError, "INTERNAL": KeyError}
     for _ in range(count):
@@ -280,7 +279,3 @@ def floor_slope(values: list[float]) -> float:
         return 0.0
     floors = [min(each) for each in stretches]
     return statistics.linear_regression(range(len(floors)), floors).slope / length
-
-
-if __name__ == "__main__":
-    sys.exit(main())

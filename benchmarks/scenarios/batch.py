@@ -1,0 +1,176 @@
+"""Many clips: how many a minute this machine makes, with all its cores or GPUs and with one engine.
+
+Stock diffusers stands beside it as its documentation runs it: in one process that has all cores,
+and on a CPU its own, since what an engine does with freed memory is done for its whole process.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.baselines import stock
+from benchmarks.baselines.stock import Stock
+from benchmarks.bench import PROMPT, Bench
+from benchmarks.card import ROOT
+from benchmarks.engines import Order, Seat, running, seats
+from benchmarks.results import Findings
+from benchmarks.timing import Measured, Sample, timed, wait
+from benchmarks.turns import Samples
+from ltx2.delivery.file import ToFile
+from ltx2.progress import Progress
+from ltx2.session import execute
+
+CLIPS = 4
+ONE = "one engine"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of this scenario."""
+    parser.add_argument("--clips", type=int, default=CLIPS, help="of each, in each run")
+    parser.add_argument("--engines", type=int, help="side by side at most; default all that fit")
+    parser.add_argument("--mode", choices=("fast", "pro"), default="fast")
+    parser.add_argument("--against", default="b0", help="b0, b1 or none")
+
+
+def measure(bench: Bench) -> Findings:
+    """Clips a minute: engines side by side, one engine, a baseline; then the command, loading
+    counted.
+    """
+    found = bench.found
+    given = bench.arguments
+    works: dict[str, Measured] = {}
+    with ExitStack() as open_things:
+        if bench.random:
+            found.notes.append("engines of their own and the command were not run: they read files")
+        elif len(places := seats(bench.device, given.weights, given.mode)[: given.engines]) > 1:
+            engines = open_things.enter_context(running(places))
+            works[f"{len(places)} engines"] = _clips(bench, engines.make, elsewhere=True)
+            works[ONE] = _clips(bench, engines.first().make, elsewhere=True)
+        if ONE not in works:
+            works[ONE] = _clips(bench, lambda orders: _one_engine(bench, orders))
+        needed = set(works)
+        if given.against != "none" and _runs(bench, given.against, found):
+            make, elsewhere = open_things.enter_context(_baseline(bench, given.against))
+            works[given.against] = _clips(bench, make, elsewhere=elsewhere)
+
+        def show(samples: Samples) -> None:
+            for name, runs in samples.items():
+                _row(found, bench, name, runs)
+            first, *others = works
+            for name in others:
+                found.compare(first, name)
+
+        bench.turns.take(works, show, needed=needed)
+    if bench.turns.over:
+        found.notes.append("the command was not run: the time was up")
+    elif not bench.random:
+        _row(found, bench, "ltx2 batch, loading counted", [_command(bench)])
+    return found
+
+
+def _row(found: Findings, bench: Bench, name: str, runs: Sequence[Sample]) -> None:
+    clips = bench.arguments.clips
+    row = found.put(name, runs, clips=clips)
+    row["clips_per_minute"] = 60 * clips / row["seconds"]["median"]
+
+
+def _clips(
+    bench: Bench, make: Callable[[Sequence[Order]], None], *, elsewhere: bool = False
+) -> Measured:
+    """The time of so many clips of words that were not encoded before.
+
+    What is made `elsewhere`, in processes of its own, has its memory there: this one's peak would
+    say nothing of it.
+    """
+    turn = 0
+
+    def measured() -> Sample:
+        nonlocal turn
+        turn += 1
+        orders = [
+            Order(f"{PROMPT} {turn} {number}", number, bench.arguments.mode)
+            for number in range(bench.arguments.clips)
+        ]
+        sample = timed(bench.device, lambda: make(orders))
+        return Sample(seconds=sample.seconds) if elsewhere else sample
+
+    return measured
+
+
+def _one_engine(bench: Bench, orders: Sequence[Order]) -> None:
+    target = ToFile(bench.scratch / "one.mp4")
+    for order in orders:
+        prepared = bench.prepared(mode=order.mode, prompt=order.prompt, seed=order.seed)
+        execute(prepared, engine=bench.engine, deliver=target, progress=Progress(None))
+
+
+def _runs(bench: Bench, name: str, found: Findings) -> bool:
+    if name not in ("b0", "b1"):
+        raise ValueError(f"{name!r} is no baseline of this scenario; there is b0 and b1")
+    prepared = bench.prepared(mode=bench.arguments.mode)
+    if reason := stock.missing(stock.KINDS[name], bench.engine, prepared):
+        found.notes.append(f"{name} did not run: {reason}")
+    return not reason
+
+
+@contextmanager
+def _baseline(bench: Bench, name: str) -> Iterator[tuple[Callable[[Sequence[Order]], None], bool]]:
+    """Makes so many clips of one request: it encodes its prompt anew for each pass by itself.
+
+    Also whether it does so in a process of its own.
+    """
+    if bench.device.type == "cpu" and not bench.random:
+        load = partial(_load_stock, name, bench.arguments)
+        with running([Seat(load, os.cpu_count() or 1)]) as one:
+            yield one.make, True
+        return
+    baseline = _stock(bench, name, bench.scratch / f"{name}.mp4")
+
+    def make(orders: Sequence[Order]) -> None:
+        for _ in orders:
+            baseline.make()
+
+    with closing(baseline):
+        yield make, False
+
+
+def _load_stock(
+    name: str, arguments: argparse.Namespace, target: Path
+) -> Callable[[Order], object]:
+    bench = Bench(arguments=arguments, scratch=target.parent)
+    bench.settings = stock.as_shipped(bench.settings)
+    baseline = _stock(bench, name, target)
+    return lambda _: baseline.make()
+
+
+def _stock(bench: Bench, name: str, target: Path) -> Stock:
+    return Stock(stock.KINDS[name], bench.engine, bench.prepared(mode=bench.arguments.mode), target)
+
+
+def _command(bench: Bench) -> Sample:
+    """The same clips by the command, in a process of its own."""
+    given = bench.arguments
+    requests = bench.scratch / "requests.jsonl"
+    lines: list[dict[str, Any]] = [
+        {"prompt": f"{PROMPT} {number}", "seed": number, "mode": given.mode}
+        for number in range(given.clips)
+    ]
+    requests.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    command = [sys.executable, "-m", "ltx2", "batch", str(requests), "--out",
+               str(bench.scratch / "out"), "--checkpoint", given.weights,
+               "--device", str(bench.device)]  # fmt: skip
+    wait(bench.device)
+    began = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    seconds = time.perf_counter() - began
+    if done.returncode:
+        raise RuntimeError(f"ltx2 batch failed: {done.stderr[-2000:]}")
+    return Sample(seconds=seconds)

@@ -1,0 +1,40 @@
+"""The process that a cold start measures: each phase timed from within. Not a scenario itself."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+
+def main() -> None:
+    """Import, find, load, warm up and make a clip; tells the seconds as JSON."""
+    asked = json.loads(sys.argv[1])
+    phases: dict[str, float] = {}
+    last = time.perf_counter()
+
+    def phase(name: str) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        phases[name], last = now - last, now
+
+    import ltx2
+    from ltx2.delivery.file import ToFile
+    from ltx2.engine import Engine
+    from ltx2.session import generate
+
+    phase("import")
+    engine = Engine.load(asked["weights"], mode=asked["mode"], device=asked["device"])
+    engine.own_process()
+    phase("find")
+    parts = engine.preload((asked["mode"],))
+    phase("weights")
+    engine.warm(asked["mode"])
+    phase("warm")
+    request = ltx2.Request.parse({"prompt": "a red ball", "seed": 1, "mode": asked["mode"]})
+    generate(request, engine=engine, deliver=ToFile(Path(asked["target"])))
+    phase("first clip")
+    print(json.dumps({"phases": phases, "parts": parts}))
+
+
+if __name__ == "__main__":
+    main()

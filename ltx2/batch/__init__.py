@@ -1,0 +1,1 @@
+"""Many requests in one run: `ltx2 batch`."""

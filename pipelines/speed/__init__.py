@@ -1,0 +1,1 @@
+"""What makes the same numbers sooner: each lever can be switched off and is tested against that."""

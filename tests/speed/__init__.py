@@ -1,0 +1,1 @@
+"""Levers of speed: each gives what the plain way gives, and keeps to its budget."""
