@@ -50,6 +50,11 @@ class Town:
         with self.database.read() as session:
             return session.get_one(GenerationRow, name)
 
+    def state(self, name):
+        """State and attempts at one moment."""
+        row = self.row(name)
+        return row.state, row.attempts
+
     def event(self):
         with self.database.read() as session:
             return session.scalars(select(EventRow)).one()
@@ -94,7 +99,7 @@ def test_one_video_outlives_every_kill_of_the_gateway(town):
         server = town.serve()
         answer = server.client.post("/api/generations", json={**FORM, "webhook_url": hook})
         name = answer.json()["id"]
-        until(lambda: (town.row(name).state, town.row(name).attempts) == ("queued", 1))
+        until(lambda: town.state(name) == ("queued", 1))
         server.kill()
         assert runpod.jobs == []
         town.check("hold", available=CREDITS - COST, held=COST)
@@ -251,7 +256,7 @@ def answers(server):
     """Whether the server takes new connections."""
     try:
         httpx.get(server.client.base_url.join("/livez"), trust_env=False, timeout=60)
-    except httpx.ConnectError:
+    except httpx.TransportError:
         return False
     return True
 
