@@ -209,7 +209,7 @@ def test_loops_end_with_the_process_that_answers(town_on_postgresql, sent):
     server = town_on_postgresql.serve()
     loops = loops_of(server)
     server.process.send_signal(sent)
-    assert server.process.wait(60) == (-9 if sent == signal.SIGKILL else 0)
+    assert server.process.wait(PATIENCE) == (-9 if sent == signal.SIGKILL else 0)
     loops.wait(60)
     assert "Traceback" not in server.said()
 
@@ -219,7 +219,7 @@ def test_a_terminal_ends_both_processes_in_order(town_on_postgresql):
     server = town_on_postgresql.serve()
     loops_of(server)
     os.killpg(server.process.pid, signal.SIGINT)  # as Ctrl-C does
-    assert server.process.wait(60) == 0
+    assert server.process.wait(PATIENCE) == 0
     assert "Traceback" not in server.said()
 
 
@@ -228,7 +228,7 @@ def test_a_terminal_ends_both_processes_in_order(town_on_postgresql):
 def test_a_server_that_is_to_end_before_it_runs_ends_in_order(town, sent):
     server = town.serve()  # its address is known, and it does not answer yet
     server.process.send_signal(sent)
-    assert server.process.wait(60) == 0
+    assert server.process.wait(PATIENCE) == 0
     assert "Traceback" not in server.said()
 
 
@@ -247,7 +247,7 @@ def test_an_open_stream_of_events_is_ended_quietly(town, times):
             server.process.send_signal(signal.SIGINT)
         with pytest.raises(httpx.HTTPError):
             list(lines)
-        assert server.process.wait(60) == 0
+        assert server.process.wait(PATIENCE) == 0
     assert '"level": "ERROR"' not in server.said()
     assert "Traceback" not in server.said()
 
