@@ -50,6 +50,11 @@ class Town:
         with self.database.read() as session:
             return session.get_one(GenerationRow, name)
 
+    def state(self, name):
+        """State and attempts at one moment."""
+        row = self.row(name)
+        return row.state, row.attempts
+
     def event(self):
         with self.database.read() as session:
             return session.scalars(select(EventRow)).one()
@@ -95,7 +100,7 @@ def test_one_video_outlives_every_kill_of_the_gateway(town):
         server = town.serve()
         answer = server.client.post("/api/generations", json={**FORM, "webhook_url": hook})
         name = answer.json()["id"]
-        until(lambda: (town.row(name).state, town.row(name).attempts) == ("queued", 1))
+        until(lambda: town.state(name) == ("queued", 1))
         server.kill()
         assert runpod.jobs == []
         town.check("hold", available=CREDITS - COST, held=COST)
@@ -205,7 +210,7 @@ def test_loops_end_with_the_process_that_answers(town_on_postgresql, sent):
     server = town_on_postgresql.serve()
     loops = loops_of(server)
     server.process.send_signal(sent)
-    assert server.process.wait(60) == (-9 if sent == signal.SIGKILL else 0)
+    assert server.process.wait(PATIENCE) == (-9 if sent == signal.SIGKILL else 0)
     loops.wait(60)
     assert "Traceback" not in server.said()
 
@@ -215,7 +220,7 @@ def test_a_terminal_ends_both_processes_in_order(town_on_postgresql):
     server = town_on_postgresql.serve()
     loops_of(server)
     os.killpg(server.process.pid, signal.SIGINT)  # as Ctrl-C does
-    assert server.process.wait(60) == 0
+    assert server.process.wait(PATIENCE) == 0
     assert "Traceback" not in server.said()
 
 
@@ -224,7 +229,7 @@ def test_a_terminal_ends_both_processes_in_order(town_on_postgresql):
 def test_a_server_that_is_to_end_before_it_runs_ends_in_order(town, sent):
     server = town.serve()  # its address is known, and it does not answer yet
     server.process.send_signal(sent)
-    assert server.process.wait(60) == 0
+    assert server.process.wait(PATIENCE) == 0
     assert "Traceback" not in server.said()
 
 
@@ -243,7 +248,7 @@ def test_an_open_stream_of_events_is_ended_quietly(town, times):
             server.process.send_signal(signal.SIGINT)
         with pytest.raises(httpx.HTTPError):
             list(lines)
-        assert server.process.wait(60) == 0
+        assert server.process.wait(PATIENCE) == 0
     assert '"level": "ERROR"' not in server.said()
     assert "Traceback" not in server.said()
 
@@ -252,7 +257,7 @@ def answers(server):
     """Whether the server takes new connections."""
     try:
         httpx.get(server.client.base_url.join("/livez"), trust_env=False, timeout=60)
-    except httpx.ConnectError:
+    except httpx.TransportError:
         return False
     return True
 
