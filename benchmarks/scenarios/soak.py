@@ -207,7 +207,7 @@ def cases(count: int, dice: random.Random) -> Iterator[Case]:
         ({"loras": [{"source": "not_there"}]}, "BAD_REQUEST", None),
         ({"num_frames": 57}, "DEADLINE", {"policy": {"executionTimeout": 100}}),
         ({"upload_url": "http://127.0.0.1/put"}, "BAD_REQUEST", None),
-        ({"width": 256, "height": 256, "num_frames": 49}, "DELIVERY_FAILED", None),
+        ({"width": 256, "height": 256, "num_frames": 97}, "DELIVERY_FAILED", None),
     ]
     faults = {"OUT_OF_MEMORY": torch.OutOfMemoryError, "INTERNAL": KeyError}
     for _ in range(count):
