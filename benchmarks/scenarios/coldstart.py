@@ -21,7 +21,7 @@ from benchmarks.results import Findings
 from benchmarks.timing import Sample, timed
 
 PIECE = 16 * 2**20  # bytes of one plain read
-PHASES = ("import", "find", "weights", "warm", "first clip")
+PHASES = ("import", "find", "weights", "warm", "forecast", "first clip")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

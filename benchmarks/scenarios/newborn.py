@@ -20,6 +20,7 @@ def main() -> None:
     import ltx2
     from ltx2.delivery.file import ToFile
     from ltx2.engine import Engine
+    from ltx2.planner import plan
     from ltx2.session import generate
 
     phase("import")
@@ -31,6 +32,9 @@ def main() -> None:
     engine.warm(asked["mode"])
     phase("warm")
     request = ltx2.Request.parse({"prompt": "a red ball", "seed": 1, "mode": asked["mode"]})
+    # What the first clip of a shape waits for, once: its memory is foretold by a rehearsal.
+    engine.check_fits(plan(request, checkpoint=engine.checkpoint))
+    phase("forecast")
     generate(request, engine=engine, deliver=ToFile(Path(asked["target"])))
     phase("first clip")
     print(json.dumps({"phases": phases, "parts": parts}))

@@ -101,7 +101,7 @@ def test_engines_side_by_side_make_clips_beside_one_of_them_and_the_command(meas
 @pytest.mark.slow
 def test_a_new_process_tells_its_phases_to_the_first_clip(measured):
     rows, told = measured("coldstart")
-    phases = {"interpreter", "import", "find", "weights", "warm", "first clip"}
+    phases = {"interpreter", "import", "find", "weights", "warm", "forecast", "first clip"}
     assert set(rows["process to first clip"]["stages"]) == phases
     assert rows["plain read"]["gb_per_second"] > 0
     assert told["seconds_by_part"]
