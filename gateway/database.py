@@ -54,9 +54,8 @@ class Database:
 
     def close(self) -> None:
         """Close all connections; one that a thread still uses, when it is given back."""
-        pool = self.engine.pool
+        event.listen(self.engine.pool, "checkin", _end)  # first, or one may slip in between
         self.engine.dispose()
-        event.listen(pool, "checkin", _end)
 
 
 def sqlite_file(url: str) -> Path | None:
