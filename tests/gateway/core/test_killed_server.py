@@ -267,6 +267,10 @@ def test_two_gateways_on_one_postgresql_make_each_video_once(town_on_postgresql)
     town = town_on_postgresql
     town.runpod.automatic = 3
     one, other = town.serve(), town.serve()
+    # One that begins looks at all that goes on, also at what the other looks at just then, and a
+    # video may be fetched by both: neither begins from here on.
+    for each in (one, other):
+        until(lambda each=each: each.client.get("/readyz").status_code == 200)
     made = [
         each.client.post("/api/generations", json=FORM).json()["id"] for each in (one, other) * 6
     ]
