@@ -23,7 +23,6 @@ from gateway.core import Core
 from gateway.opening import open_store
 from gateway.parts import Parts
 from gateway.server import address, ended_by_signals, run, server_of
-from gateway.stores import Store
 from gateway.tables import GenerationRow
 from gateway.transitions import CUT_OFF
 from ltx2.errors import ConfigError
@@ -87,7 +86,7 @@ def open_app(
     app = create_app(parts, local_account=ACCOUNT)
     core = cast("Core", app.state.core)
     fill_up(core)
-    taken = take_again(core, core.store, parts.clock.now())
+    taken = take_again(core, parts.clock.now())
     if count := taken.again:
         videos = "1 video that was" if count == 1 else f"{count} videos that were"
         say(f"{videos} under way at the last end: begun again")
@@ -148,7 +147,7 @@ class TakenAgain:
     given_up: tuple[str, ...] = ()  # ids of those that one worker too many ended with
 
 
-def take_again(core: Core, store: Store, now: datetime) -> TakenAgain:
+def take_again(core: Core, now: datetime) -> TakenAgain:
     """Queue what a worker had that is gone with all its jobs, and give up what it seems to end of.
 
     What it finished is in the store, and is found there by the first look.
@@ -156,7 +155,7 @@ def take_again(core: Core, store: Store, now: datetime) -> TakenAgain:
     again, given_up = 0, list[str]()
     with core.database.write() as session:
         for row in _under_way(session):
-            if clips.stored(store, row.id) is not None:
+            if clips.stored(core.store, row.id) is not None:
                 continue
             if transitions.worker_gone(session, row, now):
                 again += 1

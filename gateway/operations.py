@@ -24,15 +24,23 @@ from ltx2.gateway_settings import GatewaySettings
 @contextmanager
 def on_database() -> Iterator[Database]:
     """The settings' database, brought up to date. Refusals come out as errors of the command's."""
+    with _as_it_is() as database:
+        migrate(database)
+        try:
+            yield database
+        except Refusal as error:
+            raise BadRequest(str(error)) from error
+
+
+@contextmanager
+def _as_it_is() -> Iterator[Database]:
+    """The settings' database, whatever version made it."""
     settings = GatewaySettings.from_env()
     assert settings.database is not None
     settings.folder.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database)
     try:
-        migrate(database)
         yield database
-    except Refusal as error:
-        raise BadRequest(str(error)) from error
     except SQLAlchemyError as error:
         raise ConfigError(f"the database cannot be used: {_first_line(error)}") from error
     finally:
@@ -48,16 +56,8 @@ def opened() -> Iterator[Accounts]:
 
 def migrated() -> tuple[str | None, str]:
     """The revision before and after."""
-    settings = GatewaySettings.from_env()
-    assert settings.database is not None
-    settings.folder.mkdir(parents=True, exist_ok=True)
-    database = Database(settings.database)
-    try:
+    with _as_it_is() as database:
         return migrate(database)
-    except SQLAlchemyError as error:
-        raise ConfigError(f"the database cannot be used: {_first_line(error)}") from error
-    finally:
-        database.close()
 
 
 def redelivered(event_id: str) -> None:

@@ -18,6 +18,7 @@ from diffusers.pipelines.ltx2 import (
 from diffusers.utils import encode_video
 from torch import nn
 
+from benchmarks.levers import LAYOUTS, turn
 from benchmarks.timing import Sample, Stages, timed
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Stock:
         report = Stages(self._engine.components.device)
         with ExitStack() as stack:
             stack.enter_context(self._blocks())
-            stack.enter_context(laid_as_read(self._pipe.vae))
+            stack.enter_context(laid_as_read(self._engine))
             for owner, method, stage in self._apart():
                 stack.enter_context(timed_calls(report, owner, method, stage))
             whole = timed(report.device, lambda: self._make(report))
@@ -247,17 +248,14 @@ class Stock:
 
 
 @contextmanager
-def laid_as_read(vae: nn.Module) -> Iterator[None]:
-    """The convolutions' weights as diffusers loads them; an engine may have turned them round."""
-    weights = [each.weight for each in vae.modules() if isinstance(each, nn.Conv3d)]
-    before = [weight.data for weight in weights]
-    for weight in weights:
-        weight.data = weight.data.contiguous()
+def laid_as_read(engine: "Engine") -> Iterator[None]:
+    """The decoder's weights as diffusers loads them; an engine may have turned them round."""
+    vae = engine.components.part("vae")
+    turn(vae, LAYOUTS["contiguous"])
     try:
         yield
     finally:
-        for weight, data in zip(weights, before, strict=True):
-            weight.data = data
+        turn(vae, LAYOUTS[str(engine.levers["vae_layout"])])
 
 
 @contextmanager

@@ -220,7 +220,7 @@ class Decoding:
     def stock(self, latent: torch.Tensor) -> Sample:
         """diffusers' own decoder on weights as it loads them, to pixels on the device."""
         vae = self._engine.components.part("vae")
-        with laid_as_read(vae), torch.inference_mode():
+        with laid_as_read(self._engine), torch.inference_mode():
             return timed(self._device, lambda: vae.decode(latent, return_dict=False))
 
 

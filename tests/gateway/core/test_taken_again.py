@@ -8,7 +8,7 @@ from tests.gateway.house import COST, CREDITS
 def again(house):
     """A studio starts anew on the same data: how many wait anew, and which are given up."""
     house.restart()
-    taken = take_again(house.core, house.store, house.clock.now())
+    taken = take_again(house.core, house.clock.now())
     house.check()
     return taken.again, taken.given_up
 
