@@ -1,4 +1,7 @@
-"""An engine on drawn weights: a checkpoint's whole architecture without its files."""
+"""An engine on drawn weights: a checkpoint's whole architecture without its files.
+
+What measurements need of the layers below it is here, too.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +21,11 @@ from pipelines.drawn import PARTS, Drawn
 from pipelines.memory.outline import outlines_of
 from pipelines.memory.released import released_outlines
 from pipelines.models import Checkpoint
+from pipelines.stages.pixels import frames_on_host
 from pipelines.tiny import WEIGHTS
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
 
     from ltx2.engine import Engine
@@ -83,12 +88,16 @@ def drawn_engine(
     )
 
 
-def written_transformer(engine: "Engine", folder: Path) -> Components:
+def written_transformer(engine: "Engine", folder: Path, blocks: int | None = None) -> Components:
     """An engine's transformer as files in a folder, and components that read them from there.
 
-    In diffusers' layout, in shards as they are published.
+    In diffusers' layout, in shards as they are published. `blocks` of it, where memory or disk
+    holds no more: the engine's own is then not drawn.
     """
-    transformer: Any = engine.components.part("transformer:distilled")
+    components: Any = engine.components
+    transformer: Any = (
+        components.part("transformer:distilled") if blocks is None else components.shortened(blocks)
+    )
     transformer.save_pretrained(folder, max_shard_size=SHARD)
     weights = Weights(
         root=folder,
@@ -97,6 +106,14 @@ def written_transformer(engine: "Engine", folder: Path) -> Components:
         parts={"transformer:distilled": (folder,)},
     )
     return Components(weights, device=engine.components.device, dtype=engine.components.dtype)
+
+
+def decoded_chunk(pixels: torch.Tensor) -> "np.ndarray":
+    """A decoder's pixels (1, 3, n, height, width) in -1..1, as an engine hands them on:
+
+    uint8 (n, height, width, 3) in host memory. Raises pipelines.values.NonFinite.
+    """
+    return frames_on_host(pixels)[0]
 
 
 def _embedded(row: Checkpoint) -> dict[str, Any]:

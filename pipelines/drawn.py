@@ -81,11 +81,26 @@ class Drawn(Components):
         chosen: Variant = "dev" if variant == "dev" else "distilled"
         return partial(self._load, component, chosen, self._home(component))
 
-    def _load(self, component: str, variant: Variant, device: torch.device) -> Any:  # noqa: ANN401
+    def shortened(self, blocks: int) -> nn.Module:
+        """A transformer of `blocks` blocks, each as large as any of the whole. It is not kept.
+
+        Raises ValueError where the whole has fewer.
+        """
+        return self._load("transformer", "distilled", self._home("transformer"), blocks)
+
+    def _load(
+        self,
+        component: str,
+        variant: Variant,
+        device: torch.device,
+        blocks: int | None = None,
+    ) -> Any:  # noqa: ANN401
         if component == "tokenizer":
             return word_tokenizer(self._tokens)
         with weightless():
             module = self._build(component)
+        if blocks is not None:
+            _shorten(module, blocks)
         dtype = torch.float32 if component in ALWAYS_FP32 else self.dtype
         # Two variants are two models, and no two parts are alike.
         own = PARTS.index(component) * 2 + (variant == "dev")
@@ -173,6 +188,14 @@ def _filled(tensor: Tensor, name: str, generator: torch.Generator) -> Tensor:
     if tensor.ndim >= 2:
         return tensor.normal_(0, tensor[0].numel() ** -0.5, generator=generator)
     return tensor.zero_() if name.endswith("bias") else tensor.fill_(1)
+
+
+def _shorten(transformer: Any, blocks: int) -> None:  # noqa: ANN401 - diffusers gives it a config
+    whole = len(transformer.transformer_blocks)
+    if not 1 <= blocks <= whole:
+        raise ValueError(f"it has {whole} blocks, so {blocks} cannot be taken of it")
+    transformer.transformer_blocks = transformer.transformer_blocks[:blocks]
+    transformer.register_to_config(num_layers=blocks)
 
 
 def word_tokenizer(tokens: int) -> PreTrainedTokenizerFast:

@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--folder", type=Path, help="where drawn weights are written: on the disk in question"
     )
+    parser.add_argument(
+        "--blocks", type=int, help="of a drawn transformer, where all of them are too much"
+    )
     parser.add_argument("--warm-cache", action="store_true", help="leave the page cache as it is")
 
 
@@ -81,7 +84,7 @@ def _read_back(bench: Bench) -> Findings:
     given, found = bench.arguments, bench.found
     folder = (given.folder or bench.scratch) / "written"
     try:
-        parts = written_transformer(bench.engine, folder)
+        parts = written_transformer(bench.engine, folder, given.blocks)
         files = sorted(folder.glob("*.safetensors"))
         total = sum(file.stat().st_size for file in files)
         bench.engine.let_go(parts=True)
@@ -104,7 +107,7 @@ def _read_back(bench: Bench) -> Findings:
         row = found.add(name, samples)
         row["gb_per_second"] = total / row["seconds"]["median"] / 1e9
     found.compare("plain read", "transformer")
-    found.facts = _of_weights(given, total)
+    found.facts = {**_of_weights(given, total), "blocks": given.blocks or "all"}
     found.notes.append("the transformer alone; a clip's phases need a checkpoint's files")
     return found
 

@@ -16,8 +16,8 @@ from pipelines.components import Components
 from pipelines.geometry import SPATIAL, TEMPORAL, latent_frames, snap_down, tile_spans
 from pipelines.plan import DecodePlan, Plan
 from pipelines.residency import free_memory
-from pipelines.speed.transfer import to_host
 from pipelines.speed.vae_layout import laid_out
+from pipelines.stages.pixels import frames_on_host
 from pipelines.tokens import denormalise_audio, denormalise_video
 from pipelines.upstream.spatial_tiling import DecodeTile, decode_in_space
 from pipelines.upstream.temporal_tiling import decode_in_time
@@ -46,7 +46,6 @@ def decode(model: Components, latents: Latents, plan: Plan, *, sound: Latents | 
     )
 
 
-_AT_ONCE = 8  # frames
 # Smaller tiles where the decoder has little memory: share of the reference's edges, and frames.
 # Edges come first: a shorter tile makes more work, since 24 of its frames are shared.
 _SMALLER = ((2 / 3, 80), (1 / 2, 80), (1 / 2, 56), (1 / 3, 56), (1 / 3, 40), (1 / 4, 40))
@@ -101,16 +100,10 @@ def decode_video(
 
         latent = denormalise_video(vae, video)
         for pixels in decode_in_time(decode_tile, latent, *_tile_latents(plan)):
-            frames = to_uint8(pixels)
-            chunk, extremes, finite = to_host(
-                frames, torch.stack(torch.aminmax(frames)), all_finite(pixels)
-            )
-            if not bool(finite):
-                raise NonFinite("decode: the frames are not finite")
-            low, high = (int(value) for value in extremes)
+            chunk, (low, high) = frames_on_host(pixels)
             lowest, highest = min(lowest, low), max(highest, high)
-            del pixels, frames  # not beside the next tile
-            yield chunk.numpy()
+            del pixels  # not beside the next tile
+            yield chunk
     if warnings is not None and lowest == highest:
         warnings.append("every pixel of the clip has the same value: the decoder made no picture")
 
@@ -155,29 +148,6 @@ def halved(plan: DecodePlan) -> DecodePlan:
 def _half(cells: tuple[int, int], overlap: int) -> tuple[int, int]:
     """Rows and columns of latents, halved, but more than neighbours share."""
     return max(overlap + 1, cells[0] // 2), max(overlap + 1, cells[1] // 2)
-
-
-def to_uint8(pixels: Tensor) -> Tensor:
-    """(1, 3, n, height, width) in -1..1 to uint8 (n, height, width, 3), on the same device.
-
-    A few frames at a time: in float32 a whole tile of time is most of what decoding takes.
-    """
-    _, channels, count, height, width = pixels.shape
-    frames = pixels.new_empty((count, height, width, channels), dtype=torch.uint8)
-    for start in range(0, count, _AT_ONCE):
-        part = pixels[0, :, start : start + _AT_ONCE].float().add(1).mul_(127.5)
-        frames[start : start + _AT_ONCE] = part.clamp_(0, 255).round_().permute(1, 2, 3, 0)
-    return frames
-
-
-def all_finite(pixels: Tensor) -> Tensor:
-    """Whether (1, 3, n, height, width) has neither NaN nor infinity, a few frames at a time.
-
-    A tensor on the same device: nothing is waited for.
-    """
-    # The extremes in one reading, and NaN where there is one: isfinite would write its answers.
-    extremes = [torch.stack(torch.aminmax(part)) for part in pixels.split(_AT_ONCE, dim=2)]
-    return torch.isfinite(torch.stack(extremes)).all()
 
 
 @contextmanager

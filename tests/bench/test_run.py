@@ -10,6 +10,7 @@ from benchmarks import run
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.scenarios.coldstart import plain_read, weight_files
 from benchmarks.scenarios.tail import clip_of, fitting, synthetic
+from ltx2.drawn import decoded_chunk
 
 SMALL = ["--device", "cpu", "--runs", "1", "--width", "128", "--height", "64", "--frames", "9"]
 
@@ -100,16 +101,33 @@ def test_drawn_weights_are_written_and_read_beside_a_plain_read(tmp_path, capsys
     assert [file.suffix for file in tmp_path.iterdir()] == [".jsonl"]
 
 
+def test_a_drawn_transformer_is_written_by_as_many_blocks_as_are_asked_for(tmp_path, capsys):
+    arguments = ["coldstart", "--weights", "random", "--checkpoint", "tiny", "--device", "cpu"]
+    told = measured(
+        [*arguments, "--runs", "1", "--folder", str(tmp_path), "--blocks", "1"], tmp_path, capsys
+    )
+    assert told["blocks"] == 1
+    assert 0 < told["weights_gb"] < 0.0096 * 0.9
+    with pytest.raises(ValueError, match="so 99 cannot be taken"):
+        run.main([*arguments, "--folder", str(tmp_path), "--blocks", "99", "--no-keep"])
+
+
 def test_frames_of_the_tail_come_whole_and_move():
     pixels = synthetic(64, 48, 20)
-    chunks = list(clip_of(pixels, torch.zeros(2, 10).numpy()).frames)
-    assert [len(chunk) for chunk in chunks] == [16, 4]
+    clip = clip_of(iter([pixels[:16], pixels[16:]]), (64, 48, 20), torch.zeros(2, 10).numpy())
+    assert [len(chunk) for chunk in clip.frames] == [16, 4]
     assert (pixels[0] != pixels[1]).any()
 
 
-def test_the_ways_in_floats_get_no_more_frames_than_half_of_memory_holds():
-    one = 100 * 50 * 3 * 4 * 7
-    assert fitting(100, 50, 121, free=20 * one) == 10
+def test_a_decoders_frames_become_the_bytes_that_they_were_made_of():
+    pixels = torch.from_numpy(synthetic(64, 48, 20))
+    decoded = pixels.permute(3, 0, 1, 2)[None].float().div_(127.5).sub_(1)
+    assert (decoded_chunk(decoded) == pixels.numpy()).all()
+
+
+def test_the_ways_in_floats_get_no_more_frames_than_memory_holds():
+    one = 100 * 50 * 3 * 4 * 5
+    assert fitting(100, 50, 121, free=20 * one) == 17
     assert fitting(100, 50, 5, free=20 * one) == 5
 
 

@@ -113,11 +113,12 @@ def test_a_run_that_is_cut_off_leaves_what_it_had_marked_as_partial(tmp_path, mo
     assert "partial" not in line["card"]
     assert {row["name"] for row in line["rows"]} == {
         tail.OURS,
+        tail.OURS_ON_BYTES,
         tail.ON_BYTES,
         tail.ON_FLOATS,
         tail.TO_FLOATS,
     }
-    assert json.dumps(line["ratios"]).count("by frame") == 3
+    assert json.dumps(line["ratios"]).count("by frame") == 5
 
 
 def test_a_stage_apart_is_taken_off_the_one_around_it():

@@ -10,14 +10,13 @@ import torch
 
 from pipelines.plan import DecodePlan
 from pipelines.stages.decode import (
-    all_finite,
     decode_as_it_fits,
     decode_audio,
     decode_video,
     smaller_tiles,
     tile_count,
-    to_uint8,
 )
+from pipelines.stages.pixels import frames_on_host, to_uint8
 from pipelines.tokens import denormalise_video
 from pipelines.values import NonFinite
 from tiny.sizes import AUDIO_CHANNELS, VIDEO_CHANNELS
@@ -36,7 +35,7 @@ def test_one_tile_is_the_decoder_alone(untrained_model):
     video = latent(4)
     vae = untrained_model.part("vae")
     with torch.inference_mode():
-        plain = to_uint8(vae.decode(denormalise_video(vae, video), return_dict=False)[0]).numpy()
+        plain, _ = frames_on_host(vae.decode(denormalise_video(vae, video), return_dict=False)[0])
     (chunk,) = decode_video(untrained_model, video, WHOLE)
     off = np.abs(chunk.astype(int) - plain)
     assert off.max() <= 1  # of 255: another layout sums in another order
@@ -146,13 +145,14 @@ def test_smaller_tiles_keep_what_neighbours_share(width, height):
         assert tiles.tile_width % 32 == tiles.tile_height % 32 == tiles.tile_frames % 8 == 0
 
 
-def test_a_nan_anywhere_is_found():
-    pixels = torch.zeros(1, 3, 17, 2, 2)
-    assert all_finite(pixels)
-    for frame in (0, 8, 16):
-        broken = pixels.clone()
-        broken[0, 1, frame, 1, 1] = float("nan")
-        assert not all_finite(broken)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("at", [(0, 0, 0), (8, 65, 1), (16, 129, 1)])
+def test_what_is_not_finite_is_found_anywhere(at, value):
+    pixels = torch.zeros(1, 3, 17, 130, 2)
+    frames_on_host(pixels)
+    pixels[0, 1][at] = value
+    with pytest.raises(NonFinite, match="frames"):
+        frames_on_host(pixels)
 
 
 def test_a_flat_clip_is_reported_and_a_picture_is_not(untrained_model):
@@ -185,7 +185,25 @@ def test_pixels_are_clamped_and_rounded():
         .view(1, 1, 1, 1, 6)
         .expand(1, 3, 1, 1, 6)
     )
-    assert to_uint8(pixels)[0, 0, :, 0].tolist() == [0, 0, 128, 255, 255, 128]
+    frames, extremes = to_uint8(pixels)
+    assert frames[0, 0, :, 0].tolist() == [0, 0, 128, 255, 255, 128]
+    assert extremes.tolist() == [-127.5, pytest.approx(255.01275)]
+    assert frames_on_host(pixels)[1] == (0, 255)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_pixels_of_any_layout_become_the_bytes_of_the_definition(layout, dtype):
+    noise = torch.Generator().manual_seed(0)
+    pixels = (
+        torch.randn(1, 3, 3, 150, 6, generator=noise).to(dtype).contiguous(memory_format=layout)
+    )
+    wanted = ((pixels.double() + 1) * 127.5).round().clamp(0, 255)[0].permute(1, 2, 3, 0)
+    frames, extremes = frames_on_host(pixels)
+    off = np.abs(frames - wanted.numpy())
+    assert off.max() <= 1  # of 255: float32 may round a half the other way
+    assert (off > 0).mean() < 1e-3
+    assert extremes == (frames.min(), frames.max())
 
 
 def test_sound_is_decoded_in_float32_at_the_vocoders_own_rate(untrained_model):
