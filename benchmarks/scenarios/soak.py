@@ -249,7 +249,7 @@ def sample(folder: Path) -> Sample:
 def judged(samples: list[Sample], wrong: list[str]) -> dict[str, Any]:
     """The floors and what is wrong with them."""
     warm = samples[int(len(samples) * WARM) :]
-    slope = floor_slope([each.rss for each in warm])
+    floors, slope = floor_slope([each.rss for each in warm])
     half = len(warm) // 2
     early, late = warm[:half], warm[half:]
     problems = list(wrong)
@@ -264,6 +264,7 @@ def judged(samples: list[Sample], wrong: list[str]) -> dict[str, Any]:
     return {
         "problems": problems,
         "rss_mib": [round(samples[0].rss), round(warm[0].rss), round(samples[-1].rss)],
+        "floors_mib": [round(floor) for floor in floors],
         "slope_mib_per_job": round(slope, 3),
         "descriptors": [min(e.descriptors for e in part) for part in (early, late)],
         "live_threads": [min(e.threads for e in part) for part in (early, late)],
@@ -271,11 +272,11 @@ def judged(samples: list[Sample], wrong: list[str]) -> dict[str, Any]:
     }
 
 
-def floor_slope(values: list[float]) -> float:
-    """The rise of the floor per job: a line through the lowest value of each of ten stretches."""
+def floor_slope(values: list[float]) -> tuple[list[float], float]:
+    """The lowest value of each of ten stretches, and how they rise by a line through them, a job."""
     length = max(1, len(values) // 10)
     stretches = [values[i : i + length] for i in range(0, len(values) - length + 1, length)]
-    if len(stretches) < 2:
-        return 0.0
     floors = [min(each) for each in stretches]
-    return statistics.linear_regression(range(len(floors)), floors).slope / length
+    if len(floors) < 2:
+        return floors, 0.0
+    return floors, statistics.linear_regression(range(len(floors)), floors).slope / length
