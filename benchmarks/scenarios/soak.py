@@ -69,7 +69,7 @@ class Sample:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this scenario."""
-    parser.add_argument("--jobs", type=int, default=200)
+    parser.add_argument("--jobs", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1, help="of the order and the moments")
 
 
