@@ -105,7 +105,7 @@ class Call:
     @classmethod
     def of(cls, ours: nn.Module, part: Any, given: Mapping[str, Any]) -> "Call":  # noqa: ANN401 - a pass of a plan
         """`given` is what stock pipelines would hand in."""
-        from ltx_core.model.transformer import X0Model
+        from ltx_core.model.transformer import X0Model  # type: ignore[import-not-found]
 
         model = transformer(ours)
         video, audio = _modalities(part, given)
@@ -128,7 +128,7 @@ def _modalities(part: Any, given: Mapping[str, Any]) -> tuple[Any, Any]:  # noqa
         AudioPatchifier,
         VideoLatentPatchifier,
     )
-    from ltx_core.model.transformer import Modality
+    from ltx_core.model.transformer import Modality  # type: ignore[import-not-found]
     from ltx_core.tools import (  # type: ignore[import-not-found]
         AudioLatentTools,
         VideoLatentTools,
@@ -166,7 +166,7 @@ def _modalities(part: Any, given: Mapping[str, Any]) -> tuple[Any, Any]:  # noqa
 @torch.inference_mode()
 def decoded(decoder: nn.Module, latent: Tensor) -> Iterator[Tensor]:
     """Bytes on the host, chunk by chunk, (frames, height, width, 3), in its usual tiles."""
-    from ltx_core.model.video_vae import TilingConfig, decode_video
+    from ltx_core.model.video_vae import TilingConfig, decode_video  # type: ignore[import-not-found]
 
     for frames in decode_video(latent, decoder, TilingConfig.default()):
         yield frames.cpu()
