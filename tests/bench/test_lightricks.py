@@ -14,7 +14,8 @@ from benchmarks.baselines import lightricks_layout as layout
 from benchmarks.baselines import lightricks_parts as parts
 from benchmarks.cost.transformer import Lengths, forward
 from pipelines.checkpoints import keys
-from pipelines.memory.released import released_module
+from pipelines.checkpoints.load import module_class
+from pipelines.memory.released import RELEASED, released_module
 from pipelines.models import GENERATIONS
 from tests.parity.cases import assert_close
 
@@ -23,6 +24,32 @@ THERE = not parts.not_installed()
 theirs = pytest.mark.skipif(
     not THERE, reason=f"Lightricks' code is licensed otherwise, so no dependency: {INSTALL}"
 )
+PART = {"transformer": "transformer:distilled", "vae": "vae"}
+SMALL = {
+    "transformer": {
+        "num_layers": 2,
+        "num_attention_heads": 4,
+        "attention_head_dim": 32,
+        "cross_attention_dim": 128,
+        "audio_num_attention_heads": 4,
+        "audio_attention_head_dim": 16,
+        "audio_cross_attention_dim": 64,
+        "caption_channels": 48,
+    },
+    "vae": {"latent_channels": 16, "layers_per_block": (1,) * 5},
+}
+NARROW = {  # the decoder's, which both generations build in their own way
+    "2.0": {
+        "block_out_channels": (16, 32, 64, 128),
+        "decoder_block_out_channels": (16, 32, 64),
+        "decoder_layers_per_block": (1, 2, 1, 1),
+    },
+    "2.3": {
+        "block_out_channels": (16, 32, 64, 64),
+        "decoder_block_out_channels": (16, 32, 32, 64),
+        "decoder_layers_per_block": (1, 2, 1, 1, 1),
+    },
+}
 LENGTHS = Lengths(video=4 * 6 * 10, audio=26, text=1024)
 
 
@@ -110,9 +137,28 @@ def test_an_engine_whose_weights_cannot_be_shared_is_refused(changed, reason):
     assert bool(parts.missing(engine, "transformer")) == bool(reason)
 
 
+@pytest.fixture(params=["tiny", "2.0", "2.3"])
+def weighted(request, tiny_model):
+    """The tiny checkpoint's part of a name, or a released generation's with few and thin layers."""
+
+    def build(component):
+        if request.param == "tiny":
+            return tiny_model.part(PART[component])
+        torch.manual_seed(0)
+        options = RELEASED[request.param][component] | SMALL[component]
+        if component == "vae":
+            options |= NARROW[request.param]
+        module = module_class(component, options)(**options)
+        for parameter in module.parameters():  # also those that training begins at nothing
+            torch.nn.init.normal_(parameter, 0, 0.15)
+        return module.requires_grad_(False).eval()
+
+    return build
+
+
 @theirs
-def test_its_transformer_computes_what_ours_does(tiny_model):
-    ours = tiny_model.part("transformer:distilled")
+def test_its_transformer_computes_what_ours_does(weighted):
+    ours = weighted("transformer")
     part = SimpleNamespace(frames=17, height=96, width=64, fps=24.0, audio_latents=18)
     given = inputs(ours, part)
     call = parts.Call.of(ours, part, given)
@@ -141,8 +187,8 @@ def test_its_transformer_has_the_tensors_that_it_would_read_of_the_file_and_no_c
 
 
 @theirs
-def test_its_decoder_computes_what_ours_does_and_gives_every_frame_as_bytes(tiny_model):
-    vae = tiny_model.part("vae")
+def test_its_decoder_computes_what_ours_does_and_gives_every_frame_as_bytes(weighted):
+    vae = weighted("vae")
     generator = torch.Generator().manual_seed(0)
     latent = torch.randn(1, vae.config.latent_channels, 3, 2, 3, generator=generator)
     mean, std = (each.view(1, -1, 1, 1, 1) for each in (vae.latents_mean, vae.latents_std))
