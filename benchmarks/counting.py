@@ -30,6 +30,9 @@ def calls_of(transformer: nn.Module) -> Iterator[Calls]:
 
     def count(_module: nn.Module, given: tuple[object, ...], named: dict[str, object]) -> None:
         hidden = named["hidden_states"] if "hidden_states" in named else given[0]
+        hidden = getattr(
+            hidden, "latent", hidden
+        )  # of Lightricks' transformer, which has both in one
         counted.forwards += 1
         counted.rows += hidden.shape[0] if isinstance(hidden, torch.Tensor) else 1
 

@@ -1,20 +1,24 @@
-"""One denoising step at a time: by size, guidance and levers, beside the stock transformer's call.
+"""One denoising step at a time: by size, guidance and levers, beside others' transformers' calls.
 
 Ours is the time between the ends of a pass's steps, so that what a pass sets up once, in its first
-step, is none of it; the stock transformer is called as often, one call after the other.
+step, is none of it; the stock transformer and Lightricks' own, which has our weights, are called as
+often, one call after the other.
 """
 
 import argparse
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
+from torch import nn
 
 from benchmarks import levers
-from benchmarks.bench import Bench
+from benchmarks.baselines import lightricks_parts
+from benchmarks.bench import Bench, Unmeasurable
 from benchmarks.cost.clip import Costs, cells
 from benchmarks.counting import Calls, calls_of
 from benchmarks.levers import Chosen
@@ -28,10 +32,16 @@ LADDER = ((640, 352, 121), (960, 544, 121), (1280, 704, 121), (1920, 1088, 121))
 TOY_LADDER = ((160, 96, 49), (320, 192, 49))
 STEPS = 3  # between ends of steps, in a measured pass that has one more
 GUIDED = {"cfg": {"cfg": 3.0}, "stg": {"stg": 1.0}, "isolated": {"modality": 3.0}}
-STOCK = ("stock", "stock_picture")
-KINDS = ("plain", "stock", "picture", "stock_picture", *GUIDED)
+LIGHTRICKS = "lightricks"
+CALLED = ("stock", "stock_picture", LIGHTRICKS)  # of somebody else's: the transformer's call alone
+KINDS = ("plain", "stock", LIGHTRICKS, "picture", "stock_picture", *GUIDED)
 # Ratios that are told where both were measured.
-PAIRS = (("plain", "stock"), ("picture", "stock_picture"), ("picture", "plain"))
+PAIRS = (
+    ("plain", "stock"),
+    ("plain", LIGHTRICKS),
+    ("picture", "stock_picture"),
+    ("picture", "plain"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +62,10 @@ class Rung:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this scenario."""
-    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument(
+        "--kinds",
+        help=f"of {', '.join(KINDS)}, by comma; default all, {LIGHTRICKS} where it is installed",
+    )
     parser.add_argument("--sizes", help="WIDTHxHEIGHTxFRAMES, by comma; default the usual ladder")
     levers.add_argument(parser)
 
@@ -60,9 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(bench: Bench) -> Findings:
     """Seconds a step, with its work and its share of the measured ceiling."""
     bench.found.facts = {"ceiling_tflops": bench.ceiling / 1e12}
-    kinds = bench.arguments.kinds.split(",")
-    if unknown := set(kinds) - set(KINDS):
-        raise ValueError(f"no kinds: {', '.join(unknown)}; there is {', '.join(KINDS)}")
+    kinds = _kinds(bench)
     sets = levers.chosen(bench.arguments.levers, bench.engine)
     for width, height, frames in _sizes(bench):
         _measure_size(
@@ -70,10 +81,23 @@ def measure(bench: Bench) -> Findings:
             [
                 Rung(width=width, height=height, frames=frames, kind=kind, chosen=each)
                 for kind in kinds
-                for each in (sets[:1] if kind in STOCK else sets)
+                for each in (sets[:1] if kind in CALLED else sets)
             ],
         )
     return bench.found
+
+
+def _kinds(bench: Bench) -> list[str]:
+    """What was asked for, or all that can be measured."""
+    asked = bench.arguments.kinds
+    kinds = list(KINDS) if asked is None else asked.split(",")
+    if unknown := set(kinds) - set(KINDS):
+        raise ValueError(f"no kinds: {', '.join(unknown)}; there is {', '.join(KINDS)}")
+    if LIGHTRICKS in kinds and (reason := lightricks_parts.missing(bench.engine, "transformer")):
+        if asked is not None:
+            raise Unmeasurable(f"{LIGHTRICKS}: {reason}")
+        kinds.remove(LIGHTRICKS)
+    return kinds
 
 
 def _measure_size(bench: Bench, rungs: list[Rung]) -> None:
@@ -84,7 +108,7 @@ def _measure_size(bench: Bench, rungs: list[Rung]) -> None:
     facts: dict[str, dict[str, Any]] = {}
     for rung in rungs:
         step = steps[rung.name] = Step(bench, rung)
-        works[rung.name] = step.stock if rung.kind in STOCK else step.ours
+        works[rung.name] = step.called if rung.kind in CALLED else step.ours
         tokens = cells(rung.frames, rung.height, rung.width)
         facts[rung.name] = {
             "tokens": tokens[0] * tokens[1] * tokens[2],
@@ -94,7 +118,7 @@ def _measure_size(bench: Bench, rungs: list[Rung]) -> None:
     def warm_up(name: str, work: Measured) -> Sample:
         with calls_of(steps[name].transformer) as calls:
             sample = work()
-        facts[name] |= steps[name].per_step(calls)
+        facts[name] |= steps[name].per_step(calls) | steps[name].difference()
         return sample
 
     def show(samples: Samples) -> None:
@@ -109,7 +133,7 @@ def _measure_size(bench: Bench, rungs: list[Rung]) -> None:
             if rung.chosen.name:
                 found.compare(rung.name, usual[rung.kind])
 
-    ours = {rung.name for rung in rungs if rung.kind not in STOCK}
+    ours = {rung.name for rung in rungs if rung.kind not in CALLED}
     bench.turns.take(works, show, needed=ours, warm_up=warm_up)
 
 
@@ -175,14 +199,19 @@ def _moment(device: torch.device) -> Any:  # noqa: ANN401 - an event of the devi
 
 
 class Step:
-    """A denoising step: through the product's pass, or the transformer called as stock calls it."""
+    """A denoising step: through the product's pass, or a transformer's call as others make it."""
 
     def __init__(self, bench: Bench, rung: Rung) -> None:
         self._engine = bench.engine
         self._rung = rung
         self._prepared = _prepared(bench, rung)
         self.plan: Any = self._prepared.plan
-        self.transformer = bench.engine.components.part("transformer:distilled")
+        self._ours = bench.engine.components.part("transformer:distilled")
+
+    @property
+    def transformer(self) -> nn.Module:
+        """What is called."""
+        return self._theirs.model if self._rung.kind == LIGHTRICKS else self._ours
 
     def ours(self) -> Sample:
         """A pass's seconds between the ends of its steps; frames are not decoded."""
@@ -199,21 +228,42 @@ class Step:
             reserved=report.reserved or None,
         )
 
-    def stock(self) -> Sample:
-        """A call as the stock pipelines make it; of several, one after the other."""
-        given = self._given()
+    def called(self) -> Sample:
+        """A call as the stock pipelines or Lightricks' make it; of several, one after the other."""
+        call = self._call()
 
         def calls() -> None:
             for _ in range(STEPS):
-                self.transformer(**given)
+                call()
 
         with torch.no_grad():
             whole = timed(self._engine.components.device, calls)
         return replace(whole, seconds=whole.seconds / STEPS)
 
+    def difference(self) -> dict[str, float]:
+        """How far Lightricks' result is off the stock call's, which has the same weights: the norm
+        of the difference as a share of the result's, of the worse stream.
+        """
+        if self._rung.kind != LIGHTRICKS:
+            return {}
+        with torch.no_grad():
+            expected = self._ours(**self._given())
+        pairs = zip(self._theirs.velocities(), expected, strict=True)
+        return {"off_stock": max(float((a - b).norm() / b.norm()) for a, b in pairs)}
+
+    def _call(self) -> Callable[[], object]:
+        if self._rung.kind == LIGHTRICKS:
+            return self._theirs
+        given = self._given()
+        return lambda: self._ours(**given)
+
+    @cached_property
+    def _theirs(self) -> lightricks_parts.Call:
+        return lightricks_parts.Call.of(self._ours, self.plan.base, self._given())
+
     def per_step(self, calls: Calls) -> dict[str, float]:
         """Forwards and rows of a step, of what a measured run called."""
-        return calls.per_step(STEPS if self._rung.kind in STOCK else self.plan.base.steps)
+        return calls.per_step(STEPS if self._rung.kind in CALLED else self.plan.base.steps)
 
     def _given(self) -> dict[str, Any]:
         """What the stock pipelines hand in: masks, positions, and with a picture a timestep for
@@ -221,7 +271,7 @@ class Step:
         """
         part = self.plan.base
         device, dtype = self._engine.components.device, self._engine.components.dtype
-        config = self.transformer.config
+        config = self._ours.config
         frames, rows, columns = cells(part.frames, part.height, part.width)
         text = self._engine.components.part("tokenizer").model_max_length
         generator = torch.Generator(device).manual_seed(0)
@@ -240,7 +290,7 @@ class Step:
             by_token = level.repeat(1, tokens)
             by_token[:, : rows * columns] = 0.0
             timestep |= {"timestep": by_token, "audio_timestep": level}
-        transformer: Any = self.transformer
+        transformer: Any = self._ours
         return {
             "hidden_states": random(1, tokens, config.in_channels),
             "audio_hidden_states": random(1, part.audio_latents, config.audio_in_channels),

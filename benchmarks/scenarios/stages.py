@@ -5,14 +5,15 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import torch
 
 from benchmarks import levers
+from benchmarks.baselines import lightricks_parts
 from benchmarks.baselines.stock import laid_as_read
-from benchmarks.bench import Bench
+from benchmarks.bench import Bench, Unmeasurable
 from benchmarks.cost import latents, text
 from benchmarks.cost.clip import cells
 from benchmarks.cost.work import Work
@@ -27,8 +28,9 @@ TOY_SIZE = (320, 192, 49)
 SOUND_SECONDS = 5
 
 
+LIGHTRICKS = "lightricks decoder"
 KINDS = ("text encoder", "connectors", "audio decoder", "vocoder", "spatial upscaler", "encoder",
-         "decoder")  # fmt: skip
+         "decoder", LIGHTRICKS)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,10 @@ class Part:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this scenario."""
     parser.add_argument("--size", help="WIDTHxHEIGHTxFRAMES of the decoder; half for the upscaler")
-    parser.add_argument("--only", help=f"kinds of parts, by comma: {', '.join(KINDS)}")
+    parser.add_argument(
+        "--only",
+        help=f"kinds of parts, by comma: {', '.join(KINDS)}; default all, the last where installed",
+    )
     levers.add_argument(parser)
 
 
@@ -66,6 +71,8 @@ def measure(bench: Bench) -> Findings:
     found = bench.found
     found.facts = {"ceiling_tflops": bench.ceiling / 1e12}
     only = None if bench.arguments.only is None else bench.arguments.only.split(",")
+    if LIGHTRICKS in (only or ()) and (reason := lightricks_parts.missing(bench.engine, "vae")):
+        raise Unmeasurable(f"{LIGHTRICKS}: {reason}")
     for group in (_text, _sound, _picture):
         for parts in group(bench):
             wanted = [part for part in parts if only is None or part.kind in only]
@@ -150,7 +157,7 @@ def _picture(bench: Bench) -> Parts:
 
 
 def _decoders(bench: Bench, size: tuple[int, int, int]) -> Iterator[Part]:
-    """The decoder as clips are decoded, by its levers and tiles, and as diffusers runs it.
+    """The decoder as clips are decoded, by its levers and tiles, and as others run it.
 
     Each against the first: the settings' own levers in the plan's tiles.
     """
@@ -176,6 +183,14 @@ def _decoders(bench: Bench, size: tuple[int, int, int]) -> Iterator[Part]:
         work=work,
         ours=False,
     )
+    if not lightricks_parts.missing(bench.engine, "vae"):
+        yield Part(
+            kind=LIGHTRICKS,
+            name="decoder, Lightricks' own, its tiles",
+            run=lambda: decoding.lightricks(whole),
+            work=work,
+            ours=False,
+        )
 
 
 class Decoding:
@@ -222,6 +237,18 @@ class Decoding:
         vae = self._engine.components.part("vae")
         with laid_as_read(self._engine), torch.inference_mode():
             return timed(self._device, lambda: vae.decode(latent, return_dict=False))
+
+    def lightricks(self, latent: torch.Tensor) -> Sample:
+        """Lightricks' own decoder on the same weights, to bytes on the host, chunk by chunk."""
+        with laid_as_read(self._engine):
+            return timed(
+                self._device,
+                lambda: deque(lightricks_parts.decoded(self._theirs, latent), maxlen=0),
+            )
+
+    @cached_property
+    def _theirs(self) -> torch.nn.Module:
+        return lightricks_parts.decoder(self._engine.components.part("vae"))
 
 
 def _sound(bench: Bench) -> Parts:

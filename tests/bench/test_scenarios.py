@@ -26,8 +26,9 @@ def measured(tmp_path, capsys):
 
 def test_every_part_is_measured_and_the_decoder_is_the_engines_own_in_both_layouts(measured):
     rows, told = measured("stages", "--size", "64x64x9")
-    assert {name.partition(", ")[0] for name in rows} == set(stages.KINDS)
-    decoders = [name for name in rows if name.startswith("decoder")]
+    assert {name.partition(", ")[0] for name in rows} == set(stages.KINDS) - {stages.LIGHTRICKS}
+    # Lightricks' own is beside them where its packages are installed.
+    decoders = [name for name in rows if name.startswith("decoder") and "Light" not in name]
     assert decoders == [
         "decoder, the plan's tiles",
         "decoder, one tile",
@@ -35,7 +36,8 @@ def test_every_part_is_measured_and_the_decoder_is_the_engines_own_in_both_layou
         "decoder, one tile, vae_layout=contiguous",
         "decoder, diffusers' own, one tile",
     ]
-    assert set(told["ratios"]) == {f"{name} / {decoders[0]}" for name in decoders[1:]}
+    ratios = {name for name in told["ratios"] if "Light" not in name}
+    assert ratios == {f"{name} / {decoders[0]}" for name in decoders[1:]}
     assert all(rows[name]["mfu"] > 0 for name in decoders)
 
 
