@@ -273,7 +273,7 @@ def judged(samples: list[Sample], wrong: list[str]) -> dict[str, Any]:
 
 
 def floor_slope(values: list[float]) -> tuple[list[float], float]:
-    """The lowest value of each of ten stretches, and how they rise by a line through them, a job."""
+    """The lowest value of each of ten stretches, and by how much they rise a job, by a line."""
     length = max(1, len(values) // 10)
     stretches = [values[i : i + length] for i in range(0, len(values) - length + 1, length)]
     floors = [min(each) for each in stretches]
