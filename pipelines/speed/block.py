@@ -13,6 +13,7 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import Tensor, nn
 
 from pipelines.speed.elementwise import Elementwise
+from pipelines.speed.products import products
 from pipelines.speed.rotary import Tables
 from pipelines.speed.runs import Levels
 
@@ -81,10 +82,11 @@ def block_forward(
         video, audio = _cross(block, ops, levels, video, audio, given)
 
     shift, scale, gate = video_rows[3:6]
-    x = block.ff(ops.modulated(block.norm3, video, (scale, shift), levels))
+    x = feed_forward(block.ff, ops, ops.modulated(block.norm3, video, (scale, shift), levels))
     video = ops.gated(video, x, gate, levels)
     shift, scale, gate = audio_rows[3:6]
-    x = block.audio_ff(ops.modulated(block.audio_norm3, audio, (scale, shift), None))
+    x = ops.modulated(block.audio_norm3, audio, (scale, shift), None)
+    x = feed_forward(block.audio_ff, ops, x)
     return video, ops.gated(audio, x, gate, None)
 
 
@@ -179,16 +181,19 @@ def attend(
     skip: bool = False,
 ) -> Tensor:
     """Attention of x on itself or on a context; `skip` gives the values back (STG)."""
-    source = x if context is None else context
     heads, kind = attention.heads, attention.rope_type
-    value = attention.to_v(source)
+    to_query, to_key = (None, None) if skip else (attention.to_q, attention.to_k)
+    to_value, to_gates = attention.to_v, attention.to_gate_logits
+    if context is None:
+        value, query, key, gates = products(ops, x, to_value, to_query, to_key, to_gates)
+    else:
+        value, key = products(ops, context, to_value, to_key)
+        query, gates = products(ops, x, to_query, to_gates)
     if skip:
         out = value.unflatten(2, (heads, -1))
     else:
-        query = ops.rotated(attention.norm_q, attention.to_q(x), tables, heads, kind)
-        key = ops.rotated(
-            attention.norm_k, attention.to_k(source), context_tables or tables, heads, kind
-        )
+        query = ops.rotated(attention.norm_q, query, tables, heads, kind)
+        key = ops.rotated(attention.norm_k, key, context_tables or tables, heads, kind)
         processor = attention.processor
         out = dispatch_attention_fn(
             query,
@@ -200,9 +205,17 @@ def attend(
             backend=processor._attention_backend,
             parallel_config=processor._parallel_config,
         ).to(query.dtype)
-    gates = attention.to_gate_logits
-    out = out.flatten(2, 3) if gates is None else ops.head_gated(out, gates(x))
-    return attention.to_out[0](out)
+    out = out.flatten(2, 3) if gates is None else ops.head_gated(out, gates)
+    (given,) = products(ops, out, attention.to_out[0])
+    return given
+
+
+def feed_forward(layers: Any, ops: Elementwise, x: Tensor) -> Tensor:  # noqa: ANN401 - diffusers'
+    """Two products with the activation between them; diffusers' dropout is none at inference."""
+    activation, _, last = layers.net
+    (hidden,) = products(ops, x, activation.proj)
+    (out,) = products(ops, activation.gelu(hidden), last)
+    return out
 
 
 def modulation(table: Tensor, rows: Tensor) -> tuple[Tensor, ...]:

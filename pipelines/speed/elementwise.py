@@ -18,6 +18,7 @@ from diffusers.models.transformers.transformer_ltx2 import (
 )
 from torch import Tensor, nn
 
+from pipelines.speed.products import Quantised, quantised
 from pipelines.speed.rotary import Tables
 from pipelines.speed.runs import Levels
 
@@ -56,6 +57,10 @@ class Elementwise(Protocol):
 
     def head_gated(self, x: Tensor, logits: Tensor) -> Tensor:
         """(batch, tokens, heads, width) by 2 * sigmoid(logits), as (batch, tokens, all widths)."""
+        ...
+
+    def quantised(self, x: Tensor) -> Quantised:
+        """What goes into products in fp8, rounded."""
         ...
 
 
@@ -104,6 +109,10 @@ class Plain:
     def head_gated(self, x: Tensor, logits: Tensor) -> Tensor:
         """As in `Elementwise`."""
         return (x * (2.0 * torch.sigmoid(logits)).unsqueeze(-1)).flatten(2, 3)
+
+    def quantised(self, x: Tensor) -> Quantised:
+        """As in `Elementwise`."""
+        return quantised(x)
 
 
 def _affine(x: Tensor, modulation: Modulation, levels: Levels | None) -> Tensor:

@@ -141,3 +141,24 @@ def gate_heads(
     logit = tl.load(logits + row * heads + head, mask=inside, other=0.0).to(tl.float32)
     result = value * 2.0 / (1.0 + tl.exp(-logit))
     tl.store(out + row * WIDTH + column, result.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def quantise_rows(
+    x,  # (rows, WIDTH), contiguous
+    data,  # fp8, as x
+    scale,  # float32 (rows,)
+    LARGEST: tl.constexpr,
+    SMALLEST: tl.constexpr,
+    WIDTH: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Each row by its largest value over fp8's; divided exactly, so that it is torch's own."""
+    row = tl.program_id(0).to(tl.int64)
+    column = tl.arange(0, BLOCK)
+    inside = column < WIDTH
+    value = tl.load(x + row * WIDTH + column, mask=inside, other=0.0).to(tl.float32)
+    largest = tl.maximum(tl.max(tl.abs(value), axis=0), SMALLEST)
+    result = value * tl.div_rn(LARGEST + 0.0 * largest, largest)
+    tl.store(data + row * WIDTH + column, result.to(data.dtype.element_ty), mask=inside)
+    tl.store(scale + row, tl.div_rn(largest, LARGEST + 0.0 * largest))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pipelines.speed import kernels
 from pipelines.speed.elementwise import Modulation, Plain
+from pipelines.speed.products import FP8, LARGEST, SMALLEST, Quantised
 from pipelines.speed.rotary import Tables
 from pipelines.speed.runs import Levels
 
@@ -143,6 +144,22 @@ class Triton(Plain):
             BLOCK=triton.next_power_of_2(heads * head),
         )
         return out
+
+    def quantised(self, x: Tensor) -> Quantised:
+        """As in `Elementwise`."""
+        x = x.contiguous()
+        *rows, width = x.shape
+        data, scale = torch.empty_like(x, dtype=FP8), x.new_empty(*rows, 1, dtype=torch.float32)
+        kernels.quantise_rows[(scale.numel(),)](
+            x,
+            data,
+            scale,
+            LARGEST=LARGEST,
+            SMALLEST=SMALLEST,
+            WIDTH=width,
+            BLOCK=triton.next_power_of_2(width),
+        )
+        return Quantised(data, scale)
 
 
 def _has_weight(norm: nn.Module) -> bool:
