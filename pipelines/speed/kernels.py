@@ -159,6 +159,6 @@ def quantise_rows(
     inside = column < WIDTH
     value = tl.load(x + row * WIDTH + column, mask=inside, other=0.0).to(tl.float32)
     largest = tl.maximum(tl.max(tl.abs(value), axis=0), SMALLEST)
-    result = value * tl.div_rn(LARGEST + 0.0 * largest, largest)
+    result = value * tl.div_rn(LARGEST, largest)
     tl.store(data + row * WIDTH + column, result.to(data.dtype.element_ty), mask=inside)
-    tl.store(scale + row, tl.div_rn(largest, LARGEST + 0.0 * largest))
+    tl.store(scale + row, tl.div_rn(largest, LARGEST))

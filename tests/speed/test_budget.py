@@ -1,15 +1,20 @@
 """How many kernels a block launches at full size, counted on the meta device."""
 
 from collections import Counter
+from copy import deepcopy
 
 import pytest
 import torch
 from diffusers.models.transformers import transformer_ltx2
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from pipelines.checkpoints.quantise import quantise
 from pipelines.speed import block as our_block
 from pipelines.speed.block import Call, block_forward
 from pipelines.speed.elementwise import Plain
+from pipelines.speed.fp8 import products_in_fp8
+from pipelines.speed.products import FP8, Quantised
 from pipelines.speed.runs import levels_of
 
 WIDTH, AUDIO_WIDTH, TEXT, TOKENS, AUDIO = 4096, 2048, 1024, 3520, 126  # 640x352, 121 frames
@@ -17,11 +22,12 @@ FIRST = 220  # tokens of the first latent frame
 PRODUCTS, ATTENTIONS = 34, 6  # of one block, as diffusers has it
 STOCK = 196  # elementwise kernels of one block in diffusers, without a mask
 FUSED = 50  # where each operation of `Elementwise` is one kernel
+ROUNDED = 20  # inputs of the products that may be in fp8, once each
 # What reads and writes nothing.
 VIEWS = ("view", "transpose", "permute", "unsqueeze", "squeeze", "expand", "slice", "select",
          "unbind", "split", "t.default", "detach", "_unsafe_view", "alias", "as_strided",
          "new_empty", "empty")  # fmt: skip
-MATMULS = ("mm", "addmm", "bmm", "linear")
+MATMULS = ("mm", "addmm", "bmm", "linear", "_scaled_mm")
 
 
 class Kernels(TorchDispatchMode):
@@ -59,6 +65,10 @@ class OneKernel(Plain):
 
     def head_gated(self, x, logits):
         return (x + 0).flatten(2, 3)
+
+    def quantised(self, x):
+        scale = torch.empty(*x.shape[:-1], 1, dtype=torch.float32, device="meta")
+        return Quantised(torch.zeros_like(x, dtype=FP8), scale)
 
 
 def tensor(*shape, dtype=torch.bfloat16):
@@ -162,3 +172,14 @@ def test_with_a_kernel_an_operation_it_launches_less_than_half(block, attentions
 def test_a_held_picture_costs_a_fused_block_no_kernel_more(block, attentions):
     levels = levels_of([(0, FIRST, 0.0)], TOKENS)
     assert ours(block, OneKernel(), levels) == ours(block, OneKernel())
+
+
+def test_products_in_fp8_cost_a_kernel_for_each_input_and_no_product_more(block, attentions):
+    exact = ours(block, OneKernel())
+    blocks = nn.Module()  # the middle one of three is not spared
+    blocks.transformer_blocks = nn.ModuleList([nn.Identity(), deepcopy(block), nn.Identity()])
+    quantise(blocks, "transformer", "fp8")
+    with products_in_fp8(blocks):
+        counts = ours(blocks.transformer_blocks[1], OneKernel())
+    assert counts["product"] == PRODUCTS
+    assert counts["elementwise"] == exact["elementwise"] + ROUNDED
