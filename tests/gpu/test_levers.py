@@ -26,6 +26,7 @@ CLOSE = 0.05
 GRID, AUDIO = (3, 2, 3), 5
 TOKENS, FIRST = 18, 6
 KERNELS = {"modulate", "gate", "rotate", "gate_heads"}
+IN_FP8 = KERNELS | {"activate", "quantise_rows"}
 KINDS = {
     "words": {},
     "two rows": {"rows": 2},

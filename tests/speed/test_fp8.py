@@ -20,7 +20,16 @@ from pipelines.speed.blocks import FastBlocks
 from pipelines.speed.compiling import compiled
 from pipelines.speed.elementwise import Plain
 from pipelines.speed.fp8 import products_in_fp8, spared
-from pipelines.speed.products import FP8, Fp8Linear, products, quantised
+from pipelines.speed.products import (
+    FP8,
+    Fp8Linear,
+    Quantised,
+    Wanted,
+    fed,
+    products,
+    quantised,
+    wanted,
+)
 from tests.speed.test_blocks import forward
 
 WIDTH, OUT = 64, 48
@@ -124,11 +133,15 @@ def test_a_lora_beside_a_rounded_layer_sees_the_input_as_it_was(layer):
     config = LoraConfig(r=2, lora_alpha=2, init_lora_weights=False)
     wrapped = LoraLinear(layer, "a", config, r=2, lora_alpha=2)
     change = wrapped.lora_B["a"](wrapped.lora_A["a"](x))
-    (found,) = products(Plain(), x, wrapped)
+    assert wanted(wrapped) == Wanted(exact=True, rounded=True)
+    (found,) = products(fed(x, wanted(wrapped)), wrapped)
     assert torch.equal(found, alone + change)
     tokens = quantised(x)
     seen = (tokens.data.float() * tokens.scale).to(x.dtype)
     assert not torch.equal(found, alone + wrapped.lora_B["a"](wrapped.lora_A["a"](seen)))
+    wrapped.set_adapter([])  # which does not act: nobody reads the input as it was
+    assert wanted(wrapped) == Wanted(exact=False, rounded=True)
+    assert torch.equal(products(fed(x, wanted(wrapped)), wrapped)[0], alone)
 
 
 class Fp8Operations(TorchDispatchMode):
@@ -152,7 +165,8 @@ def test_each_input_is_rounded_once_whatever_shares_it(model, kind):
     given = []
 
     def note(_layer, arguments):
-        given.append(arguments[0])  # and so holds it: no id comes twice
+        assert isinstance(arguments[1], Quantised)
+        given.append(arguments[1])  # and so holds it: no id comes twice
 
     with products_in_fp8(model), Fp8Operations() as seen:
         for layer in model.transformer_blocks[1].modules():
