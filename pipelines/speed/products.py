@@ -47,7 +47,8 @@ def quantised(x: Tensor) -> Quantised:
     """
     wide = x.float()
     largest = wide.abs().amax(dim=-1, keepdim=True).clamp(min=SMALLEST)
-    return Quantised((wide * (LARGEST / largest)).to(FP8), largest / LARGEST)
+    bound = torch.full_like(largest, LARGEST)  # by a number, torch may multiply with its inverse
+    return Quantised((wide * (bound / largest)).to(FP8), largest / bound)
 
 
 def fed(x: Tensor, wanted: Wanted) -> Fed:

@@ -22,9 +22,7 @@ FIRST = 220  # tokens of the first latent frame
 PRODUCTS, ATTENTIONS = 34, 6  # of one block, as diffusers has it
 STOCK = 196  # elementwise kernels of one block in diffusers, without a mask
 FUSED = 50  # where each operation of `Elementwise` is one kernel
-ROUNDED = (
-    2  # contexts of the prompt, which no kernel of ours makes: all else is rounded where it is made
-)
+ROUNDED = 2  # contexts of the prompt; what else goes into products is rounded where it is made
 # What reads and writes nothing.
 VIEWS = ("view", "transpose", "permute", "unsqueeze", "squeeze", "expand", "slice", "select",
          "unbind", "split", "t.default", "detach", "_unsafe_view", "alias", "as_strided",
