@@ -273,7 +273,7 @@ def test_products_in_fp8_are_the_plain_ones_by_our_kernels(model):
         wanted = forward(copy, FastBlocks(Plain()))
     for fused, plain, stored in zip(found, wanted, exact, strict=True):
         assert 0 < off(plain, stored) < 0.2
-        assert off(fused, stored) < 1.25 * off(plain, stored)
+        assert off(fused, stored) < 1.5 * off(plain, stored)
 
 
 def off(found, wanted):
