@@ -47,13 +47,13 @@ def block_forward(
     audio_rows = modulation(block.audio_scale_shift_table, given["temb_audio"])
 
     shift, scale, gate = video_rows[:3]
-    x = ops.modulated(block.norm1, video, (scale, shift), levels, itself(block.attn1))
+    x = ops.modulated(block.norm1, video, (scale, shift), levels, self_input(block.attn1))
     tables = given["video_rotary_emb"]
     x = attend(block.attn1, ops, x, tables=tables, skip=call.skip_video)
     video = ops.gated(video, x, gate, levels)
 
     shift, scale, gate = audio_rows[:3]
-    to = itself(block.audio_attn1)
+    to = self_input(block.audio_attn1)
     x = ops.modulated(block.audio_norm1, audio, (scale, shift), None, to)
     tables = given["audio_rotary_emb"]
     x = attend(block.audio_attn1, ops, x, tables=tables, skip=call.skip_audio)
@@ -107,12 +107,12 @@ def _read_text(
     if text_rows is not None:
         shift, scale = text_rows
         text = text * (1 + scale) + shift
-    told = ops.fed(text, context(attention))
+    context = ops.fed(text, context_input(attention))
     if rows is None:
-        return x + attend(attention, ops, ops.fed(norm(x), queries(attention)), told=told)
+        return x + attend(attention, ops, ops.fed(norm(x), query_input(attention)), context=context)
     shift, scale, gate = rows
-    asks = ops.modulated(norm, x, (scale, shift), levels, queries(attention))
-    return ops.gated(x, attend(attention, ops, asks, told=told), gate, levels)
+    asks = ops.modulated(norm, x, (scale, shift), levels, query_input(attention))
+    return ops.gated(x, attend(attention, ops, asks, context=context), gate, levels)
 
 
 def _cross(
@@ -144,7 +144,7 @@ def _cross(
         (to_video, to_video_shift),
         (to_audio, to_audio_shift),
         levels,
-        (queries(to_see), context(to_hear)),
+        (query_input(to_see), context_input(to_hear)),
     )
     audio_tells, audio_asks = ops.modulated_twice(
         block.video_to_audio_norm,
@@ -152,23 +152,23 @@ def _cross(
         (from_audio, from_audio_shift),
         (at_audio, at_audio_shift),
         None,
-        (context(to_see), queries(to_hear)),
+        (context_input(to_see), query_input(to_hear)),
     )
     seen = attend(
         to_see,
         ops,
         video_asks,
-        told=audio_tells,
+        context=audio_tells,
         tables=video_tables,
-        told_tables=audio_tables,
+        context_tables=audio_tables,
     )
     heard = attend(
         to_hear,
         ops,
         audio_asks,
-        told=video_tells,
+        context=video_tells,
         tables=audio_tables,
-        told_tables=video_tables,
+        context_tables=video_tables,
     )
     # The gates follow the other stream's noise: one row, or one a level where diffusers made them.
     gate_levels = levels if video_gate.shape[1] > 1 else None
@@ -177,17 +177,17 @@ def _cross(
     )
 
 
-def itself(attention: Any) -> Wanted:  # noqa: ANN401
+def self_input(attention: Any) -> Wanted:  # noqa: ANN401
     """What an attention wants of tokens that attend to themselves."""
     return wanted(attention.to_q, attention.to_k, attention.to_v, attention.to_gate_logits)
 
 
-def queries(attention: Any) -> Wanted:  # noqa: ANN401
+def query_input(attention: Any) -> Wanted:  # noqa: ANN401
     """What it wants of tokens that ask others."""
     return wanted(attention.to_q, attention.to_gate_logits)
 
 
-def context(attention: Any) -> Wanted:  # noqa: ANN401
+def context_input(attention: Any) -> Wanted:  # noqa: ANN401
     """What it wants of those others."""
     return wanted(attention.to_k, attention.to_v)
 
@@ -197,22 +197,22 @@ def attend(
     ops: Elementwise,
     x: Fed,
     *,
-    told: Fed | None = None,
+    context: Fed | None = None,
     tables: Tables | None = None,
-    told_tables: Tables | None = None,
+    context_tables: Tables | None = None,
     skip: bool = False,
 ) -> Tensor:
-    """Attention of x on itself or on what it is told; `skip` gives the values back (STG)."""
+    """Attention of x on itself or on a context; `skip` gives the values back (STG)."""
     heads, kind = attention.heads, attention.rope_type
     to_query, to_key = (None, None) if skip else (attention.to_q, attention.to_k)
     to_value, to_gates = attention.to_v, attention.to_gate_logits
-    value, key = products(x if told is None else told, to_value, to_key)
+    value, key = products(x if context is None else context, to_value, to_key)
     query, gates = products(x, to_query, to_gates)
     if skip:
         out = value.unflatten(2, (heads, -1))
     else:
         query = ops.rotated(attention.norm_q, query, tables, heads, kind)
-        key = ops.rotated(attention.norm_k, key, told_tables or tables, heads, kind)
+        key = ops.rotated(attention.norm_k, key, context_tables or tables, heads, kind)
         processor = attention.processor
         out = dispatch_attention_fn(
             query,
@@ -226,17 +226,17 @@ def attend(
         ).to(query.dtype)
     last = attention.to_out[0]
     if gates is None:
-        found = ops.fed(out.flatten(2, 3), wanted(last))
+        out = ops.fed(out.flatten(2, 3), wanted(last))
     else:
-        found = ops.head_gated(out, gates, wanted(last))
-    return products(found, last)[0]
+        out = ops.head_gated(out, gates, wanted(last))
+    return products(out, last)[0]
 
 
 def feed_forward(layers: Any, ops: Elementwise, x: Fed) -> Tensor:  # noqa: ANN401 - diffusers'
     """Two products with the activation between them; diffusers' dropout is none at inference."""
     activation, _, last = layers.net
-    (hidden,) = products(x, activation.proj)
-    return products(ops.activated(activation, hidden, wanted(last)), last)[0]
+    x = ops.activated(activation, products(x, activation.proj)[0], wanted(last))
+    return products(x, last)[0]
 
 
 def modulation(table: Tensor, rows: Tensor) -> tuple[Tensor, ...]:

@@ -6,6 +6,7 @@ layer that is not rounded has its input as it was, and so has the LoRA beside on
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -89,8 +90,8 @@ def wanted(*layers: nn.Module | None) -> Wanted:
     return Wanted(exact, bool(rounded))
 
 
-def products(x: Fed, *layers: nn.Module | None) -> tuple[Tensor | None, ...]:
-    """What each layer gives of one input, None for a layer that is not there."""
+def products(x: Fed, *layers: nn.Module | None) -> tuple[Any, ...]:
+    """What each layer gives of one input, a tensor, and None for a layer that is not there."""
     return tuple(
         None if layer is None else layer(x.exact, x.tokens) if _takes_fp8(layer) else layer(x.exact)
         for layer in layers
