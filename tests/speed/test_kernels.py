@@ -82,7 +82,7 @@ def compiled(tmp_path_factory):
     from pipelines.speed import kernels
     from pipelines.speed.triton_elementwise import WARPS_OF_HIDDEN
 
-    def assembly(name, capability, *, rounds):
+    def assembly(name, capability, *, rounds, warps=None):
         kernel = getattr(kernels, name)
         tensors, numbers, constants = KERNELS[name]
         if not rounds:
@@ -95,9 +95,9 @@ def compiled(tmp_path_factory):
         }
         assert next(types, None) is None
         source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
-        options = {"num_warps": WARPS_OF_HIDDEN} if name == "activate" else {}
+        usual = WARPS_OF_HIDDEN if name == "activate" else 4  # Triton's own
         target = GPUTarget("cuda", capability, 32)
-        return compile_kernel(source, target=target, options=options)
+        return compile_kernel(source, target=target, options={"num_warps": warps or usual})
 
     with knobs.cache.scope():
         knobs.cache.dir = str(tmp_path_factory.mktemp("kernels"))
@@ -117,11 +117,25 @@ def test_every_kernel_is_here():
     ("name", "capability"),
     [pair for pair in product(KERNELS, CAPABILITIES) if serves(*pair)],
 )
-def test_it_compiles_at_full_size_and_spills_nothing(compiled, name, capability):
+def test_it_compiles_at_full_size_and_spills_nothing(compiled, tmp_path, name, capability):
     rounds = capability >= FP8_FROM and name in ROUNDING
     made = compiled(name, capability, rounds=rounds)
-    assert made.asm["cubin"]
-    assert "st.local" not in made.asm["ptx"]
+    assert not spilled(made, tmp_path)
+
+
+def test_a_row_too_wide_for_one_warp_is_seen_to_spill(compiled, tmp_path):
+    assert spilled(compiled("modulate", 90, rounds=True, warps=1), tmp_path)
+
+
+def spilled(made, folder):
+    """Bytes of memory in which a thread keeps what its registers do not hold."""
+    from triton import knobs
+
+    file = folder / "kernel.cubin"
+    file.write_bytes(made.asm["cubin"])
+    command = [knobs.nvidia.cuobjdump.path, "-res-usage", str(file)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return sum(int(re.search(rf"{place}:(\d+)", told)[1]) for place in ("STACK", "LOCAL"))
 
 
 @pytest.mark.parametrize("capability", [90, 100])
