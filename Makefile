@@ -26,6 +26,7 @@ else
 PY := $(VENV)/bin/python
 LTX2 := $(VENV)/bin/ltx2
 READY := $(VENV)/ready
+TRITON := $(if $(filter Linux,$(shell uname -s)),$(VENV)/triton)
 endif
 
 # The driver's device or program; empty on a machine without an NVIDIA GPU.
@@ -59,13 +60,19 @@ endif
 	$(PY) -m pip install --quiet --no-deps -e .
 	@touch $@
 
+# Triton interprets the kernels of a GPU in the tests. It is the one of torch's CUDA build; a first
+# video needs none of its 200 MB.
+$(VENV)/triton: requirements-cuda.lock $(VENV)/ready
+	$(PY) -m pip install --quiet --no-deps "$$(sed -n 's/^\(triton==[^;]*\).*/\1/p' $<)"
+	@touch $@
+
 video: $(READY)
 	$(LTX2) generate "$(PROMPT)" --checkpoint tiny --seed 7 -o $(VIDEO)
 
 # One thread a process, and one process more than there are cores: some tests wait for servers. Who
 # is done takes the next file, whole: its tests share servers and models. tests/conftest.py has the
 # longest files come first.
-test: $(READY)
+test: $(READY) $(TRITON)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $$(($$($(PY) -c 'import os; print(os.cpu_count())') + 1)) --dist loadfile --no-loadscope-reorder -m "not gpu"
 
 gpu: $(READY)

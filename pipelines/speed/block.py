@@ -13,6 +13,7 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import Tensor, nn
 
 from pipelines.speed.elementwise import Elementwise
+from pipelines.speed.products import Fed, Wanted, products, wanted
 from pipelines.speed.rotary import Tables
 from pipelines.speed.runs import Levels
 
@@ -46,13 +47,14 @@ def block_forward(
     audio_rows = modulation(block.audio_scale_shift_table, given["temb_audio"])
 
     shift, scale, gate = video_rows[:3]
-    x = ops.modulated(block.norm1, video, (scale, shift), levels)
+    x = ops.modulated(block.norm1, video, (scale, shift), levels, self_input(block.attn1))
     tables = given["video_rotary_emb"]
     x = attend(block.attn1, ops, x, tables=tables, skip=call.skip_video)
     video = ops.gated(video, x, gate, levels)
 
     shift, scale, gate = audio_rows[:3]
-    x = ops.modulated(block.audio_norm1, audio, (scale, shift), None)
+    to = self_input(block.audio_attn1)
+    x = ops.modulated(block.audio_norm1, audio, (scale, shift), None, to)
     tables = given["audio_rotary_emb"]
     x = attend(block.audio_attn1, ops, x, tables=tables, skip=call.skip_audio)
     audio = ops.gated(audio, x, gate, None)
@@ -81,10 +83,13 @@ def block_forward(
         video, audio = _cross(block, ops, levels, video, audio, given)
 
     shift, scale, gate = video_rows[3:6]
-    x = block.ff(ops.modulated(block.norm3, video, (scale, shift), levels))
+    to = wanted(block.ff.net[0].proj)
+    x = feed_forward(block.ff, ops, ops.modulated(block.norm3, video, (scale, shift), levels, to))
     video = ops.gated(video, x, gate, levels)
     shift, scale, gate = audio_rows[3:6]
-    x = block.audio_ff(ops.modulated(block.audio_norm3, audio, (scale, shift), None))
+    to = wanted(block.audio_ff.net[0].proj)
+    x = ops.modulated(block.audio_norm3, audio, (scale, shift), None, to)
+    x = feed_forward(block.audio_ff, ops, x)
     return video, ops.gated(audio, x, gate, None)
 
 
@@ -102,11 +107,12 @@ def _read_text(
     if text_rows is not None:
         shift, scale = text_rows
         text = text * (1 + scale) + shift
+    context = ops.fed(text, context_input(attention))
     if rows is None:
-        return x + attend(attention, ops, norm(x), context=text)
+        return x + attend(attention, ops, ops.fed(norm(x), query_input(attention)), context=context)
     shift, scale, gate = rows
-    read = attend(attention, ops, ops.modulated(norm, x, (scale, shift), levels), context=text)
-    return ops.gated(x, read, gate, levels)
+    asks = ops.modulated(norm, x, (scale, shift), levels, query_input(attention))
+    return ops.gated(x, attend(attention, ops, asks, context=context), gate, levels)
 
 
 def _cross(
@@ -131,12 +137,14 @@ def _cross(
     (video_gate,) = modulation(video_table[4:], given["temb_ca_gate"])
     (audio_gate,) = modulation(audio_table[4:], given["temb_ca_audio_gate"])
     video_tables, audio_tables = given["ca_video_rotary_emb"], given["ca_audio_rotary_emb"]
+    to_see, to_hear = block.audio_to_video_attn, block.video_to_audio_attn
     video_asks, video_tells = ops.modulated_twice(
         block.audio_to_video_norm,
         video,
         (to_video, to_video_shift),
         (to_audio, to_audio_shift),
         levels,
+        (query_input(to_see), context_input(to_hear)),
     )
     audio_tells, audio_asks = ops.modulated_twice(
         block.video_to_audio_norm,
@@ -144,9 +152,10 @@ def _cross(
         (from_audio, from_audio_shift),
         (at_audio, at_audio_shift),
         None,
+        (context_input(to_see), query_input(to_hear)),
     )
     seen = attend(
-        block.audio_to_video_attn,
+        to_see,
         ops,
         video_asks,
         context=audio_tells,
@@ -154,7 +163,7 @@ def _cross(
         context_tables=audio_tables,
     )
     heard = attend(
-        block.video_to_audio_attn,
+        to_hear,
         ops,
         audio_asks,
         context=video_tells,
@@ -168,27 +177,42 @@ def _cross(
     )
 
 
+def self_input(attention: Any) -> Wanted:  # noqa: ANN401
+    """What an attention wants of tokens that attend to themselves."""
+    return wanted(attention.to_q, attention.to_k, attention.to_v, attention.to_gate_logits)
+
+
+def query_input(attention: Any) -> Wanted:  # noqa: ANN401
+    """What it wants of tokens that ask others."""
+    return wanted(attention.to_q, attention.to_gate_logits)
+
+
+def context_input(attention: Any) -> Wanted:  # noqa: ANN401
+    """What it wants of those others."""
+    return wanted(attention.to_k, attention.to_v)
+
+
 def attend(
     attention: Any,  # noqa: ANN401 - diffusers' attention module
     ops: Elementwise,
-    x: Tensor,
+    x: Fed,
     *,
-    context: Tensor | None = None,
+    context: Fed | None = None,
     tables: Tables | None = None,
     context_tables: Tables | None = None,
     skip: bool = False,
 ) -> Tensor:
     """Attention of x on itself or on a context; `skip` gives the values back (STG)."""
-    source = x if context is None else context
     heads, kind = attention.heads, attention.rope_type
-    value = attention.to_v(source)
+    to_query, to_key = (None, None) if skip else (attention.to_q, attention.to_k)
+    to_value, to_gates = attention.to_v, attention.to_gate_logits
+    value, key = products(x if context is None else context, to_value, to_key)
+    query, gates = products(x, to_query, to_gates)
     if skip:
         out = value.unflatten(2, (heads, -1))
     else:
-        query = ops.rotated(attention.norm_q, attention.to_q(x), tables, heads, kind)
-        key = ops.rotated(
-            attention.norm_k, attention.to_k(source), context_tables or tables, heads, kind
-        )
+        query = ops.rotated(attention.norm_q, query, tables, heads, kind)
+        key = ops.rotated(attention.norm_k, key, context_tables or tables, heads, kind)
         processor = attention.processor
         out = dispatch_attention_fn(
             query,
@@ -200,9 +224,19 @@ def attend(
             backend=processor._attention_backend,
             parallel_config=processor._parallel_config,
         ).to(query.dtype)
-    gates = attention.to_gate_logits
-    out = out.flatten(2, 3) if gates is None else ops.head_gated(out, gates(x))
-    return attention.to_out[0](out)
+    last = attention.to_out[0]
+    if gates is None:
+        out = ops.fed(out.flatten(2, 3), wanted(last))
+    else:
+        out = ops.head_gated(out, gates, wanted(last))
+    return products(out, last)[0]
+
+
+def feed_forward(layers: Any, ops: Elementwise, x: Fed) -> Tensor:  # noqa: ANN401 - diffusers'
+    """Two products with the activation between them; diffusers' dropout is none at inference."""
+    activation, _, last = layers.net
+    x = ops.activated(activation, products(x, activation.proj)[0], wanted(last))
+    return products(x, last)[0]
 
 
 def modulation(table: Tensor, rows: Tensor) -> tuple[Tensor, ...]:

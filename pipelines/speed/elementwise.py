@@ -5,7 +5,8 @@ bit wherever all tokens have one noise level. `triton_elementwise` has the same 
 kernel each.
 
 `levels` None means that scale, shift and gate (batch, 1, width) go for all tokens; otherwise they
-are (batch, levels, width), and each stretch of tokens takes its own row.
+are (batch, levels, width), and each stretch of tokens takes its own row. `to` is what the products
+that follow want of a result.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from diffusers.models.transformers.transformer_ltx2 import (
 )
 from torch import Tensor, nn
 
+from pipelines.speed.products import Fed, Wanted, fed
 from pipelines.speed.rotary import Tables
 from pipelines.speed.runs import Levels
 
@@ -28,8 +30,8 @@ class Elementwise(Protocol):
     """The operations between the matrix products of a block."""
 
     def modulated(
-        self, norm: nn.Module, x: Tensor, modulation: Modulation, levels: Levels | None
-    ) -> Tensor:
+        self, norm: nn.Module, x: Tensor, modulation: Modulation, levels: Levels | None, to: Wanted
+    ) -> Fed:
         """norm(x) * (1 + scale) + shift."""
         ...
 
@@ -40,7 +42,8 @@ class Elementwise(Protocol):
         one: Modulation,
         other: Modulation,
         levels: Levels | None,
-    ) -> tuple[Tensor, Tensor]:
+        to: tuple[Wanted, Wanted],
+    ) -> tuple[Fed, Fed]:
         """Two modulations of one norm."""
         ...
 
@@ -54,8 +57,16 @@ class Elementwise(Protocol):
         """norm(x) turned by its positions, as (batch, tokens, heads, width of a head)."""
         ...
 
-    def head_gated(self, x: Tensor, logits: Tensor) -> Tensor:
+    def head_gated(self, x: Tensor, logits: Tensor, to: Wanted) -> Fed:
         """(batch, tokens, heads, width) by 2 * sigmoid(logits), as (batch, tokens, all widths)."""
+        ...
+
+    def activated(self, activation: nn.Module, x: Tensor, to: Wanted) -> Fed:
+        """What a feed-forward layer does between its products."""
+        ...
+
+    def fed(self, x: Tensor, to: Wanted) -> Fed:
+        """What was computed otherwise."""
         ...
 
 
@@ -63,10 +74,10 @@ class Plain:
     """Each operation as diffusers has it."""
 
     def modulated(
-        self, norm: nn.Module, x: Tensor, modulation: Modulation, levels: Levels | None
-    ) -> Tensor:
+        self, norm: nn.Module, x: Tensor, modulation: Modulation, levels: Levels | None, to: Wanted
+    ) -> Fed:
         """As in `Elementwise`."""
-        return _affine(norm(x), modulation, levels)
+        return fed(_affine(norm(x), modulation, levels), to)
 
     def modulated_twice(
         self,
@@ -75,10 +86,14 @@ class Plain:
         one: Modulation,
         other: Modulation,
         levels: Levels | None,
-    ) -> tuple[Tensor, Tensor]:
+        to: tuple[Wanted, Wanted],
+    ) -> tuple[Fed, Fed]:
         """As in `Elementwise`."""
         normed = norm(x)
-        return _affine(normed, one, levels), _affine(normed, other, levels)
+        return (
+            fed(_affine(normed, one, levels), to[0]),
+            fed(_affine(normed, other, levels), to[1]),
+        )
 
     def gated(self, x: Tensor, change: Tensor, gate: Tensor, levels: Levels | None) -> Tensor:
         """As in `Elementwise`."""
@@ -101,9 +116,17 @@ class Plain:
             normed = turn(normed, (tables[0].expand(rows), tables[1].expand(rows)))
         return normed.unflatten(2, (heads, -1))
 
-    def head_gated(self, x: Tensor, logits: Tensor) -> Tensor:
+    def head_gated(self, x: Tensor, logits: Tensor, to: Wanted) -> Fed:
         """As in `Elementwise`."""
-        return (x * (2.0 * torch.sigmoid(logits)).unsqueeze(-1)).flatten(2, 3)
+        return fed((x * (2.0 * torch.sigmoid(logits)).unsqueeze(-1)).flatten(2, 3), to)
+
+    def activated(self, activation: nn.Module, x: Tensor, to: Wanted) -> Fed:
+        """As in `Elementwise`."""
+        return fed(activation.gelu(x), to)
+
+    def fed(self, x: Tensor, to: Wanted) -> Fed:
+        """As in `Elementwise`."""
+        return fed(x, to)
 
 
 def _affine(x: Tensor, modulation: Modulation, levels: Levels | None) -> Tensor:

@@ -2,10 +2,9 @@
 
 Weights that are only stored in fp8 are widened before each product. Here every token that goes in
 is rounded as well, with a scale of its own, and the product runs on the GPU's fp8 units at up to
-twice bfloat16's rate. torchao rounds tokens by several kernels a layer, which may cost more than
-the product saves: it was not measured, and is off by itself. The first block and the last tenth are
-spared: the outliers of their activations cost the most (as LightX2V has it, which spares blocks 0
-and 43 to 47 of 48).
+twice bfloat16's rate. It was not measured, and is off by itself. The first block and the last tenth
+are spared: the outliers of their activations cost the most (as LightX2V has it, which spares blocks
+0 and 43 to 47 of 48).
 """
 
 from collections.abc import Iterator
@@ -13,16 +12,12 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from torchao.float8.inference import Float8MMConfig
-from torchao.quantization import Float8Tensor, PerRow
-from torchao.quantization.quantize_.workflows.float8.float8_tensor import (
-    QuantizeTensorToFloat8Kwargs,
-)
+from torchao.quantization import Float8Tensor
+
+from pipelines.speed.products import Fp8Linear
 
 FROM = (8, 9)  # compute capability: Ada, Hopper and newer multiply in fp8
 SPARED_AT_END = 0.1
-_TOKENS = QuantizeTensorToFloat8Kwargs(torch.float8_e4m3fn, PerRow())
-_PRODUCT = Float8MMConfig(use_fast_accum=True)
 
 
 def check(device: torch.device) -> None:
@@ -43,20 +38,20 @@ def products_in_fp8(transformer: nn.Module) -> Iterator[None]:
     Raises ValueError where no layer is rounded to fp8.
     """
     blocks = transformer.transformer_blocks
-    weights = [
-        weight
+    layers = [
+        layer
         for index, block in enumerate(blocks)
         if not spared(index, len(blocks))
-        for weight in block.parameters()
-        if isinstance(weight, Float8Tensor)
+        for layer in block.modules()
+        if type(layer) is nn.Linear and isinstance(layer.weight, Float8Tensor)
     ]
-    if not weights:
+    if not layers:
         raise ValueError("no layer between the spared blocks is rounded to fp8")
-    before = [(weight.act_quant_kwargs, weight.mm_config) for weight in weights]
+    # Their class and not a function of each: a compiled block goes for all that are alike.
     try:
-        for weight in weights:
-            weight.act_quant_kwargs, weight.mm_config = _TOKENS, _PRODUCT
+        for layer in layers:
+            layer.__class__ = Fp8Linear
         yield
     finally:
-        for weight, (tokens, product) in zip(weights, before, strict=True):
-            weight.act_quant_kwargs, weight.mm_config = tokens, product
+        for layer in layers:
+            layer.__class__ = nn.Linear

@@ -8,8 +8,13 @@ from torch import Tensor, nn
 
 from pipelines.speed import kernels
 from pipelines.speed.elementwise import Modulation, Plain
+from pipelines.speed.products import FP8, LARGEST, SMALLEST, Fed, Quantised, Wanted
 from pipelines.speed.rotary import Tables
 from pipelines.speed.runs import Levels
+
+_FP8 = {"LARGEST": LARGEST, "SMALLEST": SMALLEST}
+# A token of a feed-forward layer is four times as wide: 32 values a thread, none of them spilled.
+WARPS_OF_HIDDEN = 16
 
 
 @lru_cache(maxsize=16)
@@ -22,12 +27,12 @@ class Triton(Plain):
     """The operations of a block on CUDA; equal to `Plain` but for where it rounds."""
 
     def modulated(
-        self, norm: nn.Module, x: Tensor, modulation: Modulation, levels: Levels | None
-    ) -> Tensor:
+        self, norm: nn.Module, x: Tensor, modulation: Modulation, levels: Levels | None, to: Wanted
+    ) -> Fed:
         """As in `Elementwise`."""
         if _has_weight(norm) or _by_token(modulation[0], levels):
-            return super().modulated(norm, x, modulation, levels)
-        return self._modulated(norm, x, modulation, None, levels)[0]
+            return super().modulated(norm, x, modulation, levels, to)
+        return self._modulated(norm, x, modulation, None, levels, (to, to))[0]
 
     def modulated_twice(
         self,
@@ -36,11 +41,12 @@ class Triton(Plain):
         one: Modulation,
         other: Modulation,
         levels: Levels | None,
-    ) -> tuple[Tensor, Tensor]:
+        to: tuple[Wanted, Wanted],
+    ) -> tuple[Fed, Fed]:
         """As in `Elementwise`."""
         if _has_weight(norm) or _by_token(one[0], levels):
-            return super().modulated_twice(norm, x, one, other, levels)
-        return self._modulated(norm, x, one, other, levels)
+            return super().modulated_twice(norm, x, one, other, levels, to)
+        return self._modulated(norm, x, one, other, levels, to)
 
     def _modulated(
         self,
@@ -49,12 +55,13 @@ class Triton(Plain):
         one: Modulation,
         other: Modulation | None,
         levels: Levels | None,
-    ) -> tuple[Tensor, Tensor]:
+        to: tuple[Wanted, Wanted],
+    ) -> tuple[Fed, Fed]:
         x = x.contiguous()
         (scale, shift), (other_scale, other_shift) = one, other or one
         strides = _shared_strides(scale, shift, other_scale, other_shift)
-        out = torch.empty_like(x)
-        other_out = torch.empty_like(x) if other else out
+        out = _room(x, x.shape, to[0])
+        other_out = _room(x, x.shape, to[1]) if other else out
         batch, tokens, width = x.shape
         kernels.modulate[(batch * tokens,)](
             x,
@@ -62,8 +69,8 @@ class Triton(Plain):
             shift,
             other_scale,
             other_shift,
-            out,
-            other_out,
+            *_places(out, x),
+            *_places(other_out, x),
             x if levels is None else _rows(levels, x.device),
             tokens,
             *strides,
@@ -72,6 +79,11 @@ class Triton(Plain):
             BLOCK=triton.next_power_of_2(width),
             BY_LEVEL=levels is not None,
             TWICE=other is not None,
+            EXACT=to[0].exact,
+            ROUNDED=to[0].rounded,
+            OTHER_EXACT=to[1].exact,
+            OTHER_ROUNDED=to[1].rounded,
+            **_FP8,
         )
         return out, other_out
 
@@ -126,23 +138,80 @@ class Triton(Plain):
         )
         return out.unflatten(2, (heads, -1))
 
-    def head_gated(self, x: Tensor, logits: Tensor) -> Tensor:
+    def head_gated(self, x: Tensor, logits: Tensor, to: Wanted) -> Fed:
         """As in `Elementwise`."""
         x = x if x.stride(-1) == 1 else x.contiguous()
         batch, tokens, heads, head = x.shape
-        out = x.new_empty(batch, tokens, heads * head)
+        out = _room(x, (batch, tokens, heads * head), to)
         kernels.gate_heads[(batch * tokens,)](
             x,
             logits.contiguous(),
-            out,
+            *_places(out, x),
             tokens,
             heads,
             *x.stride()[:3],
             HEAD=head,
             WIDTH=heads * head,
             BLOCK=triton.next_power_of_2(heads * head),
+            EXACT=to.exact,
+            ROUNDED=to.rounded,
+            **_FP8,
         )
         return out
+
+    def activated(self, activation: nn.Module, x: Tensor, to: Wanted) -> Fed:
+        """As in `Elementwise`. Unrounded it is torch's own, which is one kernel already."""
+        if not to.rounded or activation.approximate != "tanh":
+            return super().activated(activation, x, to)
+        x = x.contiguous()
+        batch, tokens, width = x.shape
+        out = _room(x, x.shape, to)
+        kernels.activate[(batch * tokens,)](
+            x,
+            *_places(out, x),
+            WIDTH=width,
+            BLOCK=triton.next_power_of_2(width),
+            EXACT=to.exact,
+            ROUNDED=True,
+            **_FP8,
+            num_warps=WARPS_OF_HIDDEN,
+        )
+        return out
+
+    def fed(self, x: Tensor, to: Wanted) -> Fed:
+        """As in `Elementwise`."""
+        if not to.rounded:
+            return super().fed(x, to)
+        x = x.contiguous()
+        batch, tokens, width = x.shape
+        made = _room(x, x.shape, Wanted(exact=False, rounded=True))
+        kernels.quantise_rows[(batch * tokens,)](
+            x,
+            *_places(made, x)[1:],
+            WIDTH=width,
+            BLOCK=triton.next_power_of_2(width),
+            **_FP8,
+        )
+        return Fed(x if to.exact else None, made.tokens)
+
+
+def _room(like: Tensor, shape: tuple[int, ...], to: Wanted) -> Fed:
+    """Where a kernel writes what is wanted."""
+    exact, tokens = None, None
+    if to.exact:
+        exact = like.new_empty(shape)
+    if to.rounded:
+        scale = like.new_empty((*shape[:-1], 1), dtype=torch.float32)
+        tokens = Quantised(like.new_empty(shape, dtype=FP8), scale)
+    return Fed(exact, tokens)
+
+
+def _places(room: Fed, unwritten: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same as a kernel's arguments, with something for what it does not write."""
+    exact = unwritten if room.exact is None else room.exact
+    if room.tokens is None:
+        return exact, unwritten, unwritten
+    return exact, room.tokens.data, room.tokens.scale
 
 
 def _has_weight(norm: nn.Module) -> bool:

@@ -1,14 +1,19 @@
 """Levers on a GPU in bfloat16: each against the plain way on one small real transformer."""
 
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
 from torch.autograd import DeviceType
 
+from pipelines.checkpoints.quantise import quantise
 from pipelines.speed.attention import attention_order, order
 from pipelines.speed.blocks import FastBlocks
 from pipelines.speed.compiling import compiled
 from pipelines.speed.elementwise import Plain
+from pipelines.speed.fp8 import check, products_in_fp8
 from pipelines.speed.runs import levels_of
 from pipelines.speed.transfer import PIECE, to_host
 from pipelines.speed.vae_layout import laid_out, turn_weights
@@ -21,11 +26,11 @@ pytestmark = [
 ]
 
 CUDA, HALF = torch.device("cuda"), torch.bfloat16
-# Two ways of rounding to bfloat16 through two blocks, as a share of the root mean square.
+# Two ways of rounding to bfloat16 through three blocks, as a share of the root mean square.
 CLOSE = 0.05
 GRID, AUDIO = (3, 2, 3), 5
 TOKENS, FIRST = 18, 6
-KERNELS = {"modulate", "gate", "rotate", "gate_heads"}
+KERNELS = {"modulate", "gate", "rotate", "gate_heads", "activate", "quantise_rows"}
 KINDS = {
     "words": {},
     "two rows": {"rows": 2},
@@ -42,7 +47,7 @@ def model():
 
     torch.manual_seed(0)
     made = LTX2VideoTransformer3DModel(
-        num_layers=2,
+        num_layers=3,
         num_attention_heads=2,
         attention_head_dim=64,
         cross_attention_dim=128,
@@ -135,7 +140,7 @@ def test_fused_blocks_give_what_diffusers_give(model, kind):
     assert_close(fused, forward(model, **KINDS[kind]))
 
 
-@pytest.mark.parametrize("kind", ["words", "a picture"])
+@pytest.mark.parametrize("kind", ["words", "a picture", "products in fp8"])
 def test_each_operation_between_products_is_one_launch(model, kind):
     """What the budget of kernels takes for granted."""
     pytest.importorskip("triton")
@@ -143,17 +148,33 @@ def test_each_operation_between_products_is_one_launch(model, kind):
 
     from pipelines.speed.triton_elementwise import Triton
 
-    asked = Asked()
-    forward(model, FastBlocks(asked), **KINDS[kind])
-    fused = FastBlocks(Triton(), device=CUDA)
-    forward(model, fused, **KINDS[kind])  # which compiles them
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
-        forward(model, fused, **KINDS[kind])
-        torch.cuda.synchronize()
+    asked, fused = Asked(), FastBlocks(Triton(), device=CUDA)
+    options = KINDS.get(kind, {})
+    with ExitStack() as stack:
+        if kind == "products in fp8":
+            model = stack.enter_context(multiplied_in_fp8(model))
+        forward(model, FastBlocks(asked), **options)
+        forward(model, fused, **options)  # which compiles them
+        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+            forward(model, fused, **options)
+            torch.cuda.synchronize()
     names = [event.name for event in seen.events() if event.device_type == DeviceType.CUDA]
     if not names:
         pytest.skip("this machine's profiler sees no kernels")
     assert sum(name in KERNELS for name in names) == asked.count
+
+
+@contextmanager
+def multiplied_in_fp8(model):
+    """A copy whose middle block multiplies so."""
+    try:
+        check(CUDA)
+    except ValueError as error:
+        pytest.skip(str(error))
+    copy = deepcopy(model)
+    quantise(copy, "transformer", "fp8")
+    with products_in_fp8(copy):
+        yield copy
 
 
 class Asked(Plain):
@@ -181,6 +202,14 @@ class Asked(Plain):
     def head_gated(self, *args):
         self.count += 1
         return super().head_gated(*args)
+
+    def activated(self, activation, x, to):
+        self.count += to.rounded  # unrounded it is torch's own
+        return super().activated(activation, x, to)
+
+    def fed(self, x, to):
+        self.count += to.rounded
+        return super().fed(x, to)
 
 
 def test_what_is_compared_differs_by_kind(model):
@@ -232,3 +261,20 @@ def test_what_comes_to_the_host_is_the_same_in_one_piece_and_in_many():
         for ours, tensor in zip(found, (whole, turned, torch.tensor(True)), strict=True):
             assert ours.device.type == "cpu"
             assert torch.equal(ours, tensor.cpu())
+
+
+def test_products_in_fp8_are_the_plain_ones_by_our_kernels(model):
+    pytest.importorskip("triton")
+    from pipelines.speed.triton_elementwise import Triton
+
+    exact = forward(model, FastBlocks(Plain()))
+    with multiplied_in_fp8(model) as copy:
+        found = forward(copy, FastBlocks(Triton(), device=CUDA))
+        wanted = forward(copy, FastBlocks(Plain()))
+    for fused, plain, stored in zip(found, wanted, exact, strict=True):
+        assert 0 < off(plain, stored) < 0.2
+        assert off(fused, stored) < 1.5 * off(plain, stored)
+
+
+def off(found, wanted):
+    return float((found.float() - wanted.float()).norm() / wanted.float().norm())

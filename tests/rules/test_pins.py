@@ -98,6 +98,12 @@ def test_the_lock_of_the_cuda_build_is_of_the_same_torch_and_adds_what_only_it_n
     assert all(name.startswith(("nvidia-", "cuda-")) for name in alone - {"triton"})
 
 
+def test_the_kernels_are_tested_with_the_triton_of_the_cuda_build():
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(r"^\$\(VENV\)/triton: requirements-cuda\.lock ", makefile, re.M)
+    assert re.search(r"^test: .*\$\(TRITON\)$", makefile, re.M)
+
+
 def test_python_is_the_same_everywhere():
     assert re.fullmatch(r"3\.\d+", PYTHON)
     # The locked version is the oldest that pyproject.toml allows, so that nothing newer slips in.

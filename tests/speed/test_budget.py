@@ -1,15 +1,20 @@
 """How many kernels a block launches at full size, counted on the meta device."""
 
 from collections import Counter
+from copy import deepcopy
 
 import pytest
 import torch
 from diffusers.models.transformers import transformer_ltx2
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from pipelines.checkpoints.quantise import quantise
 from pipelines.speed import block as our_block
 from pipelines.speed.block import Call, block_forward
 from pipelines.speed.elementwise import Plain
+from pipelines.speed.fp8 import products_in_fp8
+from pipelines.speed.products import FP8, Fed, Quantised
 from pipelines.speed.runs import levels_of
 
 WIDTH, AUDIO_WIDTH, TEXT, TOKENS, AUDIO = 4096, 2048, 1024, 3520, 126  # 640x352, 121 frames
@@ -17,11 +22,12 @@ FIRST = 220  # tokens of the first latent frame
 PRODUCTS, ATTENTIONS = 34, 6  # of one block, as diffusers has it
 STOCK = 196  # elementwise kernels of one block in diffusers, without a mask
 FUSED = 50  # where each operation of `Elementwise` is one kernel
+ROUNDED = 2  # contexts of the prompt; what else goes into products is rounded where it is made
 # What reads and writes nothing.
 VIEWS = ("view", "transpose", "permute", "unsqueeze", "squeeze", "expand", "slice", "select",
          "unbind", "split", "t.default", "detach", "_unsafe_view", "alias", "as_strided",
          "new_empty", "empty")  # fmt: skip
-MATMULS = ("mm", "addmm", "bmm", "linear")
+MATMULS = ("mm", "addmm", "bmm", "linear", "_scaled_mm")
 
 
 class Kernels(TorchDispatchMode):
@@ -45,11 +51,11 @@ class OneKernel(Plain):
     What there is beside them is counted here; that each is one launch of Triton's, in tests/gpu.
     """
 
-    def modulated(self, norm, x, modulation, levels):
-        return x + 0
+    def modulated(self, norm, x, modulation, levels, to):
+        return one(x, to)
 
-    def modulated_twice(self, norm, x, one, other, levels):
-        return x + 0, x
+    def modulated_twice(self, norm, x, one_of, other, levels, to):
+        return one(x, to[0]), free(x, to[1])
 
     def gated(self, x, change, gate, levels):
         return x + 0
@@ -57,8 +63,24 @@ class OneKernel(Plain):
     def rotated(self, norm, x, tables, heads, kind):
         return (x + 0).unflatten(2, (heads, -1))
 
-    def head_gated(self, x, logits):
-        return (x + 0).flatten(2, 3)
+    def head_gated(self, x, logits, to):
+        return one(x.flatten(2, 3), to)
+
+    def activated(self, activation, x, to):
+        return one(x, to)
+
+    def fed(self, x, to):
+        return Fed(x if to.exact else None, one(x, to).tokens) if to.rounded else Fed(x, None)
+
+
+def one(x, to):
+    """A result as one kernel gives it."""
+    return free(x + 0, to)
+
+
+def free(x, to):
+    tokens = Quantised(tensor(*x.shape, dtype=FP8), tensor(*x.shape[:-1], 1, dtype=torch.float32))
+    return Fed(x if to.exact else None, tokens if to.rounded else None)
 
 
 def tensor(*shape, dtype=torch.bfloat16):
@@ -162,3 +184,14 @@ def test_with_a_kernel_an_operation_it_launches_less_than_half(block, attentions
 def test_a_held_picture_costs_a_fused_block_no_kernel_more(block, attentions):
     levels = levels_of([(0, FIRST, 0.0)], TOKENS)
     assert ours(block, OneKernel(), levels) == ours(block, OneKernel())
+
+
+def test_products_in_fp8_cost_two_kernels_and_no_product_more(block, attentions):
+    exact = ours(block, OneKernel())
+    blocks = nn.Module()  # the middle one of three is not spared
+    blocks.transformer_blocks = nn.ModuleList([nn.Identity(), deepcopy(block), nn.Identity()])
+    quantise(blocks, "transformer", "fp8")
+    with products_in_fp8(blocks):
+        counts = ours(blocks.transformer_blocks[1], OneKernel())
+    assert counts["product"] == PRODUCTS
+    assert counts["elementwise"] == exact["elementwise"] + ROUNDED

@@ -10,13 +10,10 @@ from ltx2 import settings as settings_module
 from ltx2.engine import Engine
 from ltx2.errors import ConfigError
 from ltx2.settings import Settings
-from pipelines.checkpoints.quantise import quantise
 from pipelines.memory import heap
 from pipelines.speed import levers as levers_module
 from pipelines.speed.attention import attention_order, best, order, priority
-from pipelines.speed.fp8 import products_in_fp8, spared
 from pipelines.speed.levers import USUAL
-from tests.speed.test_blocks import forward
 
 CPU = torch.device("cpu")
 
@@ -91,23 +88,3 @@ def test_compiled_kernels_are_kept_beside_the_other_caches(tmp_path, monkeypatch
     assert seen["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "kernels" / "graphs")
     assert seen["TRITON_CACHE_DIR"] == "elsewhere"
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
-
-
-def test_products_in_fp8_round_more_and_are_put_back(build):
-    model = build("2.3", num_layers=4)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.05)
-    exact = forward(model)[0]
-    with pytest.raises(ValueError, match="rounded to fp8"), products_in_fp8(model):
-        pass
-    quantise(model, "transformer", "fp8")
-    stored = forward(model)[0]
-    with products_in_fp8(model):
-        multiplied = forward(model)[0]
-    assert torch.equal(forward(model)[0], stored)
-    size = exact.norm()
-    assert 0 < (stored - exact).norm() / size < (multiplied - exact).norm() / size < 0.1
-
-
-def test_the_first_block_and_the_last_ones_are_spared():
-    assert [block for block in range(48) if spared(block, 48)] == [0, 43, 44, 45, 46, 47]
