@@ -3,18 +3,20 @@
 A and B are what differs: variables of the settings, joined by commas, as
 `LTX2_DTYPE=bfloat16,LTX2_RESIDENCY=offload`; `plain` for none; or a file that --save wrote, on
 another machine or commit. Request and seed are the same. Prints the error of the latents step by
-step, PSNR and SSIM frame by frame, and that of the sound; one JSON document last, which is kept as
-those of the scenarios are. With --psnr or --latents, exits with 1 where B is further from A than
-that. `--weights random` draws the checkpoint's weights on the device, the same for both sides.
+step, PSNR and SSIM frame by frame, and that of the sound, then the worst of each; one JSON document
+last, which is kept as those of the scenarios are. Exits with 1 where B is further from A than the
+options that differ may cost (benchmarks/gate.py), or than --psnr and --latents say. `--weights
+random` draws the checkpoint's weights on the device, the same for both sides.
 """
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,14 @@ import numpy as np
 import torch
 
 import ltx2
+from benchmarks import gate
 from benchmarks.bench import PROMPT
 from benchmarks.card import machine, plan_line
 from benchmarks.quality import MOST, by_frame, relative_error, snr
 from benchmarks.results import FOLDER, keep, rounded
 from benchmarks.timing import Stages
 from ltx2.engine import find_device
+from ltx2.errors import ConfigError
 from ltx2.prepare import prepare
 from ltx2.settings import Settings, process_environment
 
@@ -43,13 +47,12 @@ class Trace:
     latents: list[np.ndarray]
     frames: np.ndarray  # uint8 (frames, height, width, 3)
     audio: np.ndarray  # float32 (channels, samples); empty without sound
-    seconds: float
 
     def save(self, file: Path) -> None:
         """Keep it."""
         held: dict[str, Any] = {f"step{n:03d}": each for n, each in enumerate(self.latents)}
         held |= {"frames": self.frames, "audio": self.audio}
-        held |= {"plan": np.array(self.plan), "seconds": np.array(self.seconds)}
+        held |= {"plan": np.array(self.plan)}
         np.savez_compressed(file, **held)
 
     @classmethod
@@ -62,7 +65,6 @@ class Trace:
                 latents=[held[name] for name in steps],
                 frames=held["frames"],
                 audio=held["audio"],
-                seconds=float(held["seconds"]),
             )
 
 
@@ -168,7 +170,6 @@ def _traced(engine: "ltx2.Engine", given: argparse.Namespace, fields: dict[str, 
         latents=report.all_latents,
         frames=frames,
         audio=audio,
-        seconds=sum(report.timings.values()),
     )
 
 
@@ -186,7 +187,6 @@ def compared(one: Trace, other: Trace) -> dict[str, Any]:
         "ssim": [value for _, value in frames],
         "audio_snr": snr(one.audio, other.audio) if one.audio.size else MOST,
         "audio_largest": float(np.abs(one.audio - other.audio).max()) if one.audio.size else 0.0,
-        "seconds": [one.seconds, other.seconds],
     }
 
 
@@ -194,8 +194,25 @@ def side(text: str, given: argparse.Namespace) -> Trace:
     """A trace that was kept, or a run with these variables."""
     if text.endswith(".npz"):
         return Trace.read(Path(text))
-    own = {} if text == "plain" else dict(each.split("=", 1) for each in text.split(","))
-    return traced(Settings.from_env({**process_environment(), **own}), given)
+    return traced(_settings(text), given)
+
+
+def _settings(text: str) -> Settings:
+    """Those that a side names; what is no variable is a ConfigError. A file's are not known."""
+    own = {} if text.endswith(".npz") else _variables(text)
+    return Settings.from_env({**process_environment(), **own})
+
+
+def _variables(text: str) -> dict[str, str]:
+    """Of a side. Raises ValueError for what is neither a file, `plain` nor NAME=VALUE."""
+    if text == "plain":
+        return {}
+    pairs = [each.partition("=") for each in text.split(",")]
+    if wrong := [name for name, equals, _ in pairs if not equals]:
+        raise ValueError(
+            f"{', '.join(wrong)}: a side is plain, a FILE.npz, or NAME=VALUE, joined by commas"
+        )
+    return {name: value for name, _, value in pairs}
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -204,20 +221,20 @@ def main(given: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(given)
     if arguments.weights == "random" and "LTX2_DTYPE" in f"{arguments.a},{arguments.b}":
         parser.error("LTX2_DTYPE with random: weights of another type are drawn otherwise")
+    try:
+        for text in (arguments.a, arguments.b):  # both before either is made
+            _settings(text)
+        limit = _limit(arguments)
+    except (ValueError, ConfigError) as error:
+        parser.error(str(error))
     one = side(arguments.a, arguments)
     other = side(arguments.b, arguments)
     if arguments.save:
         other.save(arguments.save)
     found = compared(one, other)
     print(f"A {arguments.a}\nB {arguments.b}\n{other.plan}\n")
-    for number, error in enumerate(found["latent_error"]):
-        last = number + 1 == len(found["latent_error"])
-        where = "that are decoded" if last else f"before step {number + 1:>4}"
-        print(f"latents {where}   error {error:.3g}")
-    for number, (decibel, alike) in enumerate(zip(found["psnr"], found["ssim"], strict=True)):
-        print(f"frame {number:>4}   PSNR {decibel:6.2f} dB   SSIM {alike:.5f}")
-    print(f"sound   SNR {found['audio_snr']:.2f} dB   largest {found['audio_largest']:.3g}")
-    problems = judged(found, arguments.psnr, arguments.latents)
+    _show(found)
+    problems = list(gate.problems(found, limit))
     print(*(f"PROBLEM: {problem}" for problem in problems), sep="\n")
     card = {"scenario": "compare", **machine(find_device(arguments.device))}
     card |= {
@@ -225,43 +242,75 @@ def main(given: Sequence[str] | None = None) -> int:
         "weights": arguments.weights or arguments.checkpoint,
     }
     told = {"card": card, "a": arguments.a, "b": arguments.b, "plan": other.plan, **found}
+    told["limit"] = {name: value for name, value in asdict(limit).items() if value != math.inf}
     line = json.dumps(rounded({**told, "problems": problems}), separators=(",", ":"))
-    if not arguments.no_keep and not problems:
+    if not arguments.no_keep:
         keep(line, card["device"], arguments.results)
     print(line)
     return 1 if problems else 0
 
 
-def judged(found: dict[str, Any], decibels: float | None, error: float | None) -> list[str]:
-    """What is further off than it may be."""
-    problems: list[str] = []
-    if decibels is not None and min(found["psnr"]) < decibels:
-        problems.append(f"a frame has {min(found['psnr']):.2f} dB; {decibels} are asked for")
-    if error is not None and max(found["latent_error"]) > error:
-        problems.append(f"latents are off by {max(found['latent_error']):.3g}; {error} is allowed")
-    return problems
+def _limit(given: argparse.Namespace) -> gate.Limit:
+    """What was asked for, else what the options that differ may cost.
+
+    Raises ValueError where neither says anything.
+    """
+    known = None
+    if not any(text.endswith(".npz") for text in (given.a, given.b)):
+        known = gate.limit_for(_variables(given.a), _variables(given.b))
+    latents, psnr = given.latents, given.psnr
+    if known is not None:
+        latents = known.latents if latents is None else latents
+        psnr = known.psnr if psnr is None else psnr
+    if latents is None and psnr is None:
+        raise ValueError(
+            f"{given.a} and {given.b} differ in what has no limit (those of benchmarks/gate.py are "
+            f"{', '.join(gate.LIMITS)}); say how far they may be apart by --psnr or --latents"
+        )
+    return gate.Limit(math.inf if latents is None else latents, 0 if psnr is None else psnr)
+
+
+def _show(found: dict[str, Any]) -> None:
+    """All of it, and the worst last."""
+    for number, error in enumerate(found["latent_error"]):
+        last = number + 1 == len(found["latent_error"])
+        where = "that are decoded" if last else f"before step {number + 1:>4}"
+        print(f"latents {where}   error {error:.3g}")
+    for number, (decibel, alike) in enumerate(zip(found["psnr"], found["ssim"], strict=True)):
+        print(f"frame {number:>4}   PSNR {decibel:6.2f} dB   SSIM {alike:.5f}")
+    print(f"sound   SNR {found['audio_snr']:.2f} dB   largest {found['audio_largest']:.3g}")
+    mean = sum(found["psnr"]) / len(found["psnr"])
+    print(
+        f"\nlatents, largest error {max(found['latent_error']):.3g}; PSNR, least "
+        f"{min(found['psnr']):.2f}, mean {mean:.2f} dB; SSIM, least {min(found['ssim']):.5f}; "
+        f"sound {found['audio_snr']:.2f} dB"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
     parser.add_argument("a", help="the reference")
     parser.add_argument("b", help="what is held against it")
-    parser.add_argument("--checkpoint", default="tiny")
+    parser.add_argument("--checkpoint", default="tiny", help="default tiny")
     parser.add_argument(
         "--weights", help="a folder or file, or random: drawn; default the checkpoint's own"
     )
     parser.add_argument("--device", help="default the GPU where there is one")
-    parser.add_argument("--mode", choices=("fast", "pro"), default="fast")
-    parser.add_argument("--prompt", default=PROMPT)
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--mode", choices=("fast", "pro"), default="fast", help="default fast")
+    parser.add_argument("--prompt", default=PROMPT, help="default that of the scenarios")
+    parser.add_argument("--seed", type=int, default=7, help="of both; default 7")
     parser.add_argument("--image", help="the first frame")
     for name in ("--width", "--height", "--num-frames", "--num-inference-steps"):
-        parser.add_argument(name, type=int)
+        parser.add_argument(name, type=int, help="default that of the mode")
     parser.add_argument("--save", type=Path, metavar="FILE.npz", help="keep B's trace")
     parser.add_argument("--no-keep", action="store_true", help="leave the results' file alone")
     parser.add_argument("--results", type=Path, default=FOLDER, help="the folder of such files")
-    parser.add_argument("--psnr", type=float, help="least of every frame, in dB")
-    parser.add_argument("--latents", type=float, help="most of every step, as a share")
+    parser.add_argument(
+        "--psnr", type=float, help="least of every frame, in dB; default what the options may cost"
+    )
+    parser.add_argument(
+        "--latents", type=float, help="most of every step, as a share; default likewise"
+    )
     return parser
 
 

@@ -149,13 +149,21 @@ def quality(results: list[Result]) -> str:
             f"{min(result['psnr']):.1f} / {sum(result['psnr']) / len(result['psnr']):.1f}",
             f"{min(result['ssim']):.4f}",
             f"{result['audio_snr']:.1f}",
+            _allowed(result),
         )
         for result in results
         if result["card"]["scenario"] == "compare"
     ]
     head = ("where", "A", "B", "plan", "latents, largest error", "PSNR dB, least / mean",
-            "SSIM, least", "sound SNR dB")  # fmt: skip
+            "SSIM, least", "sound SNR dB", "allowed: latents; PSNR")  # fmt: skip
     return table(head, lines)
+
+
+def _allowed(result: Result) -> str:
+    """The limit of a comparison, and whether it was exceeded."""
+    limit = result["limit"]
+    allowed = f"{limit.get('latents', 'any')}; {limit['psnr']:g}"
+    return f"{allowed}, **exceeded**" if result["problems"] else allowed
 
 
 TABLES: dict[str, Callable[[list[Result]], str]] = {

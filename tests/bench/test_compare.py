@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import compare, quality, tables
+from benchmarks import compare, gate, quality, tables
 from benchmarks.results import kept as kept_results
+from pipelines.checkpoints.quantise import QUANTISABLE
+from tests.rules.tree import ROOT
 
 SMALL = ["--width", "128", "--height", "64", "--num-frames", "9", "--device", "cpu"]
 
@@ -54,10 +56,52 @@ def test_two_equal_runs_agree_and_a_rounded_one_does_not(tmp_path, capsys):
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert 0 < max(told["latent_error"]) < 0.2
     assert told["problems"]
-    (line,) = kept_results(tmp_path)
-    shown = tables.quality([line]).splitlines()[-1]
-    assert "| `plain` | `plain` |" in shown  # what failed is not kept
-    assert "| 99.0 / 99.0 | 1.0000 | 99.0 |" in shown
+    equal, off = kept_results(tmp_path)
+    shown = tables.quality([equal]).splitlines()[-1]
+    assert "| `plain` | `plain` |" in shown
+    assert "| 99.0 / 99.0 | 1.0000 | 99.0 | 0; 98 |" in shown
+    assert "**exceeded**" in tables.quality([off]).splitlines()[-1]
+
+
+def test_every_lever_and_every_way_to_round_has_a_limit(engine):
+    levers = {f"LTX2_{name.upper()}" for name in engine.levers}
+    rounded = {f"LTX2_{part.upper()}_QUANTISATION" for part in QUANTISABLE}
+    assert levers | rounded <= gate.LIMITS.keys()
+    settings = (
+        ROOT / "docs" / "configuration.md"
+    ).read_text()  # held against the settings elsewhere
+    assert [name for name in gate.LIMITS if f"`{name}`" not in settings] == []
+
+
+def test_two_options_together_may_cost_what_the_worse_one_does():
+    fp8 = {"LTX2_TRANSFORMER_QUANTISATION": "fp8"}
+    assert gate.limit_for({}, {}) == gate.SAME
+    assert gate.limit_for(fp8, {**fp8, "LTX2_BLOCKS": "stock"}) == gate.ROUNDED_OTHERWISE
+    assert gate.limit_for({}, {**fp8, "LTX2_BLOCKS": "stock"}) == gate.limit_for({}, fp8)
+    assert gate.limit_for({}, {"LTX2_CRF": "30"}) is None
+
+
+def test_what_is_worse_than_its_limit_is_told():
+    found = {"psnr": [60, 20], "latent_error": [0, 0.5]}
+    told = gate.problems(found, gate.Limit(0.1, 30))
+    assert len(told) == 2
+    assert "20.00 dB; 30" in told[0]
+    assert not gate.problems(found, gate.Limit(0.5, 20))
+
+
+@pytest.mark.parametrize(
+    ("sides", "said"),
+    [
+        (["plain", "LTX2_FOO=1"], "LTX2_FOO is no setting"),
+        (["plain", "fp8"], "fp8: a side is plain, a FILE.npz, or NAME=VALUE"),
+        (["plain", "LTX2_CRF=30"], "differ in what has no limit"),
+        (["plain", "there.npz"], "differ in what has no limit"),
+    ],
+)
+def test_a_side_that_cannot_be_judged_is_refused_before_anything_is_made(sides, said, capsys):
+    with pytest.raises(SystemExit):
+        compare.main([*sides, *SMALL])
+    assert said in capsys.readouterr().err
 
 
 def test_drawn_weights_are_the_same_on_both_sides_and_another_lever_stays_near(tmp_path, capsys):
@@ -82,7 +126,6 @@ def test_traces_of_different_clips_are_refused():
             latents=[np.zeros((4, 8), np.float32)] * steps,
             frames=np.zeros((1, 16, 16, 3), np.uint8),
             audio=np.zeros((0, 0), np.float32),
-            seconds=1.0,
         )
 
     with pytest.raises(ValueError, match="different sizes, steps or tiles"):
