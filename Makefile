@@ -69,11 +69,11 @@ $(VENV)/triton: requirements-cuda.lock $(VENV)/ready
 video: $(READY)
 	$(LTX2) generate "$(PROMPT)" --checkpoint tiny --seed 7 -o $(VIDEO)
 
-# One thread a process, and one process more than there are cores: some tests wait for servers. Who
+# One thread a process, and two processes more than there are cores: many tests wait for servers. Who
 # is done takes the next file, whole: its tests share servers and models. tests/conftest.py has the
 # longest files come first.
 test: $(READY) $(TRITON)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n $$(($$($(PY) -c 'import os; print(os.cpu_count())') + 1)) --dist loadfile --no-loadscope-reorder -m "not gpu"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $$(($$($(PY) -c 'import os; print(os.cpu_count())') + 2)) --dist loadfile --no-loadscope-reorder -m "not gpu"
 
 gpu: $(READY)
 	$(PY) -m pytest -m gpu

@@ -5,38 +5,41 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import numpy as np
-import torch
+from ltx2.collector import at_rest
 
-from loras.adapters import LoraMismatch
-from ltx2.errors import ConfigError, GenerationFailed
-from ltx2.faults import faults
-from ltx2.fit import RESIDENCIES, Decision, Fit, find_residency, fit_for, make_room, room_for
-from ltx2.levers import levers_for
-from ltx2.lora_files import LoraFiles, adapter_file, refusal_of
-from ltx2.lora_sources import LoraSources
-from ltx2.prepare import prepare
-from ltx2.progress import Listener, Progress, counted, expected_work
-from ltx2.request import Request
-from ltx2.results import Result
-from ltx2.room import Room
-from ltx2.second_try import tried_twice
-from ltx2.session import complete
-from ltx2.settings import Settings
-from ltx2.video_session import detailer_downscale
-from ltx2.weights import Resolved, note, parts_for, resolve
-from pipelines.checkpoints.files import find
-from pipelines.checkpoints.headers import CheckpointError
-from pipelines.checkpoints.load import refuse_twice
-from pipelines.components import Components
-from pipelines.memory import heap
-from pipelines.models import Checkpoint
-from pipelines.plan import Mode, Plan, RestorePlan
-from pipelines.prompts import DEFAULT_NEGATIVE
-from pipelines.recipes import RECIPES
-from pipelines.residency import home
-from pipelines.speed.choice import said, said_of
-from pipelines.values import Clip, Inputs, NonFinite
+with at_rest():
+    import numpy as np
+    import torch
+
+    from loras.adapters import LoraMismatch
+    from ltx2.errors import ConfigError, GenerationFailed
+    from ltx2.faults import faults
+    from ltx2.fit import RESIDENCIES, Decision, Fit, find_residency, fit_for, make_room, room_for
+    from ltx2.levers import levers_for
+    from ltx2.lora_files import LoraFiles, adapter_file, refusal_of
+    from ltx2.lora_sources import LoraSources
+    from ltx2.prepare import prepare
+    from ltx2.progress import Listener, Progress, counted, expected_work
+    from ltx2.request import Request
+    from ltx2.results import Result
+    from ltx2.room import Room
+    from ltx2.second_try import tried_twice
+    from ltx2.session import complete
+    from ltx2.settings import Settings
+    from ltx2.video_session import detailer_downscale
+    from ltx2.weights import Resolved, note, parts_for, resolve
+    from pipelines.checkpoints.files import find
+    from pipelines.checkpoints.headers import CheckpointError
+    from pipelines.checkpoints.load import refuse_twice
+    from pipelines.components import Components
+    from pipelines.memory import heap
+    from pipelines.models import Checkpoint
+    from pipelines.plan import Mode, Plan, RestorePlan
+    from pipelines.prompts import DEFAULT_NEGATIVE
+    from pipelines.recipes import RECIPES
+    from pipelines.residency import home
+    from pipelines.speed.choice import said, said_of
+    from pipelines.values import Clip, Inputs, NonFinite
 
 if TYPE_CHECKING:
     from diffusers import LTX2ConditionPipeline

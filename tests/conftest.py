@@ -20,12 +20,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection() -> None:
+    """What comes in now stays: the garbage collector rests meanwhile."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Modules and tests stay until the end: the garbage collector need not look through them, which
     takes half a second each time that a part of a model is dropped.
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -72,14 +72,15 @@ def start(
     """
     phases = Phases(clock)
     began = clock()
-    from ltx2.engine import Engine
-
-    phases.note("import", clock() - began)
     with phases.phase("find weights"):
         resolved = find_weights(settings, worker)
     if resolved is None:
         with phases.phase("download"):
             resolved = fetch_weights(settings, worker)
+    imports = clock()
+    from ltx2.engine import Engine  # seconds, which weights that are nowhere do not cost
+
+    phases.note("import", clock() - imports)
     logger.info("checkpoint %s: %s", resolved.name, resolved.reason)
     if (told := note(resolved.row)) is not None:
         logger.warning("%s", told)

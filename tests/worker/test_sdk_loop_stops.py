@@ -131,6 +131,6 @@ def test_memory_files_and_threads_come_back_to_their_floor(line):
         floors.append((process.memory(), process.descriptors(), process.threads()))
     warm, last = floors[1], floors[-1]
     assert last[0] < warm[0] + 24 * MIB, floors
-    assert last[1] <= warm[1], floors
-    assert last[2] <= warm[2], floors
+    # The SDK's own calls come and go between two looks; what leaks does not go.
+    double.wait(lambda: process.descriptors() <= warm[1] and process.threads() <= warm[2], 20)
     assert list((process.log.parent / "scratch").iterdir()) == []

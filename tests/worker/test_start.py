@@ -218,13 +218,30 @@ def test_weights_that_cannot_be_fetched_stop_the_start_with_the_reason(machine, 
         start(settings, WorkerSettings(download=True))
 
 
+def test_weights_that_are_nowhere_are_told_before_torch_comes_in(tmp_path):
+    code = """
+import sys
+from ltx2.errors import Ltx2Error
+from ltx2.settings import Settings
+from ltx2.worker.settings import WorkerSettings
+from ltx2.worker.start import start
+try:
+    start(Settings.from_env({"LTX2_CHECKPOINT": sys.argv[1]}), WorkerSettings())
+except Ltx2Error:
+    print("torch" in sys.modules)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "nothing")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+
+
 def test_a_worker_starts_with_everything_loaded_and_knows_what_took_how_long(tiny, told):
     ticks = itertools.count()
     settings = Settings.from_env({"LTX2_CHECKPOINT": str(tiny)})
     worker = WorkerSettings(modes="all", warm_up=True)
     started = start(settings, worker, clock=lambda: float(next(ticks)))
     phases = list(started.timings)
-    assert phases[:4] == ["import", "find weights", "open", "load"]
+    assert phases[:4] == ["find weights", "import", "open", "load"]
     assert phases[-2:] == ["warm up", "start"]
     assert {"load transformer:distilled", "load transformer:dev", "load vae"} <= set(phases)
     assert started.timings["find weights"] == 1.0
