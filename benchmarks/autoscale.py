@@ -39,7 +39,11 @@ class Study:
         """From a TOML file. Raises ValueError with what is wrong."""
         data: dict[str, Any] = tomllib.loads(path.read_text())
         if set(data) != TABLES:
-            raise ValueError(f"{path} must have {sorted(TABLES)}; it has {sorted(data)}")
+            absent, unknown = sorted(TABLES - set(data)), sorted(set(data) - TABLES)
+            raise ValueError(
+                f"{path}: missing tables: {', '.join(absent) or 'none'}; "
+                f"unknown ones: {', '.join(unknown) or 'none'}"
+            )
         trace = arrivals.read(data["arrivals"], random.Random(f"arrivals {seed}"), path.parent)
         if not trace:
             raise ValueError("[arrivals] gives no request; take more hours or a higher rate")
@@ -70,13 +74,17 @@ def _times(data: dict[str, Any], name: str, folder: Path) -> Times:
     if "results" not in data:
         return Times.read(data, name)
     path, where = folder / data["results"], data.get("where", {})
+    if not path.is_file():
+        raise ValueError(
+            f"[{name}] results: there is no file {path}; a path is read from the study's folder"
+        )
     unknown = set(data) - {"results", "field", "where"}
     if unknown or "field" not in data:
         raise ValueError(
             f"[{name}] takes results with field and, if you like, where; got {sorted(data)}"
         )
     lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-    rows = [{**row, "card": line["card"]} for line in lines for row in line["rows"]]
+    rows = [{**row, "card": line["card"]} for line in lines for row in line.get("rows", [])]
     found = [
         _at(each, data["field"])
         for each in rows
@@ -97,9 +105,11 @@ def _at(document: Any, way: str) -> Any:  # noqa: ANN401 - any JSON
 def main(argv: list[str] | None = None) -> int:
     """Print the table, then one JSON document on the last line; exit 2 for a wrong file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.autoscale")
-    parser.add_argument("config", type=Path, nargs="?", default=EXAMPLE)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--picture", type=Path)
+    parser.add_argument(
+        "config", type=Path, nargs="?", default=EXAMPLE, help="a study; default the example"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of arrivals and times; default 0")
+    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the workers there")
     arguments = parser.parse_args(argv)
     try:
         study = Study.read(arguments.config, arguments.seed)

@@ -1,6 +1,6 @@
 """Levers of speed, one set beside another in the same process: what a row of theirs is named after.
 
-Written as `blocks=plain;blocks=compiled,attention=default`: sets by semicolon, levers of a set by
+Written as `blocks=plain/blocks=compiled,attention=default`: sets by slash, levers of a set by
 comma. What a set does not name is as the settings have it.
 """
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from benchmarks.bench import Unmeasurable
 from ltx2.errors import ConfigError
 from ltx2.levers import levers_for
 from ltx2.settings import Settings, process_environment
@@ -26,7 +27,11 @@ LAYOUTS = {"channels_last": torch.channels_last_3d, "contiguous": torch.contiguo
 def add_argument(parser: argparse.ArgumentParser) -> None:
     """The argument of a scenario that compares sets of levers."""
     parser.add_argument(
-        "--levers", help="sets beside the settings' own, as blocks=plain;attention=default"
+        "--levers",
+        help="sets beside the settings' own: NAME=VALUE, those of a set by commas and sets by "
+        "slashes, as blocks=plain/blocks=compiled,attention=default; names and values are those "
+        "of the settings LTX2_ATTENTION, LTX2_BLOCKS, LTX2_BATCHED_TOKENS, LTX2_VAE_LAYOUT and "
+        "LTX2_FP8_PRODUCTS in docs/configuration.md",
     )
 
 
@@ -68,8 +73,8 @@ def usual(engine: "Engine") -> Chosen:
 
 
 def chosen(text: str | None, engine: "Engine") -> list[Chosen]:
-    """The settings' own levers, then each set of `text`. Raises ValueError for what is no lever."""
-    sets = [each for each in (text or "").split(";") if each.strip()]
+    """The settings' own levers, then each set of `text`. Raises Unmeasurable for other words."""
+    sets = [each for each in (text or "").split("/") if each.strip()]
     return [usual(engine), *(_set(each.strip(), engine) for each in sets)]
 
 
@@ -79,7 +84,7 @@ def _set(text: str, engine: "Engine") -> Chosen:
     for each in text.split(","):
         name, equals, value = each.strip().partition("=")
         if name not in known or not equals:
-            raise ValueError(f"{each!r} is no lever; NAME=VALUE with one of {', '.join(known)}")
+            raise Unmeasurable(f"{each!r} is no lever; NAME=VALUE with one of {', '.join(known)}")
         named[name] = value
     return Chosen(name=text, levers=_levers(named, engine))
 
@@ -91,7 +96,7 @@ def _levers(named: Mapping[str, str], engine: "Engine") -> Any:  # noqa: ANN401 
         settings = Settings.from_env({**process_environment(), **own})
         return levers_for(settings, engine.components.device)
     except ConfigError as error:
-        raise ValueError(str(error)) from error
+        raise Unmeasurable(str(error)) from error
 
 
 def turn(vae: nn.Module, layout: torch.memory_format) -> None:

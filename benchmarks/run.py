@@ -3,7 +3,8 @@
 Prints a card, what it does, a table, and one JSON document last, which is appended to the file of
 the device under `benchmarks/results/`. What there is so far is kept beside it after each turn: a
 run that is cut off or fails leaves it there, marked as partial. Exits with 1 where a scenario found
-something wrong, and with 2 where it cannot be measured here.
+something wrong, and with 2 where it cannot be measured here or was asked for what is not there.
+`SCENARIO --help` tells its options.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from benchmarks.bench import Bench, Unmeasurable
 from benchmarks.card import machine
 from benchmarks.results import FOLDER, as_line, keep, printed
 from benchmarks.scenarios import SCENARIOS
+from ltx2.errors import BadRequest, ConfigError
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -45,7 +47,7 @@ def main(given: Sequence[str] | None = None) -> int:
         print(*(f"{name:<14} {value}" for name, value in card.items()), sep="\n")
         print(flush=True)
         findings = module.measure(bench)
-    except Unmeasurable as reason:
+    except (Unmeasurable, BadRequest, ConfigError) as reason:
         print(f"{scenario.name} is not measured: {reason}", file=sys.stderr)
         return 2
     finally:
@@ -71,7 +73,7 @@ def _parser(name: str, module: object) -> argparse.ArgumentParser:
         "--checkpoint", default="ltx-2.3", help="whose architecture random weights have"
     )
     parser.add_argument("--device", help="default the GPU where there is one")
-    parser.add_argument("--runs", type=int, default=3, help="of each, after a warm-up")
+    parser.add_argument("--runs", type=int, default=3, help="of each, after a warm-up; default 3")
     parser.add_argument(
         "--budget",
         type=float,

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.baselines import stock
 from benchmarks.baselines.lightricks import Lightricks
 from benchmarks.baselines.stock import Stock
-from benchmarks.bench import Bench
+from benchmarks.bench import Bench, Unmeasurable
 from benchmarks.card import plan_line
 from benchmarks.cost.clip import Costs
 from benchmarks.cost.work import Work
@@ -144,7 +144,7 @@ def _wanted(bench: Bench) -> list[str]:
     against = bench.arguments.against
     wanted = [] if against == "none" else against.split(",")
     if unknown := set(wanted) - set(BASELINES):
-        raise ValueError(f"no baselines: {', '.join(unknown)}; there is {', '.join(BASELINES)}")
+        raise Unmeasurable(f"no baselines: {', '.join(unknown)}; there is {', '.join(BASELINES)}")
     return wanted
 
 

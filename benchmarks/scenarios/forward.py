@@ -92,7 +92,7 @@ def _kinds(bench: Bench) -> list[str]:
     asked = bench.arguments.kinds
     kinds = list(KINDS) if asked is None else asked.split(",")
     if unknown := set(kinds) - set(KINDS):
-        raise ValueError(f"no kinds: {', '.join(unknown)}; there is {', '.join(KINDS)}")
+        raise Unmeasurable(f"no kinds: {', '.join(unknown)}; there is {', '.join(KINDS)}")
     if LIGHTRICKS in kinds and (reason := lightricks_parts.missing(bench.engine, "transformer")):
         if asked is not None:
             raise Unmeasurable(f"{LIGHTRICKS}: {reason}")
@@ -142,7 +142,10 @@ def _sizes(bench: Bench) -> Iterator[tuple[int, int, int]]:
         yield from TOY_LADDER if bench.engine.checkpoint.embedded else LADDER
         return
     for text in bench.arguments.sizes.split(","):
-        width, height, frames = map(int, text.split("x"))
+        numbers = text.split("x")
+        if len(numbers) != 3 or not all(each.isdigit() for each in numbers):
+            raise Unmeasurable(f"--sizes: {text!r} is not WIDTHxHEIGHTxFRAMES")
+        width, height, frames = map(int, numbers)
         yield width, height, frames
 
 

@@ -78,7 +78,7 @@ def measure(bench: Bench) -> Findings:
             wanted = [part for part in parts if only is None or part.kind in only]
             _measured(bench, wanted)
     if not found.rows and not found.problems:
-        raise ValueError(f"no part is one of {bench.arguments.only}; there is {', '.join(KINDS)}")
+        raise Unmeasurable(f"no part is one of {bench.arguments.only}; there is {', '.join(KINDS)}")
     return found
 
 
@@ -165,7 +165,7 @@ def _decoders(bench: Bench, size: tuple[int, int, int]) -> Iterator[Part]:
     work = latents.decoder(vae.config, *size)
     decoding = Decoding(bench)
     own = bench.engine.levers["vae_layout"]
-    layouts = ";".join(f"vae_layout={layout}" for layout in levers.LAYOUTS if layout != own)
+    layouts = "/".join(f"vae_layout={layout}" for layout in levers.LAYOUTS if layout != own)
     for chosen in levers.chosen(bench.arguments.levers or layouts, bench.engine):
         for tiles, plan in (("the plan's tiles", decoding.plan), ("one tile", decoding.whole)):
             yield Part(

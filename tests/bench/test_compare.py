@@ -78,7 +78,7 @@ def test_two_options_together_may_cost_what_the_worse_one_does():
     assert gate.limit_for({}, {}) == gate.SAME
     assert gate.limit_for(fp8, {**fp8, "LTX2_BLOCKS": "stock"}) == gate.ROUNDED_OTHERWISE
     assert gate.limit_for({}, {**fp8, "LTX2_BLOCKS": "stock"}) == gate.limit_for({}, fp8)
-    assert gate.limit_for({}, {"LTX2_CRF": "30"}) is None
+    assert gate.limit_for({}, {"LTX2_X264_CRF": "30"}) is None
 
 
 def test_what_is_worse_than_its_limit_is_told():
@@ -94,7 +94,7 @@ def test_what_is_worse_than_its_limit_is_told():
     [
         (["plain", "LTX2_FOO=1"], "LTX2_FOO is no setting"),
         (["plain", "fp8"], "fp8: a side is plain, a FILE.npz, or NAME=VALUE"),
-        (["plain", "LTX2_CRF=30"], "differ in what has no limit"),
+        (["plain", "LTX2_X264_CRF=30"], "differ in what has no limit"),
         (["plain", "there.npz"], "differ in what has no limit"),
     ],
 )

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from benchmarks import levers, run
+from benchmarks.bench import Unmeasurable
 from benchmarks.scenarios import stages
 
 LEAST = ["--device", "cpu", "--runs", "1"]
@@ -58,10 +59,25 @@ def test_levers_take_turns_in_one_process_and_rows_are_named_after_them(measured
 
 
 def test_what_is_no_lever_is_refused_with_those_there_are(engine):
-    with pytest.raises(ValueError, match=r"'speed=high' is no lever; .*attention, blocks"):
+    with pytest.raises(Unmeasurable, match=r"'speed=high' is no lever; .*attention, blocks"):
         levers.chosen("speed=high", engine)
-    with pytest.raises(ValueError, match="BLOCKS"):
+    with pytest.raises(Unmeasurable, match="BLOCKS"):
         levers.chosen("blocks=fast", engine)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["forward", "--levers", "speed=high"], "'speed=high' is no lever"),
+        (["forward", "--sizes", "64x64"], "--sizes: '64x64' is not WIDTHxHEIGHTxFRAMES"),
+        (["forward", "--kinds", "fast"], "no kinds: fast"),
+        (["fast", "--against", "b9"], "no baselines: b9"),
+        (["forward", "--weights", "/nowhere"], "'/nowhere' is no checkpoint"),
+    ],
+)
+def test_arguments_that_cannot_be_are_a_sentence(arguments, said, capsys):
+    assert run.main([*arguments, *LEAST, "--no-keep"]) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_levers_and_the_decoders_weights_are_put_back(engine):

@@ -21,7 +21,7 @@ def test_a_full_size_step_is_measured_on_drawn_weights(tmp_path, capsys):
     """One pass of the real architecture at a small size: NaN anywhere would raise."""
     arguments = ["forward", "--weights", "random", "--checkpoint", "ltx-2.3", "--runs", "2"]
     sizes = ["--sizes", "640x352x25", "--kinds", "plain,picture,stock,stock_picture"]
-    levers = ["--levers", "blocks=plain;attention=default"]
+    levers = ["--levers", "blocks=plain/attention=default"]
     assert run.main([*arguments, *sizes, *levers, "--results", str(tmp_path)]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (told["notes"], told["problems"]) == ([], [])

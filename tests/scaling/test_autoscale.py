@@ -247,6 +247,7 @@ def test_seconds_can_come_from_rows_of_results(tmp_path, field, samples):
         measured("fast", "NVIDIA H200", ours=[5.7]),
     ):
         file = keep(line, "NVIDIA H200", tmp_path)
+    keep(json.dumps({"card": {"scenario": "compare"}, "a": "plain"}), "NVIDIA H200", tmp_path)
     config = study(tmp_path, file, field, '"card.scenario" = "fast", name = "ours"')
     assert Study.read(config, 0).service == Times(samples=samples)
 
