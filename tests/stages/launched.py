@@ -16,9 +16,20 @@ def environment() -> dict[str, str]:
 
 def launched(processes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     """What `torchrun --nproc-per-node PROCESSES ARGUMENTS` did, in this folder."""
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return _ran(
+        "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *arguments
+    )
+
+
+def accelerated(processes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What `accelerate launch --multi_gpu --num_processes PROCESSES ARGUMENTS` did likewise."""
+    options = ("--multi_gpu", f"--num_processes={processes}")
+    return _ran("accelerate.commands.launch", *options, *arguments)
+
+
+def _ran(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *torchrun, *arguments],
+        [sys.executable, "-m", module, *arguments],
         env=environment(),
         capture_output=True,
         text=True,

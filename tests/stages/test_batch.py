@@ -13,7 +13,7 @@ from ltx2.cli import main
 from ltx2.delivery.file import ToFile
 from ltx2.request import Request
 from ltx2.session import generate
-from tests.stages.launched import environment, launched
+from tests.stages.launched import accelerated, environment
 
 SMALL = {"width": 128, "height": 64, "num_frames": 9}
 LINES = [
@@ -141,7 +141,7 @@ def test_a_process_that_is_lost_leaves_whole_clips_and_a_rerun_makes_the_rest(sh
 
 @pytest.mark.slow
 def test_two_processes_share_a_batch_without_double_work(shell):
-    done = launched(2, "-m", "ltx2", *COMMAND)
+    done = accelerated(2, "-m", "ltx2", *COMMAND)
     assert done.returncode == 0, done.stderr
     told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert sorted(record["line"] for record in told) == [1, 2, 3, 4]
