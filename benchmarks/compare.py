@@ -43,13 +43,12 @@ class Trace:
     latents: list[np.ndarray]
     frames: np.ndarray  # uint8 (frames, height, width, 3)
     audio: np.ndarray  # float32 (channels, samples); empty without sound
-    seconds: float
 
     def save(self, file: Path) -> None:
         """Keep it."""
         held: dict[str, Any] = {f"step{n:03d}": each for n, each in enumerate(self.latents)}
         held |= {"frames": self.frames, "audio": self.audio}
-        held |= {"plan": np.array(self.plan), "seconds": np.array(self.seconds)}
+        held |= {"plan": np.array(self.plan)}
         np.savez_compressed(file, **held)
 
     @classmethod
@@ -62,7 +61,6 @@ class Trace:
                 latents=[held[name] for name in steps],
                 frames=held["frames"],
                 audio=held["audio"],
-                seconds=float(held["seconds"]),
             )
 
 
@@ -168,7 +166,6 @@ def _traced(engine: "ltx2.Engine", given: argparse.Namespace, fields: dict[str, 
         latents=report.all_latents,
         frames=frames,
         audio=audio,
-        seconds=sum(report.timings.values()),
     )
 
 
@@ -186,7 +183,6 @@ def compared(one: Trace, other: Trace) -> dict[str, Any]:
         "ssim": [value for _, value in frames],
         "audio_snr": snr(one.audio, other.audio) if one.audio.size else MOST,
         "audio_largest": float(np.abs(one.audio - other.audio).max()) if one.audio.size else 0.0,
-        "seconds": [one.seconds, other.seconds],
     }
 
 
