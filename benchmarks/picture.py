@@ -44,7 +44,8 @@ def drawn(results: list[dict[str, Any]]) -> str:
 def _clip(parts: list[str], result: dict[str, Any], top: int) -> int:
     """One clip's bars; where the next begins."""
     card = result["card"]
-    title = f"{card['scenario']} on {card['device']}, weights {card['weights']}"
+    changed = f" with {card['changed']}" if card.get("changed") else ""
+    title = f"{card['scenario']}{changed} on {card['device']}, weights {card['weights']}"
     parts.append(_text(10, top, f"{title}, commit {card['commit']}", bold=True))
     top += 10
     scale = (WIDTH - LEFT - 90) / max(row["seconds"]["median"] for row in result["rows"])

@@ -55,7 +55,7 @@ def clips(results: list[Result]) -> str:
             lines.append(
                 (
                     where(result),
-                    f"`{result['card']['scenario']}`",
+                    scenario(result),
                     row["name"],
                     seconds(row["seconds"]),
                     "" if per_step is None else f"{per_step:g} / {row['rows_per_step']:g}",
@@ -105,15 +105,16 @@ def others(results: list[Result]) -> str:
                                                "clips_per_minute", "reserved_gib")
                      if key in row}  # fmt: skip
             told = ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in facts.items())
-            scenario = f"`{result['card']['scenario']}`"
-            lines.append((where(result), scenario, row["name"], seconds(row["seconds"]), told))
+            lines.append(
+                (where(result), scenario(result), row["name"], seconds(row["seconds"]), told)
+            )
     return table(("where", "scenario", "what", "seconds", ""), lines)
 
 
 def ratios(results: list[Result]) -> str:
     """Ratios of a run, which hold where seconds do not."""
     lines = [
-        (where(result), f"`{result['card']['scenario']}`", name, f"{value:.3f}")
+        (where(result), scenario(result), name, f"{value:.3f}")
         for result in results
         for name, value in result.get("ratios", {}).items()
     ]
@@ -130,7 +131,7 @@ def machines(results: list[Result]) -> str:
         levers = card.get("levers", {})
         pulled = ", ".join(f"{name} {levers[name]}" for name in LEVERS if name in levers)
         lines.append(
-            (where(result), f"`{card['scenario']}`", card["date"], card["commit"],
+            (where(result), scenario(result), card["date"], card["commit"],
              f"torch {card['torch']}, diffusers {card['diffusers']}", more, pulled,
              card.get("plan", ""), card.get("plan_id", "")))  # fmt: skip
     head = ("where", "scenario", "date", "commit", "versions", "", "levers", "plan", "id")
@@ -185,6 +186,13 @@ def where(result: Result) -> str:
     if card.get("partial"):
         weights = f"{weights}, cut off" if weights else "cut off"
     return f"{card['device']}{f' ({weights})' if weights else ''}"
+
+
+def scenario(result: Result) -> str:
+    """Its name, and in what a clip was not the scenario's own."""
+    card = result["card"]
+    changed = f" with {card['changed']}" if card.get("changed") else ""
+    return f"`{card['scenario']}`{changed}"
 
 
 def share(value: float | None) -> str:

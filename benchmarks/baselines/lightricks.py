@@ -1,16 +1,16 @@
 """Lightricks' own distilled pipeline on the same files, where its packages are installed."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.baselines.lightricks_parts import REQUIREMENTS, absent
 from benchmarks.timing import Sample, Stages, timed
 
 if TYPE_CHECKING:
     from ltx2.engine import Engine
     from ltx2.prepare import Prepared
 
-REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+PACKAGES = ("ltx-core", "ltx-pipelines")
 
 
 class Lightricks:
@@ -43,11 +43,8 @@ class Lightricks:
     def missing(engine: "Engine", prepared: "Prepared") -> str:
         """Why it cannot run here; empty where it can."""
         weights = engine.components.weights
-        if absent := [name for name in ("ltx_core", "ltx_pipelines") if find_spec(name) is None]:
-            return (
-                f"{' and '.join(absent)} are not installed: "
-                f"pip install -r benchmarks/baselines/{REQUIREMENTS.name}"
-            )
+        if told := absent(PACKAGES):
+            return f"{told}: pip install -r benchmarks/baselines/{REQUIREMENTS.name}"
         if engine.components.device.type != "cuda":
             return "its pipeline needs a CUDA device"
         if prepared.plan.mode != "fast":

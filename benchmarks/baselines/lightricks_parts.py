@@ -4,7 +4,7 @@ Their modules are built without memory and given our tensors under their names: 
 copied, whatever our weights come from, and both compute the same function.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,15 +39,23 @@ def missing(engine: "Engine", part: str) -> str:
 
 
 def not_installed() -> str:
-    """What of its packages is not there, in the version it is pinned to; empty where all are."""
-    pins = dict(
-        line.split("==") for line in REQUIREMENTS.read_text().splitlines() if line[:1] not in "#"
-    )
-    wanted = {name: f"{name}=={pins[name]}" for name in PACKAGES}
-    if absent := [pin for name, pin in wanted.items() if _version(name) != pins[name]]:
-        told = f"{' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed"
-        return f"{told}: pip install --no-deps {' '.join(wanted.values())}"
-    return ""
+    """What of the packages of its parts is not there as pinned, and how to get it; else empty."""
+    pins = _pins()
+    wanted = " ".join(f"{name}=={pins[name]}" for name in PACKAGES)
+    told = absent(PACKAGES)
+    return f"{told}: pip install --no-deps {wanted}" if told else ""
+
+
+def absent(packages: Sequence[str]) -> str:
+    """Which of these are not installed in the version they are pinned to; empty where all are."""
+    pins = _pins()
+    out = [f"{name}=={pins[name]}" for name in packages if _version(name) != pins[name]]
+    return f"{' and '.join(out)} {'is' if len(out) == 1 else 'are'} not installed" if out else ""
+
+
+def _pins() -> dict[str, str]:
+    lines = REQUIREMENTS.read_text().splitlines()
+    return dict(line.split("==") for line in lines if line[:1] not in "#")
 
 
 def _version(package: str) -> str:

@@ -2,10 +2,10 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -72,6 +72,8 @@ KINDS = {
 def missing(kind: Kind, engine: "Engine", prepared: "Prepared") -> str:
     """Why this baseline cannot run here; empty where it can."""
     plan = prepared.plan
+    if reason := widened(engine, plan.base.variant):
+        return reason
     if engine.components.residency != "resident":
         return f"it holds every part on the device, and parts are {engine.components.residency}"
     if plan.temporal_round or plan.detail or plan.upscalers != ("spatial_upscaler",):
@@ -81,6 +83,17 @@ def missing(kind: Kind, engine: "Engine", prepared: "Prepared") -> str:
     if kind.compiled and engine.components.device.type == "cpu" and not _compiler():
         return "torch compiles for a CPU with a C++ compiler, and there is none"
     return ""
+
+
+def widened(engine: "Engine", variant: Literal["distilled", "dev"]) -> str:
+    """Why the stock transformer would be held back by our weights; empty where they are exact."""
+    kind = engine.components.rounded(variant).get("transformer")
+    if kind is None:
+        return ""
+    return (
+        f"the transformer's weights are rounded ({kind}), and it would widen them before each "
+        "product: it is to be measured in a run of exact weights"
+    )
 
 
 def _compiler() -> bool:
@@ -223,28 +236,27 @@ class Stock:
     def _blocks(self) -> Iterator[None]:
         """The blocks compiled while this baseline runs, and as they were for everybody else."""
         if not self._kind.compiled:
-            with nullcontext():
-                yield
+            yield
             return
         blocks = list(self._pipe.transformer.transformer_blocks)
         before = {block: block._compiled_call_impl for block in blocks}
         if not self._compiled:
-            torch._dynamo.config.recompile_limit = max(
-                RECOMPILES, torch._dynamo.config.recompile_limit
-            )
             self._pipe.transformer.compile_repeated_blocks(dynamic=False)
             self._compiled = {block: block._compiled_call_impl for block in blocks}
         try:
             for block in blocks:
                 block._compiled_call_impl = self._compiled[block]
-            yield
+            limit = max(RECOMPILES, torch._dynamo.config.recompile_limit)
+            with torch._dynamo.config.patch(recompile_limit=limit):
+                yield
         finally:
             for block in blocks:
                 block._compiled_call_impl = before[block]
 
     def close(self) -> None:
-        """Let go of what was compiled."""
+        """Let go of what was compiled, and of the parts."""
         self._compiled.clear()
+        self._pipe = self._upsample = None
 
 
 @contextmanager

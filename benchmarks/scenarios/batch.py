@@ -2,6 +2,7 @@
 
 Stock diffusers stands beside it as its documentation runs it: in one process that has all cores,
 and on a CPU its own, since what an engine does with freed memory is done for its whole process.
+Where engines fill several GPUs it comes after them, on the first.
 """
 
 import argparse
@@ -45,37 +46,55 @@ def measure(bench: Bench) -> Findings:
     counted.
     """
     found = bench.found
-    given = bench.arguments
-    works: dict[str, Measured] = {}
-    with ExitStack() as open_things:
-        if bench.random:
-            found.notes.append("engines of their own and the command were not run: they read files")
-        elif len(places := seats(bench.device, given.weights, given.mode)[: given.engines]) > 1:
-            engines = open_things.enter_context(running(places))
-            works[f"{len(places)} engines"] = _clips(bench, engines.make, elsewhere=True)
-            works[ONE] = _clips(bench, engines.first().make, elsewhere=True)
-        if ONE not in works:
-            works[ONE] = _clips(bench, lambda orders: _one_engine(bench, orders))
-        needed = set(works)
-        if given.against != "none" and _runs(bench, given.against, found):
-            make, elsewhere = open_things.enter_context(_baseline(bench, given.against))
-            works[given.against] = _clips(bench, make, elsewhere=elsewhere)
+    _take_turns(bench)
+    if bench.turns.over:
+        found.notes.append("the command was not run: the time was up")
+    elif not bench.random:
+        bench.engine.let_go(parts=True)  # the command has the device to itself
+        _row(found, bench, "ltx2 batch, loading counted", [_command(bench)])
+    return found
+
+
+def _take_turns(bench: Bench) -> None:
+    """Everything warm. Engines that fill every GPU have ended before the baseline begins."""
+    found = bench.found
+    with ExitStack() as opened:
+        ours = _ours(bench, opened)
+        several = len(ours) > 1
+        alone = not bench.random and (several or bench.device.type == "cpu")
+        baseline = _baseline(bench, opened, alone=alone)
+        first, *others = [*ours, *baseline]
 
         def show(samples: Samples) -> None:
             for name, runs in samples.items():
                 _row(found, bench, name, runs)
-            first, *others = works
             for name in others:
                 found.compare(first, name)
-            if first != ONE:  # on several GPUs both of these have one of them
-                found.compare(ONE, given.against)
+            if several:  # on several GPUs both of these have one of them
+                found.compare(ONE, bench.arguments.against)
 
-        bench.turns.take(works, show, needed=needed)
-    if bench.turns.over:
-        found.notes.append("the command was not run: the time was up")
-    elif not bench.random:
-        _row(found, bench, "ltx2 batch, loading counted", [_command(bench)])
-    return found
+        if several and bench.device.type == "cuda":
+            bench.turns.take(ours, show)
+            opened.close()
+            bench.turns.take(baseline, show, needed=())
+        else:
+            bench.turns.take({**ours, **baseline}, show, needed=ours)
+
+
+def _ours(bench: Bench, opened: ExitStack) -> dict[str, Measured]:
+    """Engines side by side and one of them, where there are several; else one in this process."""
+    given = bench.arguments
+    if bench.random:
+        bench.found.notes.append(
+            "engines of their own and the command were not run: they read files"
+        )
+    elif len(places := seats(bench.device, given.weights, given.mode)[: given.engines]) > 1:
+        engines = opened.enter_context(running(places))
+        return {
+            f"{len(places)} engines": _clips(bench, engines.make, elsewhere=True),
+            ONE: _clips(bench, engines.first().make, elsewhere=True),
+        }
+    return {ONE: _clips(bench, lambda orders: _one_engine(bench, orders))}
 
 
 def _row(found: Findings, bench: Bench, name: str, runs: Sequence[Sample]) -> None:
@@ -123,25 +142,44 @@ def _runs(bench: Bench, name: str, found: Findings) -> bool:
     return not reason
 
 
-@contextmanager
-def _baseline(bench: Bench, name: str) -> Iterator[tuple[Callable[[Sequence[Order]], None], bool]]:
-    """Makes so many clips of one request: it encodes its prompt anew for each pass by itself.
+def _baseline(bench: Bench, opened: ExitStack, *, alone: bool) -> dict[str, Measured]:
+    """So many clips of one request: it encodes its prompt anew for each pass by itself.
 
-    Also whether it does so in a process of its own.
+    `alone` in a process of its own; else on the parts of this one's engine. It loads in its first
+    run, within the turns: what fails there costs ours nothing.
     """
-    if bench.device.type == "cpu" and not bench.random:
-        load = partial(_load_stock, name, bench.arguments)
-        with running([Seat(load, os.cpu_count() or 1)]) as one:
-            yield one.make, True
-        return
-    baseline = _stock(bench, name, bench.scratch / f"{name}.mp4")
+    name = bench.arguments.against
+    if name == "none" or not _runs(bench, name, bench.found):
+        return {}
+    make: Callable[[Sequence[Order]], None] | None = None
 
-    def make(orders: Sequence[Order]) -> None:
-        for _ in orders:
-            baseline.make()
+    def made(orders: Sequence[Order]) -> None:
+        nonlocal make
+        if make is None:
+            make = opened.enter_context(_elsewhere(bench, name) if alone else _here(bench, name))
+        make(orders)
 
-    with closing(baseline):
-        yield make, False
+    return {name: _clips(bench, made, elsewhere=alone)}
+
+
+@contextmanager
+def _elsewhere(bench: Bench, name: str) -> Iterator[Callable[[Sequence[Order]], None]]:
+    """A baseline in a process that has all cores, and on a GPU the first one."""
+    load = partial(_load_stock, name, bench.arguments)
+    with running([Seat(load, os.cpu_count() or 1)]) as one:
+        yield one.make
+
+
+@contextmanager
+def _here(bench: Bench, name: str) -> Iterator[Callable[[Sequence[Order]], None]]:
+    """A baseline on the parts of this process's engine."""
+    with closing(_stock(bench, name, bench.scratch / f"{name}.mp4")) as baseline:
+
+        def make(orders: Sequence[Order]) -> None:
+            for _ in orders:
+                baseline.make()
+
+        yield make
 
 
 def _load_stock(
@@ -149,6 +187,9 @@ def _load_stock(
 ) -> Callable[[Order], object]:
     bench = Bench(arguments=arguments, scratch=target.parent)
     bench.settings = stock.as_shipped(bench.settings)
+    prepared = bench.prepared(mode=arguments.mode)
+    if reason := stock.missing(stock.KINDS[name], bench.engine, prepared):
+        raise RuntimeError(reason)
     baseline = _stock(bench, name, target)
     return lambda _: baseline.make()
 

@@ -42,9 +42,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def card(bench: Bench) -> dict[str, Any]:
-    """The engine, and the plan that is run."""
+    """The engine, the plan that is run, and how it differs from the scenario's own."""
     plan = _prepared(bench).plan
-    return {**bench.weights_card(), "plan": plan_line(plan), "plan_id": plan.id}
+    card = {**bench.weights_card(), "plan": plan_line(plan), "plan_id": plan.id}
+    changed = _changed(plan, _prepared(bench, own=True).plan)
+    return {**card, "changed": changed} if changed else card
+
+
+def _changed(plan: Any, own: Any) -> str:  # noqa: ANN401 - plans
+    """Size, and steps of a pass, where they are not the scenario's own; empty where they are."""
+    size, usual = (f"{each.width}x{each.height}x{each.num_frames}" for each in (plan, own))
+    steps = [
+        f"{name} {part.steps} steps"
+        for name, part in plan.passes.items()
+        if name not in own.passes or part.steps != own.passes[name].steps
+    ]
+    return ", ".join([*([size] if size != usual else []), *steps])
 
 
 def measure(bench: Bench) -> Findings:
@@ -148,14 +161,14 @@ def _wanted(bench: Bench) -> list[str]:
     return wanted
 
 
-def _prepared(bench: Bench) -> Prepared:
-    """The scenario's request, prepared."""
+def _prepared(bench: Bench, *, own: bool = False) -> Prepared:
+    """The scenario's request, prepared: as the arguments change it, or its `own`."""
     given = bench.arguments
     fields = dict(given.fields)
-    own = {"width": given.width, "height": given.height, "num_frames": given.frames}
-    if any(own.values()):
-        fields = {name: value for name, value in own.items() if value}
-    if given.steps and given.mode == "pro":
+    size = {"width": given.width, "height": given.height, "num_frames": given.frames}
+    if any(size.values()) and not own:
+        fields = {name: value for name, value in size.items() if value}
+    if given.steps and given.mode == "pro" and not own:
         fields["num_inference_steps"] = given.steps
     if given.picture:
         fields["image"] = bench.picture()

@@ -3,15 +3,23 @@
 Each turn reads the files plainly first and then starts the process, both with what the page cache
 held of them given back, unless it is asked to be warm. A file system that keeps them all the same
 shows as a plain read that no disk could do.
+
+A plain read is done by one reader and by as many as parts are loaded in; "plain read" is the faster
+of a turn. Its bytes are those of whole files, and those of loading the tensors that are there after
+it: a file may hold parts that a clip does without.
 """
 
 import argparse
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +29,14 @@ from torch import nn
 from benchmarks.bench import Bench
 from benchmarks.card import ROOT
 from benchmarks.results import Findings
+from benchmarks.scenarios.newborn import tensor_bytes
 from benchmarks.timing import Sample, timed
 
 PIECE = 16 * 2**20  # bytes of one plain read
+SPAN = 256 * 2**20  # bytes that one reader reads on end
+READERS = {"one reader": 1, "two readers": 2}  # the latter as parts are loaded
+TRANSFORMER = "transformer:distilled"
+PLAIN, RATIO = "plain read", "rate of loading / plain read"
 PHASES = ("import", "find", "weights", "warm", "forecast", "first clip")
 
 
@@ -44,40 +57,75 @@ def measure(bench: Bench) -> Findings:
     if bench.random:
         return _read_back(bench)
     given, found = bench.arguments, bench.found
-    files = weight_files(bench, given.mode)
-    total = sum(file.stat().st_size for file in files)
-    reads: list[Sample] = []
+    rates = Rates(found=found, files=weight_files(bench, given.mode), warm=given.warm_cache)
     starts: list[Sample] = []
     first = int(given.warm_cache)  # the first turn fills the cache
     for turn in range(given.runs + first):
         if turn > first and bench.turns.over:
             found.notes.append(f"{turn - first} of {given.runs} turns were run: the time was up")
             break
-        _forget(files, given.warm_cache)
-        reads.append(Sample(seconds=plain_read(files)))
-        _forget(files, given.warm_cache)
-        phases, loaded = started(bench)
-        starts.append(Sample(seconds=sum(phases.values()), stages=phases))
+        read = rates.read()
+        phases, told = started(bench)
         bench.tell(f"turn {turn + 1}: " + ", ".join(f"{n} {s:.2f} s" for n, s in phases.items()))
         if turn < first:
             continue
-        read = found.put("plain read", reads[first:])
-        start = found.put("process to first clip", starts[first:])
-        seconds = start["stages"]["weights"]["median"]
-        read["gb_per_second"] = total / read["seconds"]["median"] / 1e9
-        start["gb_per_second"] = total / seconds / 1e9
-        found.ratios["rate of loading / plain read"] = read["seconds"]["median"] / seconds
-        found.facts = {**_of_weights(given, total), "seconds_by_part": loaded}
+        starts.append(Sample(seconds=sum(phases.values()), stages=phases))
+        rates.note(read, phases["weights"], told["bytes"])
+        rates.show(found.put("process to first clip", starts))
+        found.facts |= {"seconds_by_part": told["parts"]}
         bench.save()
     return found
 
 
-def _of_weights(given: argparse.Namespace, total: int) -> dict[str, Any]:
-    """How many bytes are read, and from where."""
-    return {
-        "weights_gb": total / 1e9,
-        "page_cache": "warm" if given.warm_cache else "given back",
-    }
+@dataclass(kw_only=True)
+class Rates:
+    """Plain reads of files and what loading them took, turn by turn."""
+
+    found: Findings
+    files: Sequence[Path]
+    warm: bool
+    reads: list[dict[str, Sample]] = field(default_factory=list)  # by how many read
+    loads: list[float] = field(default_factory=list)  # seconds
+    loaded: int = 0  # bytes
+
+    @property
+    def total(self) -> int:
+        """Bytes of the files."""
+        return sum(file.stat().st_size for file in self.files)
+
+    def read(self) -> dict[str, Sample]:
+        """The files by each number of readers; the cache is given back before and after them."""
+        samples: dict[str, Sample] = {}
+        for name, readers in READERS.items():
+            _forget(self.files, self.warm)
+            samples[name] = Sample(seconds=plain_read(self.files, readers))
+        _forget(self.files, self.warm)
+        return samples
+
+    def note(self, read: dict[str, Sample], seconds: float, loaded: int) -> None:
+        """A turn that counts: its reads, and the seconds and bytes of loading."""
+        self.reads.append(read)
+        self.loads.append(seconds)
+        self.loaded = loaded
+
+    def show(self, row: dict[str, Any]) -> None:
+        """Both rates and their ratio, the median over the turns; `row` is what loaded."""
+        total = self.total
+        fastest = [min(turn.values(), key=lambda each: each.seconds) for turn in self.reads]
+        ways = {name: [turn[name] for turn in self.reads] for name in READERS}
+        for name, samples in {"": fastest, **ways}.items():
+            read = self.found.put(f"{PLAIN}, {name}" if name else PLAIN, samples)
+            read["gb_per_second"] = total / read["seconds"]["median"] / 1e9
+        row["gb_per_second"] = self.loaded / statistics.median(self.loads) / 1e9
+        self.found.ratios[RATIO] = statistics.median(
+            (self.loaded / load) / (total / read.seconds)
+            for load, read in zip(self.loads, fastest, strict=True)
+        )
+        self.found.facts |= {
+            "weights_gb": total / 1e9,
+            "loaded_gb": self.loaded / 1e9,
+            "page_cache": "warm" if self.warm else "given back",
+        }
 
 
 def _read_back(bench: Bench) -> Findings:
@@ -86,32 +134,32 @@ def _read_back(bench: Bench) -> Findings:
 
     given, found = bench.arguments, bench.found
     folder = (given.folder or bench.scratch) / "written"
+    found.notes.append("the transformer alone; a clip's phases need a checkpoint's files")
+    found.facts["blocks"] = given.blocks or "all"
     try:
         parts = written_transformer(bench.engine, folder, given.blocks)
-        files = sorted(folder.glob("*.safetensors"))
-        total = sum(file.stat().st_size for file in files)
         bench.engine.let_go(parts=True)
-        reads: list[Sample] = []
+        rates = Rates(
+            found=found, files=sorted(folder.glob("*.safetensors")), warm=given.warm_cache
+        )
         loads: list[Sample] = []
         for turn in range(given.runs + 1):  # the first warms up the libraries, and the cache
             if turn > 1 and bench.turns.over:
                 found.notes.append(f"{turn - 1} of {given.runs} turns were run: the time was up")
                 break
-            _forget(files, given.warm_cache)
-            reads.append(Sample(seconds=plain_read(files)))
-            _forget(files, given.warm_cache)
-            loads.append(timed(bench.device, lambda: _arrived(parts.part("transformer:distilled"))))
-            parts.drop("transformer:distilled")
-            told = f"read {reads[-1].seconds:.2f} s, loaded {loads[-1].seconds:.2f} s"
-            bench.tell(f"turn {turn}: {told}")
+            read = rates.read()
+            load = timed(bench.device, lambda: _arrived(parts.part(TRANSFORMER)))
+            loaded = tensor_bytes([parts.part(TRANSFORMER)])
+            parts.drop(TRANSFORMER)
+            told = ", ".join(f"{name} {each.seconds:.2f} s" for name, each in read.items())
+            bench.tell(f"turn {turn}: {told}, loaded {load.seconds:.2f} s")
+            if turn:
+                loads.append(load)
+                rates.note(read, load.seconds, loaded)
+                rates.show(found.put("transformer", loads))
+                bench.save()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    for name, samples in (("plain read", reads[1:]), ("transformer", loads[1:])):
-        row = found.add(name, samples)
-        row["gb_per_second"] = total / row["seconds"]["median"] / 1e9
-    found.compare("plain read", "transformer")
-    found.facts = {**_of_weights(given, total), "blocks": given.blocks or "all"}
-    found.notes.append("the transformer alone; a clip's phases need a checkpoint's files")
     return found
 
 
@@ -139,7 +187,7 @@ def weight_files(bench: Bench, mode: str) -> list[Path]:
     return list(found)
 
 
-def _forget(files: list[Path], warm: bool) -> None:
+def _forget(files: Sequence[Path], warm: bool) -> None:
     """Give back what the page cache holds of the files, as far as the system does."""
     if warm or not hasattr(os, "posix_fadvise"):
         return
@@ -152,19 +200,36 @@ def _forget(files: list[Path], warm: bool) -> None:
             os.close(descriptor)
 
 
-def plain_read(files: list[Path]) -> float:
-    """Seconds to read the files one after the other, in large pieces into one buffer."""
-    buffer = bytearray(PIECE)
+def plain_read(files: Sequence[Path], readers: int = 1) -> float:
+    """Seconds to read the files from the first to the last, each reader in large pieces into a
+    buffer of its own.
+    """
     began = time.perf_counter()
-    for file in files:
-        with file.open("rb", buffering=0) as source:
-            while source.readinto(buffer):
-                pass
+    with ThreadPoolExecutor(readers) as pool:
+        for _ in pool.map(lambda span: _read(*span), spans(files)):
+            pass
     return time.perf_counter() - began
 
 
-def started(bench: Bench) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of a new process by phase, and of its weights by part."""
+def spans(files: Sequence[Path]) -> list[tuple[Path, int, int]]:
+    """What one reader reads on end: file, first byte, and the one after its last."""
+    return [
+        (file, start, min(start + SPAN, size))
+        for file, size in ((file, file.stat().st_size) for file in files)
+        for start in range(0, size, SPAN)
+    ]
+
+
+def _read(file: Path, start: int, end: int) -> None:
+    buffer = memoryview(bytearray(min(PIECE, end - start)))
+    with file.open("rb", buffering=0) as source:
+        source.seek(start)
+        while start < end and (count := source.readinto(buffer[: end - start])):
+            start += count
+
+
+def started(bench: Bench) -> tuple[dict[str, float], dict[str, Any]]:
+    """Seconds of a new process by phase; and of its weights what they are, as it tells them."""
     asked = {
         "weights": bench.arguments.weights,
         "device": str(bench.device),
@@ -184,4 +249,4 @@ def started(bench: Bench) -> tuple[dict[str, float], dict[str, float]]:
         raise RuntimeError(f"the new process failed: {done.stderr[-2000:]}")
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     phases: dict[str, float] = {name: told["phases"][name] for name in PHASES}
-    return {"interpreter": whole - sum(phases.values()), **phases}, told["parts"]
+    return {"interpreter": whole - sum(phases.values()), **phases}, told

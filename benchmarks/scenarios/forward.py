@@ -18,6 +18,7 @@ from torch import nn
 
 from benchmarks import levers
 from benchmarks.baselines import lightricks_parts
+from benchmarks.baselines.stock import widened
 from benchmarks.bench import Bench, Unmeasurable
 from benchmarks.cost.clip import Costs, cells
 from benchmarks.counting import Calls, calls_of
@@ -88,16 +89,22 @@ def measure(bench: Bench) -> Findings:
 
 
 def _kinds(bench: Bench) -> list[str]:
-    """What was asked for, or all that can be measured."""
+    """What was asked for, or all that can be measured; a note tells of stock calls left out.
+
+    Raises Unmeasurable where something asked for cannot be.
+    """
     asked = bench.arguments.kinds
     kinds = list(KINDS) if asked is None else asked.split(",")
     if unknown := set(kinds) - set(KINDS):
         raise Unmeasurable(f"no kinds: {', '.join(unknown)}; there is {', '.join(KINDS)}")
-    if LIGHTRICKS in kinds and (reason := lightricks_parts.missing(bench.engine, "transformer")):
-        if asked is not None:
-            raise Unmeasurable(f"{LIGHTRICKS}: {reason}")
-        kinds.remove(LIGHTRICKS)
-    return kinds
+    theirs = lightricks_parts.missing(bench.engine, "transformer")
+    stock = widened(bench.engine, "distilled")
+    reasons = {kind: theirs if kind == LIGHTRICKS else stock for kind in CALLED}
+    out = [kind for kind in kinds if reasons.get(kind)]
+    if asked is not None and out:
+        raise Unmeasurable("; ".join(f"{kind}: {reasons[kind]}" for kind in out))
+    bench.found.notes += [f"{kind} did not run: {stock}" for kind in out if kind != LIGHTRICKS]
+    return [kind for kind in kinds if kind not in out]
 
 
 def _measure_size(bench: Bench, rungs: list[Rung]) -> None:

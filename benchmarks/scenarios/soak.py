@@ -3,8 +3,8 @@
 One process takes jobs as the RunPod worker does, one at a time: both modes, pictures, LoRAs, the
 detailer, doubled frame rates, refused requests of each kind, clips too large to answer, memory
 that runs out, faults of the program, deadlines that pass and cancels at random moments. After each
-job memory, open files, threads and files left behind are counted. It is a problem where a floor
-rises, a file stays, or a job has not one answer; the worker's log is then printed.
+job memory, a GPU's as well, open files, threads and files left behind are counted. It is a problem
+where a floor rises, a file stays, or a job has not one answer; the worker's log is then printed.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from ltx2.worker.worker import Worker
 
 MIB = 2**20
 WARM = 0.3  # share of the jobs in which caches fill and the allocator finds its size
-SLOPE = 0.25  # MiB a job: most that the floor of memory may rise after that
+SLOPE = 0.25  # MiB a job: most that the floor of either memory may rise after that
 SMALL = {"width": 128, "height": 128, "num_frames": 9}
 
 
@@ -65,6 +65,7 @@ class Sample:
     descriptors: int
     threads: int
     files: int  # in the folders that jobs work in
+    gpu: float = 0.0  # MiB that torch holds on it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -126,7 +127,7 @@ async def soak(
         outcomes[f"{case.name}: {got}"] += 1
         if got not in case.wanted.split("|"):
             wrong.append(f"job {number} ({case.name}) was answered {got}, not {case.wanted}")
-        samples.append(sample(folder))
+        samples.append(sample(folder, torch.device(device)))
     seconds = time.monotonic() - began
     gate.close()
     for line, count in sorted(outcomes.items()):
@@ -234,7 +235,7 @@ def cases(count: int, dice: random.Random) -> Iterator[Case]:
             )
 
 
-def sample(folder: Path) -> Sample:
+def sample(folder: Path, device: torch.device) -> Sample:
     """What the process holds, once what is only waiting to be collected is gone."""
     gc.collect()
     process = psutil.Process()
@@ -243,6 +244,7 @@ def sample(folder: Path) -> Sample:
         descriptors=process.num_fds(),
         threads=threading.active_count(),
         files=sum(1 for _ in (folder / "scratch").rglob("*")),
+        gpu=torch.cuda.memory_allocated(device) / MIB if device.type == "cuda" else 0.0,
     )
 
 
@@ -250,11 +252,14 @@ def judged(samples: list[Sample], wrong: list[str]) -> dict[str, Any]:
     """The floors and what is wrong with them."""
     warm = samples[int(len(samples) * WARM) :]
     floors, slope = floor_slope([each.rss for each in warm])
+    gpu_floors, gpu_slope = floor_slope([each.gpu for each in warm])
     half = len(warm) // 2
     early, late = warm[:half], warm[half:]
     problems = list(wrong)
     if slope > SLOPE:
         problems.append(f"memory rises by {slope:.2f} MiB a job; {SLOPE} are allowed")
+    if gpu_slope > SLOPE:
+        problems.append(f"the GPU's memory rises by {gpu_slope:.2f} MiB a job; {SLOPE} are allowed")
     for name in ("descriptors", "threads"):
         before, after = (min(getattr(e, name) for e in part) for part in (early, late))
         if after > before:
@@ -266,9 +271,20 @@ def judged(samples: list[Sample], wrong: list[str]) -> dict[str, Any]:
         "rss_mib": [round(samples[0].rss), round(warm[0].rss), round(samples[-1].rss)],
         "floors_mib": [round(floor) for floor in floors],
         "slope_mib_per_job": round(slope, 3),
+        **_of_gpu(gpu_floors, gpu_slope),
         "descriptors": [min(e.descriptors for e in part) for part in (early, late)],
         "live_threads": [min(e.threads for e in part) for part in (early, late)],
         "files": samples[-1].files,
+    }
+
+
+def _of_gpu(floors: list[float], slope: float) -> dict[str, Any]:
+    """What is told of a GPU's memory; nothing where there was none."""
+    if not any(floors):
+        return {}
+    return {
+        "gpu_floors_mib": [round(floor) for floor in floors],
+        "gpu_slope_mib_per_job": round(slope, 3),
     }
 
 

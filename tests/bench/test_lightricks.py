@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import run
 from benchmarks.baselines import lightricks_layout as layout
 from benchmarks.baselines import lightricks_parts as parts
+from benchmarks.baselines.lightricks import Lightricks
 from benchmarks.cost.transformer import Lengths, forward
 from pipelines.checkpoints import keys
 from pipelines.checkpoints.load import module_class
@@ -112,6 +113,17 @@ def test_another_version_than_the_pinned_one_counts_as_none(tmp_path, monkeypatc
     file.write_text(f"# pins\neinops==0\nltx-core=={version('torch')}\n")
     monkeypatch.setattr(parts, "REQUIREMENTS", file)
     assert "einops==0 are not installed: pip install --no-deps ltx-core==" in parts.not_installed()
+
+
+def test_its_clips_need_the_pinned_versions_too(tmp_path, monkeypatch):
+    file = tmp_path / "requirements.txt"
+    file.write_text("ltx-core==0\nltx-pipelines==0\n")
+    monkeypatch.setattr(parts, "REQUIREMENTS", file)
+    told = Lightricks.missing(SimpleNamespace(components=SimpleNamespace(weights=None)), None)
+    assert told == (
+        "ltx-core==0 and ltx-pipelines==0 are not installed: "
+        "pip install -r benchmarks/baselines/requirements.txt"
+    )
 
 
 @theirs

@@ -1,5 +1,6 @@
 """The frame of a benchmark: what it prints, keeps and refuses."""
 
+import argparse
 import json
 from importlib import import_module
 
@@ -7,8 +8,10 @@ import pytest
 import torch
 
 from benchmarks import run
-from benchmarks.scenarios import SCENARIOS
-from benchmarks.scenarios.coldstart import plain_read, weight_files
+from benchmarks.bench import Bench
+from benchmarks.scenarios import SCENARIOS, clip, coldstart
+from benchmarks.scenarios.coldstart import plain_read, spans, weight_files
+from benchmarks.scenarios.newborn import tensor_bytes
 from benchmarks.scenarios.tail import clip_of, fitting, synthetic
 from ltx2.drawn import decoded_chunk
 
@@ -57,7 +60,22 @@ def test_an_image_to_video_runs_on_drawn_weights_beside_the_stock_pipeline(tmp_p
     told = measured([*arguments, "--checkpoint", "tiny"], tmp_path, capsys)
     assert told["card"]["weights"] == "random"
     assert told["card"]["plan"].startswith("image_to_video fast 128x64x9")
+    assert told["card"]["changed"] == "128x64x9"
     assert {"ours", "b1"} < {row["name"] for row in told["rows"]}
+
+
+def test_a_clip_is_told_as_another_only_where_it_differs_from_its_scenario(tmp_path):
+    given = {"mode": "pro", "fields": {}, "picture": False, "weights": "tiny", "device": "cpu",
+             "width": None, "height": None, "frames": None, "steps": None}  # fmt: skip
+
+    def changed(**own):
+        arguments = argparse.Namespace(**{**given, **own})
+        return clip.card(Bench(arguments=arguments, scratch=tmp_path)).get("changed")
+
+    assert changed() is None
+    assert changed(steps=3) == "base 3 steps"
+    assert changed(steps=10) is None  # as many as it has
+    assert changed(width=128, height=64, frames=9, steps=3) == "128x64x9, base 3 steps"
 
 
 @pytest.mark.parametrize("kind", ["plain", "cfg"])
@@ -96,7 +114,15 @@ def test_what_cannot_be_measured_ends_with_a_reason_and_no_result(tmp_path, caps
 def test_drawn_weights_are_written_and_read_beside_a_plain_read(tmp_path, capsys):
     arguments = ["coldstart", "--weights", "random", "--checkpoint", "tiny", "--device", "cpu"]
     told = measured([*arguments, "--runs", "1", "--folder", str(tmp_path)], tmp_path, capsys)
-    assert [row["name"] for row in told["rows"]] == ["plain read", "transformer"]
+    rows = {row["name"]: row for row in told["rows"]}
+    reads = ["plain read", "plain read, one reader", "plain read, two readers"]
+    assert sorted(rows) == [*reads, "transformer"]
+    fastest, one, two = (rows[name]["seconds"]["median"] for name in reads)
+    assert fastest == min(one, two)
+    # The files are this transformer alone: headers apart, what is loaded is what they hold.
+    assert told["loaded_gb"] == pytest.approx(told["weights_gb"], rel=0.02)
+    rates = rows["transformer"]["gb_per_second"] / rows["plain read"]["gb_per_second"]
+    assert told["ratios"] == {"rate of loading / plain read": pytest.approx(rates, rel=2e-3)}
     assert told["weights_gb"] == pytest.approx(0.0096, rel=0.02)  # 2.4 million in float32
     assert [file.suffix for file in tmp_path.iterdir()] == [".jsonl"]
 
@@ -140,3 +166,42 @@ def test_the_files_of_a_cold_start_are_those_a_clip_reads(engine, tmp_path):
     file = tmp_path / "weights"
     file.write_bytes(bytes(1000))
     assert plain_read([file, file]) > 0
+
+
+def test_readers_share_out_every_byte_of_the_files_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(coldstart, "SPAN", 300)
+    monkeypatch.setattr(coldstart, "PIECE", 128)
+    files = [tmp_path / name for name in "abc"]
+    for file, size in zip(files, (1000, 0, 300), strict=True):
+        file.write_bytes(bytes(size))
+    first, _, last = files
+    ends = [(0, 300), (300, 600), (600, 900), (900, 1000)]
+    assert spans(files) == [*((first, *each) for each in ends), (last, 0, 300)]
+    assert plain_read(files, readers=3) > 0
+
+
+def test_a_tensor_that_two_modules_share_is_loaded_once():
+    one, other = torch.nn.Linear(4, 2), torch.nn.BatchNorm1d(4)
+    assert tensor_bytes([one]) == 4 * (4 * 2 + 2)
+    assert tensor_bytes([one, "a tokenizer", one, other]) == tensor_bytes([one]) + tensor_bytes(
+        [other]
+    )
+    assert tensor_bytes([other]) == 4 * 4 * 4 + 8  # two learned, two counted, and how often
+
+
+def test_drawn_weights_that_are_cut_off_leave_every_turn_there_was(tmp_path, monkeypatch):
+    turns = []
+    read = coldstart.Rates.read
+
+    def read_or_end(self):
+        turns.append(self)
+        if len(turns) == 3:  # a warm-up, and one that counts
+            raise KeyboardInterrupt
+        return read(self)
+
+    monkeypatch.setattr(coldstart.Rates, "read", read_or_end)
+    arguments = ["coldstart", "--weights", "random", "--checkpoint", "tiny", "--device", "cpu"]
+    with pytest.raises(KeyboardInterrupt):
+        run.main([*arguments, "--runs", "2", "--results", str(tmp_path)])
+    (file,) = tmp_path.glob("*.partial.jsonl")
+    assert "transformer" in {row["name"] for row in json.loads(file.read_text())["rows"]}

@@ -123,6 +123,9 @@ def test_a_new_process_tells_its_phases_to_the_first_clip(measured):
     assert set(rows["process to first clip"]["stages"]) == phases
     assert rows["plain read"]["gb_per_second"] > 0
     assert told["seconds_by_part"]
+    # In float32; the files also hold what a clip does without.
+    assert told["loaded_gb"] > 0.0096
+    assert list(told["ratios"]) == ["rate of loading / plain read"]
 
 
 @pytest.mark.slow

@@ -103,6 +103,13 @@ def test_the_picture_has_a_bar_a_way_and_the_floor(clip):
         assert words in picture
 
 
+def test_a_clip_that_is_not_the_scenarios_own_is_shown_as_another(clip):
+    clip["card"]["changed"] = "128x64x9, base 3 steps"
+    for told in (tables.clips([clip]), tables.ratios([clip]), tables.machines([clip])):
+        assert "`fast` with 128x64x9, base 3 steps |" in told
+    assert "fast with 128x64x9, base 3 steps on NVIDIA H200" in drawn([clip])
+
+
 def test_what_is_kept_is_read_again(tmp_path, clip):
     for _ in range(2):
         file = keep(json.dumps(clip), "NVIDIA H200 (141 GB)", tmp_path)

@@ -36,6 +36,14 @@ def test_memory_that_rises_is_a_problem():
     assert "memory rises by 2.0" in judged(rising, [])["problems"][0]
 
 
+def test_memory_of_a_gpu_that_rises_is_a_problem_too_and_is_told_where_there_is_one():
+    rising = judged([still(gpu=900 + number) for number in range(100)], [])
+    assert rising["problems"] == ["the GPU's memory rises by 1.00 MiB a job; 0.25 are allowed"]
+    level = judged([still(gpu=900)] * 40, [])
+    assert (level["problems"], set(level["gpu_floors_mib"])) == ([], {900})
+    assert "gpu_floors_mib" not in judged([still()] * 40, [])
+
+
 def test_a_sawtooth_is_no_rise():
     _, slope = floor_slope([500 + 80 * (number % 7) for number in range(140)])
     assert abs(slope) < 0.2
