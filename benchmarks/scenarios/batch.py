@@ -1,7 +1,8 @@
 """Many clips: how many a minute this machine makes, with all its cores or GPUs and with one engine.
 
-Stock diffusers stands beside it as its documentation runs it: in one process that has all cores,
-and on a CPU its own, since what an engine does with freed memory is done for its whole process.
+Stock diffusers stands beside it as its documentation runs it, in one process that has all cores; on
+a CPU in one of its own, since what an engine does with freed memory is done for its whole process,
+and also in one for each core, so that the gain of processes is told from that of what they do.
 Where engines fill several GPUs it comes after them, on the first.
 """
 
@@ -12,14 +13,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.baselines import stock
 from benchmarks.baselines.stock import Stock
-from benchmarks.bench import PROMPT, Bench
+from benchmarks.bench import PROMPT, Bench, Unmeasurable
 from benchmarks.card import ROOT
 from benchmarks.engines import Order, Seat, running, seats
 from benchmarks.results import Findings
@@ -31,6 +32,8 @@ from ltx2.session import execute
 
 CLIPS = 4
 ONE = "one engine"
+ONE_A_CORE = "one a core"
+Make = Callable[[Sequence[Order]], None]  # so many clips; it returns when the last is a file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,9 +106,7 @@ def _row(found: Findings, bench: Bench, name: str, runs: Sequence[Sample]) -> No
     row["clips_per_minute"] = 60 * clips / row["seconds"]["median"]
 
 
-def _clips(
-    bench: Bench, make: Callable[[Sequence[Order]], None], *, elsewhere: bool = False
-) -> Measured:
+def _clips(bench: Bench, make: Make, *, elsewhere: bool = False) -> Measured:
     """The time of so many clips of words that were not encoded before.
 
     What is made `elsewhere`, in processes of its own, has its memory there: this one's peak would
@@ -135,7 +136,7 @@ def _one_engine(bench: Bench, orders: Sequence[Order]) -> None:
 
 def _runs(bench: Bench, name: str, found: Findings) -> bool:
     if name not in ("b0", "b1"):
-        raise ValueError(f"{name!r} is no baseline of this scenario; there is b0 and b1")
+        raise Unmeasurable(f"{name!r} is no baseline of this scenario; there is b0 and b1")
     prepared = bench.prepared(mode=bench.arguments.mode)
     if reason := stock.missing(stock.KINDS[name], bench.engine, prepared):
         found.notes.append(f"{name} did not run: {reason}")
@@ -145,33 +146,48 @@ def _runs(bench: Bench, name: str, found: Findings) -> bool:
 def _baseline(bench: Bench, opened: ExitStack, *, alone: bool) -> dict[str, Measured]:
     """So many clips of one request: it encodes its prompt anew for each pass by itself.
 
-    `alone` in a process of its own; else on the parts of this one's engine. It loads in its first
-    run, within the turns: what fails there costs ours nothing.
+    `alone` in processes of its own: one that has all cores, as the documentation runs it, and on a
+    CPU also one for each core, as engines are. Else on the parts of this one's engine. They load in
+    their first run, within the turns: what fails there costs ours nothing.
     """
     name = bench.arguments.against
     if name == "none" or not _runs(bench, name, bench.found):
         return {}
-    make: Callable[[Sequence[Order]], None] | None = None
+    if not alone:
+        return {name: _loaded_late(bench, opened, _here(bench, name), elsewhere=False)}
+    load, cores = partial(_load_stock, name, bench.arguments), os.cpu_count() or 1
+    places = {name: [Seat(load, cores)]}
+    if bench.device.type == "cpu" and cores > 1:
+        places[f"{name}, {ONE_A_CORE}"] = [Seat(load, 1)] * cores
+    return {
+        each: _loaded_late(bench, opened, _elsewhere(seats), elsewhere=True)
+        for each, seats in places.items()
+    }
+
+
+def _loaded_late(
+    bench: Bench, opened: ExitStack, way: AbstractContextManager[Make], *, elsewhere: bool
+) -> Measured:
+    """Clips by a way that is entered when they are first made."""
+    make: Make | None = None
 
     def made(orders: Sequence[Order]) -> None:
         nonlocal make
-        if make is None:
-            make = opened.enter_context(_elsewhere(bench, name) if alone else _here(bench, name))
+        make = make or opened.enter_context(way)
         make(orders)
 
-    return {name: _clips(bench, made, elsewhere=alone)}
+    return _clips(bench, made, elsewhere=elsewhere)
 
 
 @contextmanager
-def _elsewhere(bench: Bench, name: str) -> Iterator[Callable[[Sequence[Order]], None]]:
-    """A baseline in a process that has all cores, and on a GPU the first one."""
-    load = partial(_load_stock, name, bench.arguments)
-    with running([Seat(load, os.cpu_count() or 1)]) as one:
-        yield one.make
+def _elsewhere(places: Sequence[Seat]) -> Iterator[Make]:
+    """A baseline in processes of its own; on a GPU it has the first one."""
+    with running(places) as processes:
+        yield processes.make
 
 
 @contextmanager
-def _here(bench: Bench, name: str) -> Iterator[Callable[[Sequence[Order]], None]]:
+def _here(bench: Bench, name: str) -> Iterator[Make]:
     """A baseline on the parts of this process's engine."""
     with closing(_stock(bench, name, bench.scratch / f"{name}.mp4")) as baseline:
 
