@@ -5,9 +5,12 @@ Three questions, each answered in one process with what is compared taking turns
 switch   a job with another LoRA: both stay loaded and only strengths change, against taking it off
          and loading it from its file (which is in the page cache: a cold disk adds its own time)
 refine   the refine pass of `pro` without a LoRA, with its distilled LoRA computed beside the
-         weights as the engine does, and with that LoRA fused into them
+         weights as the engine does, and with that LoRA fused into them; each with the device idle
+         at both ends
 fuse     what fusing and undoing it cost by themselves: a new weight for every layer, and the kept
          one put back, which is exact and takes the memory of those layers a second time
+
+With drawn weights there is one LoRA, the distilled one, so that only the first is answered.
 """
 
 import argparse
@@ -21,12 +24,11 @@ from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.lora import LoraLayer
 
 import ltx2
-from benchmarks.bench import Bench, Unmeasurable
+from benchmarks.bench import Bench
 from benchmarks.results import Findings
-from benchmarks.timing import Sample, wait
+from benchmarks.timing import Sample, Stages, wait
 from ltx2.planner import plan
 from ltx2.prepare import prepare
-from ltx2.progress import Progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,11 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(bench: Bench) -> Findings:
     """Seconds of each, and how they compare."""
-    if bench.random:
-        raise Unmeasurable("drawn weights have no LoRA files to switch between")
     found = bench.found
     runs = bench.arguments.runs
-    results = {**_switching(bench.engine, runs), **_fusing(bench.engine, runs)}
+    results = _switching(bench.engine, runs, drawn=bench.random)
+    if bench.random:
+        found.notes.append("fusing was not run: full-size weights are not there a second time")
+    else:
+        results |= _fusing(bench.engine, runs)
     for name, seconds in results.items():
         found.add(name, [Sample(seconds=each) for each in seconds])
     for name, other in (
@@ -58,12 +62,12 @@ def _request(engine: "ltx2.Engine", **fields: Any) -> "ltx2.Request":  # noqa: A
     return ltx2.Request(prompt="a lighthouse at dusk", seed=7, **{**shape, **fields})
 
 
-def _switching(engine: "ltx2.Engine", runs: int) -> dict[str, list[float]]:
+def _switching(engine: "ltx2.Engine", runs: int, *, drawn: bool) -> dict[str, list[float]]:
     """Another LoRA for the next pass: resident, and loaded anew.
 
-    Two camera moves where the model has them, else the distilled LoRA and none.
+    Two camera moves where the model has them and files are read, else the distilled LoRA and none.
     """
-    if engine.checkpoint.generation.camera_loras:
+    if engine.checkpoint.generation.camera_loras and not drawn:
         passes = [
             plan(_request(engine, camera_motion=move), checkpoint=engine.checkpoint).base
             for move in ("dolly_in", "jib_up")
@@ -126,6 +130,7 @@ def _fused_seconds(
     with components.using_transformer(part.variant, part.adapters) as transformer:
         layers = [each for each in transformer.modules() if isinstance(each, LoraLayer)]
         kept = [each.get_base_layer().weight for each in layers]
+        wait(components.device)
         started = time.perf_counter()
         changed = [_fused(each) for each in layers]
     try:
@@ -134,6 +139,7 @@ def _fused_seconds(
         fuse = time.perf_counter() - started
         fused = _refine_seconds(engine, without, inputs)
     finally:
+        wait(components.device)
         started = time.perf_counter()
         _put(layers, kept)
         wait(components.device)
@@ -161,7 +167,7 @@ def _refine_seconds(
     inputs: Any,  # noqa: ANN401
 ) -> float:
     """The refine pass of a clip whose frames are not decoded."""
-    report = Progress(None)
+    report = Stages(engine.components.device)
     engine.run(plan, inputs, report).frames.close()
     return report.timings["refine"]
 

@@ -1,11 +1,14 @@
 """Clips a minute: what fails or holds memory does not spoil what is measured beside or after it."""
 
+import argparse
 import json
+from contextlib import contextmanager
 
 import pytest
 import torch
 
 from benchmarks import run
+from benchmarks.bench import Bench
 from benchmarks.scenarios import batch
 from benchmarks.timing import Sample
 
@@ -67,3 +70,53 @@ def test_a_stock_pipeline_that_is_closed_holds_no_part(told, monkeypatch):
     assert [row["name"] for row in found["rows"]] == [batch.ONE, "b0"]
     (closed,) = made
     assert (closed._pipe, closed._upsample) == (None, None)
+
+
+class Noted:
+    """Engines that note when they are there and when they are gone."""
+
+    def __init__(self, events, name):
+        self._events, self._name = events, name
+
+    def make(self, _orders):
+        self._events.append(f"{self._name} make")
+
+    def first(self):
+        return self
+
+    @contextmanager
+    def there(self):
+        self._events.append(f"{self._name} begin")
+        yield self
+        self._events.append(f"{self._name} end")
+
+
+def test_on_several_gpus_the_baseline_begins_when_the_engines_have_ended(tmp_path, monkeypatch):
+    events = []
+
+    @contextmanager
+    def elsewhere(*_):
+        with Noted(events, "b0").there() as one:
+            yield one.make
+
+    def made(_device, work):
+        work()
+        return Sample(seconds=1.0)
+
+    monkeypatch.setattr(batch, "seats", lambda *_: ["a seat", "another"])
+    monkeypatch.setattr(batch, "running", lambda _: Noted(events, "engines").there())
+    monkeypatch.setattr(batch, "_elsewhere", elsewhere)
+    monkeypatch.setattr(batch, "_runs", lambda *_: True)
+    monkeypatch.setattr(batch, "timed", made)
+    given = {"clips": 2, "engines": None, "mode": "fast", "against": "b0", "weights": "tiny",
+             "runs": 1, "budget": None, "no_keep": True}  # fmt: skip
+    bench = Bench(arguments=argparse.Namespace(**given), scratch=tmp_path)
+    bench.device = torch.device("cuda")
+    batch._take_turns(bench)
+    assert events.index("engines end") < events.index("b0 begin")
+    assert [row["name"] for row in bench.found.rows] == ["2 engines", batch.ONE, "b0"]
+    assert bench.found.ratios == {
+        "2 engines / one engine": 1.0,
+        "2 engines / b0": 1.0,
+        "one engine / b0": 1.0,
+    }

@@ -105,9 +105,9 @@ def test_an_unknown_scenario_is_refused_with_those_there_are(capsys):
 
 
 def test_what_cannot_be_measured_ends_with_a_reason_and_no_result(tmp_path, capsys):
-    arguments = ["lora_switch", "--weights", "random", "--checkpoint", "tiny", "--device", "cpu"]
+    arguments = ["soak", "--weights", "random", "--checkpoint", "tiny", "--device", "cpu"]
     assert run.main([*arguments, "--results", str(tmp_path)]) == 2
-    assert "drawn weights have no LoRA files" in capsys.readouterr().err
+    assert "its jobs are made for the tiny checkpoint" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -133,3 +133,10 @@ def test_a_lora_is_switched_loaded_anew_and_fused(measured):
     rows, told = measured("lora_switch")
     assert {"switch", "load anew", "refine, beside", "refine, fused", "fuse", "undo"} < set(rows)
     assert "load anew / switch" in told["ratios"]
+
+
+def test_a_drawn_lora_is_switched_and_loaded_anew(measured):
+    rows, told = measured("lora_switch", "--weights", "random", "--checkpoint", "tiny")
+    assert list(rows) == ["switch", "load anew"]
+    assert "load anew / switch" in told["ratios"]
+    assert told["notes"] == ["fusing was not run: full-size weights are not there a second time"]
