@@ -61,8 +61,8 @@ def test_every_block_has_a_hook_inside_and_none_afterwards():
 def test_each_block_fetches_the_next_and_only_the_first_fetches_itself():
     layers = Outer().language_model.layers
     with blocks_streaming(layers, CPU):
-        block_streaming._chain(layers)
         hooks = [hook(layer) for layer in layers]
+        block_streaming._chain(hooks)
         following = [each.next_group for each in hooks]
         assert following == [hooks[1].group, hooks[2].group, None]
         assert [each.group.onload_self for each in hooks] == [True, False, False]
