@@ -27,6 +27,7 @@ from pipelines.prompt_cache import PromptCache
 from pipelines.residency import Residency, free_memory, home, on_device
 from pipelines.speed.levers import USUAL, Levers
 from pipelines.speed.vae_layout import turn_weights
+from pipelines.upstream.inference_tensors import plain_mode
 from pipelines.values import Text
 
 GIB = 2**30
@@ -127,15 +128,16 @@ class Components:
         return torch.device("cpu") if waits else self.device
 
     def _load(self, component: str, variant: Variant, device: torch.device) -> Any:  # noqa: ANN401
-        part = load(
-            self.weights,
-            component,
-            variant=variant,
-            device=device,
-            dtype=self.dtype,
-            quantise=self.quantise.get(component, "none"),
-        )
-        return self._laid_out(component, part)
+        with plain_mode():  # a stage may be the first to use it
+            part = load(
+                self.weights,
+                component,
+                variant=variant,
+                device=device,
+                dtype=self.dtype,
+                quantise=self.quantise.get(component, "none"),
+            )
+            return self._laid_out(component, part)
 
     def rounding(self, variant: Variant) -> tuple[str, ...]:
         """A sentence for each part whose weights are not those of the released model."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.upstream.block_streaming import block_list, blocks_streaming
+from pipelines.upstream.inference_tensors import plain_mode
 
 # Fastest first; each needs less memory of the device, or of the host, than the one before it.
 Residency = Literal["resident", "staged", "freed", "offload", "stream"]
@@ -135,12 +136,12 @@ def _replaced(homes: list[Entry], replacement: Callable[[Tensor], Tensor]) -> It
 
 
 def _alike(tensor: Tensor, replacement: Callable[[Tensor], Tensor]) -> Tensor:
-    """The replacement, a parameter where the tensor is one."""
-    with torch.no_grad():
+    """The replacement, a parameter where the tensor is one; it is no tensor of inference mode."""
+    with plain_mode():
         new = replacement(tensor)
-    if isinstance(tensor, nn.Parameter) and not isinstance(new, nn.Parameter):
-        return nn.Parameter(new, requires_grad=False)
-    return new
+        if isinstance(tensor, nn.Parameter) and not isinstance(new, nn.Parameter):
+            return nn.Parameter(new, requires_grad=False)
+        return new
 
 
 def _pinned(homes: list[Entry], device: torch.device) -> list[Entry]:
@@ -151,9 +152,10 @@ def _pinned(homes: list[Entry], device: torch.device) -> list[Entry]:
     """
     if device.type != "cuda":
         return homes
-    for _, _, tensor in homes:
-        if type(tensor) in (Tensor, nn.Parameter) and not tensor.is_pinned():
-            tensor.data = tensor.data.pin_memory()
+    with plain_mode():
+        for _, _, tensor in homes:
+            if type(tensor) in (Tensor, nn.Parameter) and not tensor.is_pinned():
+                tensor.data = tensor.data.pin_memory()
     return homes
 
 

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from accelerate import init_empty_weights
@@ -20,6 +21,7 @@ from ltx2 import settings as settings_module
 from ltx2.cli import main
 from ltx2.engine import Engine
 from ltx2.errors import BadRequest
+from ltx2.progress import Progress
 from ltx2.settings import Settings
 from pipelines.checkpoints.files import find
 from pipelines.checkpoints.headers import CheckpointError
@@ -35,14 +37,17 @@ from pipelines.checkpoints.quantise import (
 from pipelines.components import Components
 from pipelines.models import CHECKPOINTS
 from pipelines.plan import Adapter
-from pipelines.residency import visiting
+from pipelines.residency import streaming, visiting
 from pipelines.stages.denoise import denoise
 from pipelines.stages.prompt import encode_prompts
+from pipelines.values import Inputs
 from tests.stages import originals, test_text_encoder
 from tests.stages.plans import small_plan, usual_plan
 
 KINDS = ("int8", "fp8")
 PARTS = ("transformer", "text_encoder")
+CPU, META = torch.device("cpu"), torch.device("meta")
+ROUNDS = {"LTX2_TRANSFORMER_QUANTISATION": "fp8"}  # which products in fp8 ask for
 # Largest relative error of a base pass, transformer and text encoder rounded both; bfloat16 alone
 # is off by 0.009.
 LATENT_ERROR = {"int8": 0.02, "fp8": 0.07}
@@ -300,6 +305,65 @@ def test_rounded_parts_give_the_same_bits_wherever_they_live(weights, residency)
     wanted = base_pass(resident)
     for _ in range(2):
         assert torch.equal(base_pass(elsewhere).video, wanted.video)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("loaded", ["before", "by the stage"])
+def test_a_rounded_part_reaches_another_device_in_inference_mode(weights, kind, loaded):
+    """The meta device is one that no operation may confuse with the host, as a GPU is."""
+    model = Components(weights, quantise={"transformer": kind}, keep_variants=True)
+    name = "transformer:distilled"
+    if loaded == "before":
+        model.part(name)
+    with torch.inference_mode():
+        part = model.part(name)
+        block = part.transformer_blocks[1]
+        home = block.attn1.to_q.weight
+        with visiting(part, META):
+            assert block.attn1.to_q.weight.qdata.device == META
+        with streaming(part, CPU):
+            assert type(block.attn1.to_q.weight) is type(home)
+            assert block.attn1.to_q.weight is not home
+        assert block.attn1.to_q.weight is home
+        assert home.qdata.device == CPU
+
+
+@pytest.fixture(scope="module")
+def made(tiny):
+    """The frames of a small plan by an engine that loads its parts first, by kind and residency."""
+
+    def make(kind, residency, **more):
+        settings = Settings.from_env({"LTX2_RESIDENCY": residency, **more})
+        engine = Engine.load(str(tiny), settings=settings, quantise=kind)
+        engine.preload()
+        plan = small_plan(num_frames=9)
+        # The second clip finds everything where the first one left it.
+        return [
+            np.concatenate(list(engine.run(plan, Inputs(), Progress()).frames)) for _ in range(2)
+        ]
+
+    resident = {}
+
+    def both(kind, residency, **more):
+        key = (kind, *more.items())
+        if key not in resident:
+            resident[key] = make(kind, "resident", **more)
+        return resident[key], make(kind, residency, **more)
+
+    return both
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("residency", ["staged", "freed", "offload", "stream"])
+def test_an_engine_that_loaded_rounded_parts_first_gives_the_same_frames(made, kind, residency):
+    wanted, found = made(kind, residency)
+    assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("residency", ["offload", "stream"])
+def test_so_does_one_that_multiplies_them_in_fp8(made, residency):
+    wanted, found = made("fp8", residency, LTX2_FP8_PRODUCTS="1", **ROUNDS)
+    assert np.array_equal(found, wanted)
 
 
 @pytest.mark.parametrize("kind", KINDS)

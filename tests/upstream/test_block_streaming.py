@@ -5,10 +5,11 @@ import torch
 from diffusers.hooks import HookRegistry, apply_group_offloading
 from torch import nn
 
+from pipelines.checkpoints.quantise import rounded
 from pipelines.upstream import block_streaming
 from pipelines.upstream.block_streaming import HOOK, blocks_streaming
 
-CPU = torch.device("cpu")
+CPU, META = torch.device("cpu"), torch.device("meta")
 
 
 class Inner(nn.Module):
@@ -61,8 +62,25 @@ def test_every_block_has_a_hook_inside_and_none_afterwards():
 def test_each_block_fetches_the_next_and_only_the_first_fetches_itself():
     layers = Outer().language_model.layers
     with blocks_streaming(layers, CPU):
-        block_streaming._chain(layers)
         hooks = [hook(layer) for layer in layers]
+        block_streaming._chain(hooks)
         following = [each.next_group for each in hooks]
         assert following == [hooks[1].group, hooks[2].group, None]
         assert [each.group.onload_self for each in hooks] == [True, False, False]
+
+
+@pytest.mark.parametrize("kind", ["fp8", "int8"])
+def test_a_block_of_rounded_weights_comes_to_another_device_in_inference_mode(kind):
+    layers = nn.ModuleList([nn.Linear(4, 4, bias=False) for _ in range(3)])
+    for layer in layers:
+        layer.weight = nn.Parameter(rounded(layer.weight, kind), requires_grad=False)
+    x = torch.randn(2, 4)
+    with torch.inference_mode():
+        plain = layers[0](x)
+        with blocks_streaming(layers, CPU):
+            assert torch.equal(layers[0](x), plain)
+            group = hook(layers[0]).group
+            # As to a GPU: no operation may confuse this device with the host.
+            group.onload_device, group.non_blocking = META, True
+            group.onload_()
+            assert layers[0].weight.qdata.device == META
