@@ -29,7 +29,9 @@ def rounded_beside(module: nn.Module) -> Iterator[None]:
     hooks = [
         hook
         for _, layer in lora_layers(module)
-        if layer.active_adapters and isinstance(layer.get_base_layer().weight, Float8Tensor)
+        if isinstance(layer, nn.Module)
+        and layer.active_adapters
+        and isinstance(layer.get_base_layer().weight, Float8Tensor)
         for hook in (layer.register_forward_pre_hook(hold), layer.register_forward_hook(let_go))
     ]
     try:
