@@ -164,7 +164,7 @@ def run_generate(arguments: argparse.Namespace, settings: "Settings") -> int:
         *arguments.unknown,
         *output_problems(arguments.output),
         *device_problems(arguments.device),
-        *launch.problems(parallel=arguments.parallel),
+        *launch.problems(parallel=arguments.parallel, fp8_products=settings.fp8_products),
     ]
     request = read_request(arguments, known)
     settings = chosen_settings(arguments, settings)

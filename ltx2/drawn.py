@@ -63,7 +63,7 @@ def drawn_engine(
         seed=seed,
         nbytes=sum(outlines.size(name, "distilled").whole for name in MODULES),
         quantise=quantise,
-        levers=levers_for(settings, device),
+        levers=levers_for(settings, device, dtype),
         **(_embedded(row) if row.embedded else {}),
     )
     told = settings.residency

@@ -143,17 +143,18 @@ class Engine:
                 refuse_twice(weights, variant, settings.transformer_quantisation)
         except (CheckpointError, FileNotFoundError) as error:
             raise ConfigError(str(error)) from error
+        dtype = dtype or default_dtype(target, settings)
         components = Components(
             weights,
             device=target,
-            dtype=dtype or default_dtype(target, settings),
+            dtype=dtype,
             keep_variants=weights.nbytes < SMALL_WEIGHTS,
             find_adapter=lambda adapter: adapter_file(adapter, weights, resolved.row, settings),
             quantise={
                 "transformer": settings.transformer_quantisation,
                 "text_encoder": settings.text_encoder_quantisation,
             },
-            levers=levers_for(settings, target),
+            levers=levers_for(settings, target, dtype),
         )
         logger.info("passes are computed by %s", said_of(components.levers, target))
         told = settings.residency

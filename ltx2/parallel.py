@@ -17,7 +17,7 @@ from ltx2.progress import Progress, expected_work
 from ltx2.results import Receipt
 from ltx2.second_try import tried_once
 from ltx2.session import complete, made
-from ltx2.settings import Launch
+from ltx2.settings import NO_FP8_TOGETHER, Launch
 from pipelines.upstream.context_parallel import NotShareable, SharedTokens
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class Team:
     def sharing(self, engine: "Engine") -> Iterator[None]:
         """Every pass of the engine's transformers is shared inside the block."""
         components = engine.components
+        if components.levers.fp8_products:
+            raise BadRequest(NO_FP8_TOGETHER)
         before = components.shared, components.levers
         tokens = SharedTokens(self.launch.processes, components.device)
         components.shared = tokens.over

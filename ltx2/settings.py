@@ -357,6 +357,13 @@ def known_variables() -> list[str]:
     ]
 
 
+# Only diffusers' blocks share a clip, and there each layer would round the input it shares.
+NO_FP8_TOGETHER = (
+    "--parallel computes with diffusers' blocks, which products in fp8 are not for; unset"
+    " LTX2_FP8_PRODUCTS (the weights may stay in fp8), or leave out --parallel"
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """Which process this is of those that `accelerate launch` or `torchrun` started together."""
@@ -384,8 +391,10 @@ class Launch:
         told = ", ".join(f"{name}={environ.get(name)!r}" for name in wrong)
         raise ConfigError(f"the launcher's {told} cannot be; start with torchrun, or unset them")
 
-    def problems(self, *, parallel: bool) -> list[str]:
+    def problems(self, *, parallel: bool, fp8_products: bool = False) -> list[str]:
         """What is wrong with how this process was started, for a command that makes one clip."""
+        if parallel and fp8_products:
+            return [NO_FP8_TOGETHER, *self.problems(parallel=parallel)]
         if parallel and self.processes == 1:
             return [
                 "--parallel shares a clip between processes, and this is the only one; start it "

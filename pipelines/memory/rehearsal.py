@@ -16,6 +16,7 @@ from pipelines.components import Components
 from pipelines.memory.hollow import DEVICE, HOST, Hollow
 from pipelines.memory.ledger import ALL
 from pipelines.memory.outline import BLOCKS, Outlines, Size
+from pipelines.memory.rounded_inputs import rounded_beside
 from pipelines.plan import Adapter, DenoisePlan, Plan, RestorePlan, Variant
 from pipelines.recipes import RECIPES, video_to_video
 from pipelines.speed.levers import USUAL, Levers
@@ -65,13 +66,15 @@ class Rehearsal(Components):
             dtype=outlines.dtype,
             keep_variants=True,
             find_adapter=find_adapter,
-            # What fuses operations holds less than what does not, and runs on the device alone.
+            # What fuses operations holds less than what does not, and runs on the device alone. So
+            # do products in fp8, but for what `rounded_beside` adds.
             levers=replace(
                 levers,
                 blocks="stock" if levers.blocks == "stock" else "plain",
                 fp8_products=False,
             ),
         )
+        self._fp8_products = levers.fp8_products
         self.ledger = Hollow(outlines.operations)
         self.moments: list[Moment] = []
         self._outlines = outlines
@@ -95,8 +98,10 @@ class Rehearsal(Components):
             self._lying[name] = self._outlines.adapters.bytes_on(component, part)
         self._note()
         self._at_work.append(name)
+        beside = component == "transformer" and self._fp8_products
         try:
-            yield
+            with rounded_beside(part) if beside else nullcontext():
+                yield
         finally:
             self._note()
             self._at_work.remove(name)

@@ -41,13 +41,13 @@ def said_of(levers: Levers, device: torch.device) -> str:
     return ", ".join(f"{name} {value}" for name, value in said(levers, device).items())
 
 
-def checked(levers: Levers, device: torch.device) -> Levers:
-    """The same levers. Raises ValueError for those that this device cannot have."""
+def checked(levers: Levers, device: torch.device, dtype: torch.dtype) -> Levers:
+    """The same levers. Raises ValueError for those that this device cannot have in this type."""
     found = said(levers, device)
     if device.type == "cuda" and found["blocks"] == "plain" and blocks.compiler() is None:
         logger.warning("blocks are plain: Triton's kernels need a C compiler, gcc or clang")
     if levers.fp8_products:
         from pipelines.speed import fp8
 
-        fp8.check(device)
+        fp8.check(device, dtype)
     return levers

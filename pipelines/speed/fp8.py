@@ -20,9 +20,17 @@ FROM = (8, 9)  # compute capability: Ada, Hopper and newer multiply in fp8
 SPARED_AT_END = 0.1
 
 
-def check(device: torch.device) -> None:
-    """Raises ValueError for a GPU that cannot multiply in fp8; a CPU does it slowly."""
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) < FROM:
+def check(device: torch.device, dtype: torch.dtype) -> None:
+    """Raises ValueError for a GPU that cannot multiply in fp8, or not with results of that type.
+
+    A CPU does it slowly, in every type.
+    """
+    if device.type != "cuda":
+        return
+    if dtype != torch.bfloat16:
+        given = str(dtype).removeprefix("torch.")
+        raise ValueError(f"products in fp8 are bfloat16 on a GPU, not {given}: LTX2_DTYPE=bfloat16")
+    if torch.cuda.get_device_capability(device) < FROM:
         raise ValueError(f"{device} cannot multiply in fp8: that takes compute capability 8.9")
 
 

@@ -43,8 +43,8 @@ class Fed:
 def quantised(x: Tensor) -> Quantised:
     """Tokens (batch, tokens, width) rounded so that the largest value of each is fp8's largest.
 
-    Triton's kernels give the same to the last bit, unless a token is not finite: then what is
-    multiplied is not finite either.
+    Triton's kernels are to give the same to the last bit, on Ada to a step of fp8, unless a token
+    is not finite: then what is multiplied is not finite either. How a GPU rounds was not seen yet.
     """
     wide = x.float()
     largest = wide.abs().amax(dim=-1, keepdim=True).clamp(min=SMALLEST)

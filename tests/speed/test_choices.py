@@ -11,6 +11,7 @@ from ltx2.engine import Engine
 from ltx2.errors import ConfigError
 from ltx2.settings import Settings
 from pipelines.memory import heap
+from pipelines.speed import fp8
 from pipelines.speed import levers as levers_module
 from pipelines.speed.attention import attention_order, best, order, priority
 from pipelines.speed.levers import USUAL
@@ -75,9 +76,21 @@ def test_what_a_device_cannot_have_is_refused_before_anything_loads():
     for changes, told in (
         ({"blocks": "triton"}, "capability"),
         ({"fp8_products": True}, "LTX2_TRANSFORMER_QUANTISATION=fp8"),
+        (
+            {"fp8_products": True, "transformer_quantisation": "fp8", "blocks": "stock"},
+            "leave LTX2_BLOCKS at auto",
+        ),
     ):
         with pytest.raises(ConfigError, match=told):
             Engine.load("tiny", device="cpu", settings=Settings(**changes))
+
+
+def test_products_in_fp8_are_bfloat16_on_a_gpu():
+    """The type is looked at first, so that no GPU is asked here."""
+    with pytest.raises(ValueError, match="not float32: LTX2_DTYPE=bfloat16"):
+        fp8.check(torch.device("cuda"), torch.float32)
+    for dtype in (torch.float32, torch.bfloat16):
+        fp8.check(CPU, dtype)
 
 
 def test_compiled_kernels_are_kept_beside_the_other_caches(tmp_path, monkeypatch):

@@ -145,6 +145,24 @@ def test_a_rehearsal_says_the_same_again_and_leaves_its_plan_alone(rehearse):
     assert shortened(plan).base.steps == 2
 
 
+def test_products_in_fp8_hold_a_byte_a_value_more_where_a_lora_acts(weights, adapters):
+    """Pro's refine pass has the distilled LoRA; its base pass has none."""
+    plan = small_plan(**LARGE, **LONG, mode="pro", num_inference_steps=3)
+
+    def peaks(*, fp8_products):
+        outlines = outlines_of(weights, dtype=torch.bfloat16, quantisation={"transformer": "fp8"})
+        levers = replace(USUAL, fp8_products=fp8_products)
+        run = Rehearsal(weights, outlines, find_adapter=adapters, levers=levers).rehearse(plan)
+        return [m.device for m in run.moments if m.parts == ("transformer:dev",)]
+
+    (base, refine), (usual_base, usual_refine) = peaks(fp8_products=True), peaks(fp8_products=False)
+    assert base == usual_base
+    config = Counted(weights).part("transformer:dev").config
+    hidden = 4 * config.num_attention_heads * config.attention_head_dim
+    tokens = (192 // 32) * (128 // 32) * (24 // 8 + 1)
+    assert 0 < refine - usual_refine <= tokens * hidden
+
+
 def test_adapters_are_counted_whole(rehearse, weights):
     run = rehearse(small_plan(mode="pro", num_inference_steps=3))
     file = weights.path("distilled_lora").stat().st_size

@@ -61,6 +61,15 @@ def test_a_clip_by_one_process_alone_is_no_parallel_one(capsys):
     assert "fps" in told
 
 
+def test_products_in_fp8_are_refused_together_before_anything_loads(capsys, monkeypatch):
+    monkeypatch.setenv("LTX2_FP8_PRODUCTS", "1")
+    monkeypatch.setenv("LTX2_TRANSFORMER_QUANTISATION", "fp8")
+    assert main(["generate", "a red ball", "--parallel", "--fps", "23"]) == 2
+    told = capsys.readouterr().err
+    assert "unset LTX2_FP8_PRODUCTS" in told
+    assert "torchrun" in told
+
+
 @pytest.mark.slow
 def test_several_processes_of_one_clip_are_refused_unless_they_share_it(tmp_path):
     ranks = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
