@@ -1,11 +1,10 @@
 """What a pass costs beside its forward calls: the graph around them must not be paid for.
 
-Processor time of the one thread that computes, in turns and by the median of pairs: what else a
-machine does then counts as little as may be.
+Processor time of the one thread that computes, in turns and by the least of each: what else a
+machine does costs caches, and so can only add to it.
 """
 
 import time
-from statistics import median
 
 import pytest
 import torch
@@ -63,4 +62,5 @@ def test_a_pass_takes_hardly_more_than_the_bare_calls_of_diffusers(
     monkeypatch.setattr(tiny_model, "levers", levers)
     ours()  # what is made once is made
     pairs = [(seconds(ours), seconds(bare)) for _ in range(PAIRS)]
-    assert median(one / other for one, other in pairs) <= MOST, pairs
+    one, other = map(min, zip(*pairs, strict=True))
+    assert one / other <= MOST, pairs
