@@ -94,7 +94,7 @@ def _levers(named: Mapping[str, str], engine: "Engine") -> Any:  # noqa: ANN401 
     own = {f"LTX2_{name.upper()}": value for name, value in named.items()}
     try:
         settings = Settings.from_env({**process_environment(), **own})
-        return levers_for(settings, engine.components.device)
+        return levers_for(settings, engine.components.device, engine.components.dtype)
     except ConfigError as error:
         raise Unmeasurable(str(error)) from error
 

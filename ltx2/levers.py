@@ -9,16 +9,11 @@ from pipelines.speed.choice import checked
 from pipelines.speed.levers import Levers
 
 
-def levers_for(
-    settings: Settings, device: torch.device, dtype: torch.dtype | None = None
-) -> Levers:
-    """How an engine computes on the device, with what that takes of the process done.
+def levers_for(settings: Settings, device: torch.device, dtype: torch.dtype) -> Levers:
+    """How an engine of that type computes on the device, with what that takes of the process done.
 
-    `dtype` is the engine's; None is the settings' own on this device. Raises ConfigError for a
-    lever that the device or this machine cannot have.
+    Raises ConfigError for a lever that the device or this machine cannot have.
     """
-    from ltx2.engine import default_dtype
-
     if settings.fp8_products and settings.transformer_quantisation != "fp8":
         raise ConfigError("LTX2_FP8_PRODUCTS needs LTX2_TRANSFORMER_QUANTISATION=fp8")
     if settings.fp8_products and settings.blocks == "stock":
@@ -28,7 +23,7 @@ def levers_for(
             " plain, triton or compiled"
         )
     try:
-        levers = checked(settings.levers(), device, dtype or default_dtype(device, settings))
+        levers = checked(settings.levers(), device, dtype)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if device.type == "cuda":

@@ -63,4 +63,4 @@ def test_a_program_that_uses_the_engine_is_left_alone_until_it_says_otherwise():
 def test_what_could_not_be_kept_is_refused(monkeypatch):
     monkeypatch.setattr(sys, "platform", "elsewhere")
     with pytest.raises(ConfigError, match="LTX2_FREED_MEMORY=kept"):
-        levers_for(Settings(freed_memory="kept"), torch.device("cpu"))
+        levers_for(Settings(freed_memory="kept"), torch.device("cpu"), torch.float32)
