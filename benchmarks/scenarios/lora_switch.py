@@ -15,7 +15,7 @@ With drawn weights there is one LoRA, the distilled one, so that only the first 
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -26,7 +26,7 @@ from peft.tuners.lora import LoraLayer
 import ltx2
 from benchmarks.bench import Bench
 from benchmarks.results import Findings
-from benchmarks.timing import Sample, Stages, wait
+from benchmarks.timing import Sample, Stages, timed, wait
 from ltx2.planner import plan
 from ltx2.prepare import prepare
 
@@ -86,10 +86,11 @@ def _switching(engine: "ltx2.Engine", runs: int, *, drawn: bool) -> dict[str, li
     for turn in range(2):  # both are loaded, and the transformer with them
         switch(turn)
     for turn in range(runs):
-        found["switch"].append(_timed(components.device, lambda: switch(turn)))  # noqa: B023
+        found["switch"].append(timed(components.device, lambda: switch(turn)).seconds)  # noqa: B023
     for turn in range(runs):
         components.drop_adapters()
-        found["load anew"].append(_timed(components.device, lambda: switch(2 * turn)))  # noqa: B023
+        anew = timed(components.device, lambda: switch(2 * turn))  # noqa: B023
+        found["load anew"].append(anew.seconds)
     return found
 
 
@@ -170,10 +171,3 @@ def _refine_seconds(
     report = Stages(engine.components.device)
     engine.run(plan, inputs, report).frames.close()
     return report.timings["refine"]
-
-
-def _timed(device: torch.device, work: Callable[[], None]) -> float:
-    wait(device)
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
